@@ -1,0 +1,77 @@
+// The compiled model's manifest: where the compiler and the engine meet. Written by model/compile, read by engine/.
+import { z } from 'zod'
+
+export const PromptTemplate = z.enum(['base', 'chat', 'vqa'])
+export type PromptTemplate = z.infer<typeof PromptTemplate>
+
+export const WeightFormat = z.enum(['fp32', 'fp16', 'int8', 'int4'])
+export type WeightFormat = z.infer<typeof WeightFormat>
+
+export const Target = z.enum(['cpu', 'cuda', 'webgpu'])
+export type Target = z.infer<typeof Target>
+
+const Bytes = z.int().nonnegative()
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const PlainFileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
+
+/** One file of the compiled folder. */
+export const ManifestFile = z.strictObject({ name: PlainFileName, bytes: Bytes, sha256: Sha256 })
+
+/** How one large matrix was stored. */
+export const QuantizedMatrix = z.strictObject({
+  name: z.string().describe('path of the matrix in the graph'),
+  format: z.enum(['int8', 'int8-split', 'int4', 'int8-block']),
+  error: z.number().nonnegative().describe('relative RMS error of the product on sampled activations'),
+})
+export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
+
+export const manifestVersion = 1
+
+export const ModelManifest = z.strictObject({
+  v: z.literal(manifestVersion),
+  name: z.string().min(1).max(200),
+  family: z.enum(['cogvlm', 'cogvlm2']),
+  digest: Sha256.describe('of names, sizes and hashes of all files below; identifies the compiled model'),
+  licence: z.string().describe('of the weights, as far as the checkpoint says'),
+  target: Target,
+  weights: WeightFormat,
+  template: PromptTemplate.describe('the prompt form this checkpoint was tuned on'),
+  capabilities: z.array(z.string()).describe('tasks the checkpoint can do'),
+  vision: z.strictObject({
+    imageSize: z.int().positive().describe('pixels, both sides'),
+    patchRows: z.int().positive().describe('image rows of the decoder, without boi and eoi'),
+    hiddenSize: z.int().positive(),
+    mean: z.array(z.number()).length(3),
+    std: z.array(z.number()).length(3),
+  }),
+  language: z.strictObject({
+    hiddenSize: z.int().positive(),
+    layerCount: z.int().positive(),
+    headCount: z.int().positive(),
+    kvHeadCount: z.int().positive(),
+    headDim: z.int().positive(),
+    vocabSize: z.int().positive(),
+    maxPositions: z.int().positive(),
+  }),
+  rotary: z.strictObject({
+    theta: z.number().positive(),
+    mode: z.enum(['fp32', 'reference-bf16']).describe('precision of the cos and sin tables'),
+    inverseFrequencies: z.array(z.number()).describe('[headDim/2]; the checkpoint\'s own where it stores them'),
+  }),
+  tokens: z.strictObject({
+    bos: z.int().nonnegative(),
+    eos: z.array(z.int().nonnegative()).min(1),
+    placeholder: z.int().nonnegative(),
+  }),
+  tokenizer: z
+    .strictObject({ kind: z.enum(['sentencepiece', 'tokenizer-json']), file: PlainFileName })
+    .nullable()
+    .describe('null: the model can be traced with ids but not label'),
+  graphs: z.strictObject({ vision: PlainFileName, decoder: PlainFileName }),
+  quantized: z.array(QuantizedMatrix),
+  files: z.array(ManifestFile),
+  source: z.strictObject({ config: z.unknown(), compiler: z.string() }).describe('config.json as read, and what compiled it'),
+})
+export type ModelManifest = z.infer<typeof ModelManifest>
+
+export const manifestFileName = 'manifest.json'
