@@ -21,7 +21,11 @@ export const ManifestFile = z.strictObject({ name: PlainFileName, bytes: Bytes, 
 export const QuantizedMatrix = z.strictObject({
   name: z.string().describe('path of the matrix in the graph'),
   format: z.enum(['int8', 'int8-split', 'int4', 'int8-block']),
-  error: z.number().nonnegative().describe('relative RMS error of the product on sampled activations'),
+  inputError: z
+    .number()
+    .nonnegative()
+    .nullable()
+    .describe('relative error of one-byte inputs on sampled activations; null where it was not measured'),
 })
 export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
 
@@ -55,7 +59,7 @@ export const ModelManifest = z.strictObject({
   }),
   rotary: z.strictObject({
     theta: z.number().positive(),
-    mode: z.enum(['fp32', 'reference-bf16']).describe('precision of the cos and sin tables'),
+    mode: z.enum(['fp32', 'reference-bf16']).describe('precision in which the cos and sin tables are computed'),
     inverseFrequencies: z.array(z.number()).describe('[headDim/2]; the checkpoint\'s own where it stores them'),
   }),
   tokens: z.strictObject({
@@ -67,7 +71,17 @@ export const ModelManifest = z.strictObject({
     .strictObject({ kind: z.enum(['sentencepiece', 'tokenizer-json']), file: PlainFileName })
     .nullable()
     .describe('null: the model can be traced with ids but not label'),
-  graphs: z.strictObject({ vision: PlainFileName, decoder: PlainFileName }),
+  graphs: z.strictObject({
+    vision: PlainFileName,
+    decoder: PlainFileName,
+    kernelCheck: PlainFileName.optional().describe('one integer product at its worst case, where the model has such products'),
+  }),
+  trace: z
+    .strictObject({
+      layers: z.array(z.strictObject({ vision: z.string(), language: z.string() })),
+      finalNorm: z.string(),
+    })
+    .describe('names of values inside the decoder graph that a trace makes outputs of'),
   quantized: z.array(QuantizedMatrix),
   files: z.array(ManifestFile),
   source: z.strictObject({ config: z.unknown(), compiler: z.string() }).describe('config.json as read, and what compiled it'),

@@ -1,0 +1,117 @@
+// Answers several token sequences behind one shared prefix: plan a step, run it, commit it, until all have stopped.
+// Deals in token ids only.
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Sampling } from '../../schemas/sampling.ts'
+import type { Decoder } from './decoder.ts'
+import { SuffixCache } from './kv-cache.ts'
+import type { CacheRows } from './kv-cache.ts'
+import { chooseToken, seededRandom } from './sampler.ts'
+import { planStep, stepMask } from './scheduler.ts'
+import type { StepPlan } from './scheduler.ts'
+
+export type SequenceRequest = {
+  /** Text tokens behind the prefix, at least one. */
+  tokenIds: readonly number[]
+  maxNewTokens: number
+  sampling: Sampling
+  /** Tokens that end the answer; empty to go on until maxNewTokens. */
+  stopIds: readonly number[]
+}
+
+export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'length' }
+
+type Sequence = SequenceRequest & {
+  id: number
+  pending: number[]
+  position: number
+  answer: number[]
+  finishReason: 'stop' | 'length' | undefined
+  random: () => number
+}
+
+/** What the sequences share: the cache rows of bos and image, and the position of the first text token. */
+export type Prefix = { rows: CacheRows; nextPosition: number }
+
+/**
+ * Generates all sequences together. Each gets the tokens it would get alone.
+ * Rejects with the signal's reason when it fires; between two steps other work of the thread gets its turn.
+ */
+export async function generate(
+  decoder: Decoder,
+  prefix: Prefix,
+  { requests, signal }: { requests: readonly SequenceRequest[]; signal?: AbortSignal | undefined },
+): Promise<SequenceResult[]> {
+  const sequences = requests.map((request, id) => startSequence(request, id, prefix))
+  const suffix = new SuffixCache(decoder.shape)
+  for (;;) {
+    const running = sequences.filter(({ finishReason }) => finishReason === undefined)
+    if (running.length === 0) break
+    signal?.throwIfAborted()
+    const plan = planStep(running)
+    const { logits, newRows } = await decoder.run({
+      visionRows: new Float32Array(0),
+      embeddedRows: new Float32Array(0),
+      tokenIds: plan.rows.map(({ tokenId }) => tokenId),
+      positionIds: plan.rows.map(({ position }) => position),
+      logitRows: plan.logitRows,
+      prefix: prefix.rows,
+      suffix: suffix.rows,
+      mask: stepMask({ rows: plan.rows, prefixLength: prefix.rows.length, suffixOwners: suffix.owners }),
+    })
+    suffix.append(newRows, plan.rows.map(({ sequence }) => sequence))
+    commitStep({ plan, logits, sequences, suffix })
+    await nextTurn()
+  }
+  return sequences.map(({ answer, finishReason }) => ({ tokenIds: answer, finishReason: finishReason ?? 'length' }))
+}
+
+function startSequence(request: SequenceRequest, id: number, prefix: Prefix): Sequence {
+  return {
+    ...request,
+    id,
+    pending: [...request.tokenIds],
+    position: prefix.nextPosition,
+    answer: [],
+    finishReason: request.maxNewTokens === 0 ? 'length' : undefined,
+    random: seededRandom(request.sampling.seed),
+  }
+}
+
+/** Moves every sequence past the rows that were run, and gives those with logits their next token. */
+function commitStep({
+  plan,
+  logits,
+  sequences,
+  suffix,
+}: {
+  plan: StepPlan
+  logits: Float32Array
+  sequences: readonly Sequence[]
+  suffix: SuffixCache
+}): void {
+  for (const { sequence: id } of plan.rows) {
+    const sequence = sequences[id]
+    sequence?.pending.shift()
+    if (sequence !== undefined) sequence.position += 1
+  }
+  const vocabularySize = logits.length / Math.max(1, plan.logitRows.length)
+  for (const [index, row] of plan.logitRows.entries()) {
+    const sequence = sequences[plan.rows[row]?.sequence ?? -1]
+    if (sequence === undefined) continue
+    const own = logits.subarray(index * vocabularySize, (index + 1) * vocabularySize)
+    extend(sequence, own)
+    if (sequence.finishReason !== undefined) suffix.release(sequence.id)
+  }
+}
+
+function extend(sequence: Sequence, logits: Float32Array): void {
+  const { sampling, tokenIds, answer, stopIds, random } = sequence
+  const token = chooseToken({ logits, sampling, seen: [...tokenIds, ...answer], random })
+  if (stopIds.includes(token)) {
+    sequence.finishReason = 'stop'
+    return
+  }
+  answer.push(token)
+  if (answer.length >= sequence.maxNewTokens) sequence.finishReason = 'length'
+  else sequence.pending.push(token)
+}

@@ -1,0 +1,67 @@
+// Which rows the decoder runs next, as plain data. Pure: sequences in, plan out.
+import { masked } from './decoder.ts'
+
+/** One sequence as the scheduler sees it. */
+export type PendingSequence = {
+  id: number
+  /** Tokens whose cache rows are still to be made; after the last one comes the next token. */
+  pending: readonly number[]
+  /** Position of the first pending token. */
+  position: number
+}
+
+export type PlannedRow = { sequence: number; tokenId: number; position: number }
+
+export type StepPlan = {
+  rows: readonly PlannedRow[]
+  /** Rows that end their sequence's pending tokens, in order: these give logits. */
+  logitRows: readonly number[]
+}
+
+/** Most rows of one run: bounds the score matrix while long prompts are prefilled. */
+export const maxRowsPerStep = 512
+
+/**
+ * Takes every sequence's pending tokens in order until the step is full. A sequence that is decoding has one, so all of
+ * them advance together; a long prompt goes on in the next step.
+ */
+export function planStep(sequences: readonly PendingSequence[], maxRows: number = maxRowsPerStep): StepPlan {
+  const rows: PlannedRow[] = []
+  const logitRows: number[] = []
+  for (const { id, pending, position } of sequences) {
+    const taken = pending.slice(0, maxRows - rows.length)
+    rows.push(...taken.map((tokenId, index) => ({ sequence: id, tokenId, position: position + index })))
+    if (taken.length > 0 && taken.length === pending.length) logitRows.push(rows.length - 1)
+    if (rows.length === maxRows) break
+  }
+  return { rows, logitRows }
+}
+
+/**
+ * Mask of a step [R, prefix + suffix + R]: a row sees the whole prefix, the suffix slots of its own sequence, and the
+ * rows of its own sequence up to itself.
+ */
+export function stepMask({
+  rows,
+  prefixLength,
+  suffixOwners,
+}: {
+  rows: readonly PlannedRow[]
+  prefixLength: number
+  suffixOwners: readonly (number | undefined)[]
+}): Float32Array {
+  const width = prefixLength + suffixOwners.length + rows.length
+  const mask = new Float32Array(rows.length * width)
+  for (const [index, { sequence }] of rows.entries()) {
+    const start = index * width
+    mask.fill(masked, start + prefixLength, start + width)
+    for (const [slot, owner] of suffixOwners.entries()) {
+      if (owner === sequence) mask[start + prefixLength + slot] = 0
+    }
+    const ownRows = start + prefixLength + suffixOwners.length
+    for (let other = 0; other <= index; other++) {
+      if (rows[other]?.sequence === sequence) mask[ownRows + other] = 0
+    }
+  }
+  return mask
+}

@@ -1,0 +1,92 @@
+// The native runtime: loads a graph and runs it. The only file that imports onnxruntime-node.
+import { availableParallelism } from 'node:os'
+import * as ort from 'onnxruntime-node'
+import { InvariantError, UserError } from '../../schemas/errors.ts'
+
+export type HostTensor =
+  | { type: 'float32'; data: Float32Array; dims: readonly number[] }
+  | { type: 'int64'; data: BigInt64Array; dims: readonly number[] }
+  | { type: 'int32'; data: Int32Array; dims: readonly number[] }
+  | { type: 'uint8'; data: Uint8Array; dims: readonly number[] }
+
+export type Session = {
+  readonly inputNames: ReadonlySet<string>
+  /** Runs the graph and returns the named outputs. Blocks the thread while it runs. Inputs are not copied. */
+  run(feeds: Readonly<Record<string, HostTensor>>, outputNames: readonly string[]): Promise<Record<string, HostTensor>>
+  close(): Promise<void>
+}
+
+export type SessionOptions = {
+  /** The graph: a path, or bytes whose weights lie in `weightsFolder`. */
+  graph: string | { bytes: Uint8Array; weightsFolder: string }
+  threads?: number
+}
+
+export const runtimeName = 'onnxruntime-node'
+export const runtimeVersion = ort.env.versions.common
+
+/** Loads a graph on the CPU. Throws UserError when the runtime refuses the file. */
+export async function openSession({ graph, threads = availableParallelism() }: SessionOptions): Promise<Session> {
+  const options: ort.InferenceSession.SessionOptions = {
+    executionProviders: ['cpu'],
+    graphOptimizationLevel: 'all',
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    logSeverityLevel: 3,
+  }
+  const session = await load(graph, options).catch((cause: unknown) => {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new UserError(`the runtime cannot load the compiled graph: ${reason}; compile the model again`, { cause })
+  })
+  return {
+    inputNames: new Set(session.inputNames),
+    run: (feeds, outputNames) => run(session, feeds, outputNames),
+    close: () => session.release(),
+  }
+}
+
+function load(
+  graph: SessionOptions['graph'],
+  options: ort.InferenceSession.SessionOptions,
+): Promise<ort.InferenceSession> {
+  if (typeof graph === 'string') return ort.InferenceSession.create(graph, options)
+  const extra = { session: { model_external_initializers_file_folder_path: graph.weightsFolder } }
+  return ort.InferenceSession.create(graph.bytes, { ...options, extra })
+}
+
+async function run(
+  session: ort.InferenceSession,
+  feeds: Readonly<Record<string, HostTensor>>,
+  outputNames: readonly string[],
+): Promise<Record<string, HostTensor>> {
+  const inputs: Record<string, ort.Tensor> = {}
+  for (const name of session.inputNames) {
+    const tensor = feeds[name]
+    if (tensor === undefined) throw new InvariantError(`the graph's input ${name} was not fed`)
+    inputs[name] = toRuntimeTensor(tensor)
+  }
+  const results = await session.run(inputs, outputNames)
+  return Object.fromEntries(outputNames.map((name) => [name, fromRuntimeTensor(name, results[name])]))
+}
+
+function toRuntimeTensor(tensor: HostTensor): ort.Tensor {
+  switch (tensor.type) {
+    case 'float32':
+      return new ort.Tensor('float32', tensor.data, tensor.dims)
+    case 'int64':
+      return new ort.Tensor('int64', tensor.data, tensor.dims)
+    case 'int32':
+      return new ort.Tensor('int32', tensor.data, tensor.dims)
+    case 'uint8':
+      return new ort.Tensor('uint8', tensor.data, tensor.dims)
+  }
+}
+
+function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): HostTensor {
+  const data = tensor?.data
+  const dims = tensor?.dims ?? []
+  if (data instanceof Float32Array) return { type: 'float32', data, dims }
+  if (data instanceof BigInt64Array) return { type: 'int64', data, dims }
+  if (data instanceof Int32Array) return { type: 'int32', data, dims }
+  throw new InvariantError(`the graph's output ${name} is missing or of an unknown type`)
+}

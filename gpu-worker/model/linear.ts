@@ -1,0 +1,217 @@
+// Products with a large weight matrix, in each format the compiler can store one. The rest of the graph does not know
+// how a matrix is stored.
+import { activationError, blockSize, quantizeRowsBlock, quantizeRowsInt8, toFloat16 } from './quantize.ts'
+import { forEachTile } from './matrix.ts'
+import type { Matrix } from './matrix.ts'
+import type { GraphBuilder, Value } from './graph.ts'
+import type { QuantizedMatrix, Target, WeightFormat } from '../../schemas/model-manifest.ts'
+
+export type Packing = 'fp32' | 'fp16' | QuantizedMatrix['format']
+
+/** Where in the model a matrix stands; decides how it may be stored. */
+export type MatrixRole = 'tower' | 'visionExpert' | 'languageExpert' | 'head'
+
+export type LinearOptions = {
+  name: string
+  matrix: Matrix
+  role: MatrixRole
+  bias?: Value
+  /** Channel gains of the norm right before the product, where there is one: tells how 8-bit inputs would fare. */
+  inputGains?: Float32Array
+}
+
+/** What the formats share while a graph is built: the chosen format, and what was chosen for each matrix. */
+export type LinearContext = {
+  weights: WeightFormat
+  target: Target
+  /** Graph inputs of the int8 formats: the largest activation code and its zero point (see quantizeRows below). */
+  levels: Value | undefined
+  zeroPoint: Value | undefined
+  quantized: QuantizedMatrix[]
+}
+
+/**
+ * The most error that one product may take from 8-bit inputs before they are split into two bytes.
+ * Gaussian inputs with equal gains come out at 0.7 to 0.9 %, ones with outlier channels several times higher.
+ */
+const maxActivationError = 0.01
+
+/** x [T, in] times the matrix [out, in], plus the bias [out]: [T, out] in float32. */
+export function linear(builder: GraphBuilder, context: LinearContext, x: Value, options: LinearOptions): Value {
+  const scope = builder.scope(options.name)
+  const { packing, inputError } = choosePacking(context, options)
+  if (packing !== 'fp32' && packing !== 'fp16') {
+    context.quantized.push({ name: options.matrix.name, format: packing, inputError })
+  }
+  switch (packing) {
+    case 'fp32':
+      return gemm(scope, x, options)
+    case 'fp16':
+      return halfGemm(scope, x, options)
+    case 'int8':
+    case 'int8-split':
+      return addBias(scope, integerProduct(scope, context, x, { ...options, split: packing === 'int8-split' }), options.bias)
+    case 'int4':
+    case 'int8-block':
+      return addBias(scope, blockProduct(scope, x, { ...options, bits: packing === 'int4' ? 4 : 8 }), options.bias)
+  }
+}
+
+function choosePacking(
+  { weights, target }: LinearContext,
+  { role, inputGains }: LinearOptions,
+): { packing: Packing; inputError: number | null } {
+  if (weights === 'fp32' || weights === 'fp16') return { packing: weights, inputError: null }
+  if (weights === 'int4' && role !== 'tower') {
+    // The head turns hidden states into words; 4 bits there cost more tokens than they save bytes.
+    return { packing: role === 'head' ? 'int8-block' : 'int4', inputError: null }
+  }
+  if (target !== 'cpu') return { packing: 'int8-block', inputError: null }
+  const inputError = inputGains === undefined ? null : activationError(inputGains)
+  // The language expert runs a few rows at a time, where the second byte is nearly free.
+  const mayStaySingle = role === 'visionExpert' && inputError !== null && inputError <= maxActivationError
+  return { packing: mayStaySingle ? 'int8' : 'int8-split', inputError }
+}
+
+/** Gemm(x, W, bias) with W [out, in] as the checkpoint has it. */
+function gemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
+  const weight = scope.weight('weight', {
+    elementType: 'float32',
+    dims: [matrix.rows, matrix.columns],
+    byteCount: matrix.rows * matrix.columns * 4,
+    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(tile))),
+  })
+  return scope.op('Gemm', bias === undefined ? [x, weight] : [x, weight, bias], { attributes: { transB: 1 } })
+}
+
+/**
+ *   x ─ Cast(f16) ─ Gemm(W f16) ─ Cast(f32) ─ Add(bias)
+ * The residual stream stays in float32: the tower's is never normalised and leaves the range of half precision.
+ */
+function halfGemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
+  const weight = scope.weight('weight', {
+    elementType: 'float16',
+    dims: [matrix.rows, matrix.columns],
+    byteCount: matrix.rows * matrix.columns * 2,
+    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
+  })
+  const half = scope.op('Cast', [x], { attributes: { to: 10 }, elementType: 'float16', as: 'half' })
+  const product = scope.op('Gemm', [half, weight], { attributes: { transB: 1 } })
+  return addBias(scope, scope.op('Cast', [product], { attributes: { to: 1 }, elementType: 'float32' }), bias)
+}
+
+/**
+ *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulInteger(W s8 [in, out]) ─ Cast ─ * scale [T,1] ─ * columnScale [out]
+ * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x/s) and lo = the rest times
+ * 2L; both meet the same weights in one product:
+ *   codes [2, T, in] ─ MatMulInteger ─ Cast ─ Split ─ hi + lo/2L ─ Squeeze ─ * scale ─ * columnScale
+ */
+function integerProduct(
+  scope: GraphBuilder,
+  context: LinearContext,
+  x: Value,
+  { matrix, split }: LinearOptions & { split: boolean },
+): Value {
+  const { data, scales } = int8Weights(scope, matrix)
+  const { codes, rowScale, lowWeight } = quantizeRows(scope, context, x, split)
+  const sums = scope.op('MatMulInteger', [codes, data, context.zeroPoint ?? null], { elementType: 'int32' })
+  const floats = scope.op('Cast', [sums], { attributes: { to: 1 }, elementType: 'float32' })
+  let product = floats
+  if (lowWeight !== undefined) {
+    // Sizes and not num_outputs: that form refuses zero rows.
+    const [high, low] = scope.ops('Split', [floats, scope.int64([1, 1])], { attributes: { axis: 0 }, names: ['high', 'low'] })
+    const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
+    const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
+    product = scope.op('Squeeze', [joined, scope.int64([0])], { as: 'flat' })
+  }
+  const byRow = scope.op('Mul', [product, rowScale], { as: 'byRow' })
+  return scope.op('Mul', [byRow, scales], { as: 'product' })
+}
+
+/**
+ *   x ─ Abs ─ ReduceMax(axis 1) ─ / L ─ s [T,1]
+ *   x / s ─ QuantizeLinear(1, zero) ─ hi          (with split: (x/s - round(x/s)) * 2L ─ QuantizeLinear ─ lo; [hi; lo])
+ * L and zero are graph inputs: 127 and 128 where the CPU adds byte products exactly, 63 and 64 where its 16-bit sums of
+ * two products would saturate (x64 without VNNI: 2 * 255 * 127 > 32767, while 2 * 127 * 127 is not).
+ */
+function quantizeRows(
+  scope: GraphBuilder,
+  { levels, zeroPoint }: LinearContext,
+  x: Value,
+  split: boolean,
+): { codes: Value; rowScale: Value; lowWeight: Value | undefined } {
+  const one = scope.float32([1], [])
+  const magnitude = scope.op('Abs', [x])
+  // Axis 1 and not -1: with zero rows a negative axis gives the wrong shape in onnxruntime 1.30.
+  const largest = scope.op('ReduceMax', [magnitude, scope.int64([1])], { attributes: { keepdims: 1 } })
+  const positive = scope.op('Max', [largest, scope.float32([1e-30], [])])
+  const rowScale = scope.op('Div', [positive, levels ?? null], { as: 'rowScale' })
+  const scaled = scope.op('Div', [x, rowScale], { as: 'scaled' })
+  const high = scope.op('QuantizeLinear', [scaled, one, zeroPoint ?? null], { elementType: 'uint8', as: 'highCodes' })
+  if (!split) return { codes: high, rowScale, lowWeight: undefined }
+  const rest = scope.op('Sub', [scaled, scope.op('Round', [scaled])], { as: 'rest' })
+  const range = scope.op('Mul', [levels ?? null, scope.float32([2], [])], { as: 'range' })
+  const stretched = scope.op('Mul', [rest, range], { as: 'stretched' })
+  const low = scope.op('QuantizeLinear', [stretched, one, zeroPoint ?? null], { elementType: 'uint8', as: 'lowCodes' })
+  const plane = (codes: Value, as: string): Value => scope.op('Unsqueeze', [codes, scope.int64([0])], { as })
+  const codes = scope.op('Concat', [plane(high, 'highPlane'), plane(low, 'lowPlane')], { attributes: { axis: 0 }, as: 'codes' })
+  return { codes, rowScale, lowWeight: scope.op('Div', [one, range], { as: 'lowWeight' }) }
+}
+
+function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales: Value } {
+  const scales = new Float32Array(matrix.rows)
+  const data = scope.weight('weight', {
+    elementType: 'int8',
+    dims: [matrix.columns, matrix.rows],
+    byteCount: matrix.rows * matrix.columns,
+    write: async (sink) => {
+      const target = new Int8Array(matrix.rows * matrix.columns)
+      await forEachTile(matrix, (tile, firstRow) =>
+        quantizeRowsInt8({ tile, columns: matrix.columns, target, targetRows: matrix.rows, firstRow, scales }),
+      )
+      await sink(bytesOf(target))
+    },
+  })
+  // Written after the matrix, whose pass has filled it.
+  return { data, scales: vectorWeight(scope, 'scales', scales) }
+}
+
+/** MatMulNBits(x, quants, scales), block 32, accuracy level 4: inputs are rounded to int8 per block. */
+function blockProduct(scope: GraphBuilder, x: Value, { matrix, bits }: LinearOptions & { bits: 4 | 8 }): Value {
+  const blockCount = Math.ceil(matrix.columns / blockSize)
+  const bytesPerBlock = (blockSize * bits) / 8
+  const scales = new Float32Array(matrix.rows * blockCount)
+  const quants = scope.weight('weight', {
+    elementType: 'uint8',
+    dims: [matrix.rows, blockCount, bytesPerBlock],
+    byteCount: matrix.rows * blockCount * bytesPerBlock,
+    write: (sink) =>
+      forEachTile(matrix, async (tile, firstRow) => {
+        const packed = quantizeRowsBlock({ tile, columns: matrix.columns, bits })
+        scales.set(packed.scales, firstRow * blockCount)
+        await sink(packed.quants)
+      }),
+  })
+  return scope.op('MatMulNBits', [x, quants, vectorWeight(scope, 'scales', scales)], {
+    domain: 'com.microsoft',
+    attributes: { K: matrix.columns, N: matrix.rows, bits, block_size: blockSize, accuracy_level: 4 },
+  })
+}
+
+function addBias(scope: GraphBuilder, product: Value, bias: Value | undefined): Value {
+  return bias === undefined ? product : scope.op('Add', [product, bias], { as: 'biased' })
+}
+
+/** A vector as a weight; its numbers may still be filled in until it is written. */
+export function vectorWeight(scope: GraphBuilder, name: string, values: Float32Array<ArrayBuffer>): Value {
+  return scope.weight(name, {
+    elementType: 'float32',
+    dims: [values.length],
+    byteCount: values.byteLength,
+    write: (sink) => sink(bytesOf(values)),
+  })
+}
+
+function bytesOf(values: Float32Array | Int8Array | Uint16Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+}

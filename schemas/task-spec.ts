@@ -1,0 +1,28 @@
+// One unit of work on every image: a task with its prompts spelled out. It does not know how an answer is parsed.
+import { z } from 'zod'
+import { PromptTemplate } from './model-manifest.ts'
+
+export const TaskName = z
+  .string()
+  .regex(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/)
+  .max(60)
+  .describe('lower-case words joined by hyphens, for example grounded-caption')
+export type TaskName = z.infer<typeof TaskName>
+
+export const TaskPrompt = z.strictObject({
+  question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
+  kind: z.string().min(1).max(60).optional().describe('of a question: where it came from'),
+})
+export type TaskPrompt = z.infer<typeof TaskPrompt>
+
+/** A task plans one spec for each record it makes of an image: `ground` makes one for each phrase. */
+export const TaskSpec = z.strictObject({
+  task: TaskName,
+  taskVersion: z.int().positive().describe('raised when the prompt or the parsing of the task changes'),
+  ordinal: z.int().nonnegative().describe('tells apart several specs of one task; 0 for the first'),
+  template: PromptTemplate,
+  prompts: z.array(TaskPrompt).min(1).max(64).describe('asked independently of each other, about the same image'),
+  maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
+  options: z.record(z.string(), z.json()).optional().describe("the task's own settings, for example the phrase to find"),
+})
+export type TaskSpec = z.infer<typeof TaskSpec>

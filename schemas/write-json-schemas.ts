@@ -1,0 +1,36 @@
+// Writes schemas/json/*.schema.json for people who do not use zod: `node schemas/write-json-schemas.ts`.
+import { mkdir, writeFile } from 'node:fs/promises'
+import { pathToFileURL } from 'node:url'
+import { z } from 'zod'
+import { LabelRecord } from './label-record.ts'
+import { ModelManifest } from './model-manifest.ts'
+import { RunConfig } from './run-config.ts'
+import { SealedManifest } from './sealed-manifest.ts'
+import { TaskOutput } from './task-output.ts'
+import { TaskSpec } from './task-spec.ts'
+
+const written: Readonly<Record<string, z.ZodType>> = {
+  'label-record': LabelRecord,
+  'run-config': RunConfig,
+  'task-spec': TaskSpec,
+  'task-output': TaskOutput,
+  'sealed-manifest': SealedManifest,
+  'model-manifest': ModelManifest,
+}
+
+export const jsonSchemasFolder = new URL('./json/', import.meta.url)
+
+/** The text of every JSON Schema file (draft 2020-12) by file name. */
+export function renderJsonSchemas(): Record<string, string> {
+  const files: Record<string, string> = {}
+  for (const [name, schema] of Object.entries(written)) {
+    const json = { title: name, ...z.toJSONSchema(schema, { unrepresentable: 'any' }) }
+    files[`${name}.schema.json`] = `${JSON.stringify(json, null, 2)}\n`
+  }
+  return files
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await mkdir(jsonSchemasFolder, { recursive: true })
+  for (const [name, text] of Object.entries(renderJsonSchemas())) await writeFile(new URL(name, jsonSchemasFolder), text)
+}
