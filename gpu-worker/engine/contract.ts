@@ -21,13 +21,17 @@ export type Answer = {
   /** Decoded text, end-of-text token left out, one leading space removed. */
   text: string
   tokenIds: number[]
-  finishReason: 'stop' | 'length'
+  /** `prompt-too-long`: the prompt leaves no position for an answer; nothing was generated for it. */
+  finishReason: 'stop' | 'length' | 'prompt-too-long'
   usage: { promptTokens: number; imageTokens: number; outputTokens: number }
 }
 
 /** One image whose keys and values stay cached until `close`, so that every prompt about it shares one prefill. */
 export type ImageSession = {
-  /** Answers all prompts together, one per prompt, in order. Rejects with `CancelledError` when the signal fires. */
+  /**
+   * Answers all prompts together, one per prompt, in order. Rejects with the signal's reason when it fires, and with
+   * EngineCrashError when the native runtime died twice on this image.
+   */
   generate(prompts: readonly PromptRequest[], signal?: AbortSignal): Promise<Answer[]>
   close(): Promise<void>
 }
@@ -41,6 +45,13 @@ export type EngineInfo = {
   capabilities: readonly string[]
   /** What `openImage` takes: float32 [3, size, size], normalised with mean and std per RGB channel. */
   image: { size: number; mean: readonly number[]; std: readonly number[] }
+  /** Something the user should know about this machine, in one sentence. */
+  notice?: string
+}
+
+/** The native runtime died while it worked on one image, again after a restart. Other images are not affected. */
+export class EngineCrashError extends Error {
+  override readonly name = 'EngineCrashError'
 }
 
 export type Engine = {

@@ -7,11 +7,13 @@ import { SuffixCache } from './kv-cache.ts'
 import type { CacheRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import { planStep, stepMask } from './scheduler.ts'
-import type { StepPlan } from './scheduler.ts'
+import type { PendingToken, StepPlan } from './scheduler.ts'
 
 export type SequenceRequest = {
   /** Text tokens behind the prefix, at least one. */
   tokenIds: readonly number[]
+  /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
+  positionIds?: readonly number[]
   maxNewTokens: number
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
@@ -22,8 +24,8 @@ export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'lengt
 
 type Sequence = SequenceRequest & {
   id: number
-  pending: number[]
-  position: number
+  pending: PendingToken[]
+  nextPosition: number
   answer: number[]
   finishReason: 'stop' | 'length' | undefined
   random: () => number
@@ -66,11 +68,12 @@ export async function generate(
 }
 
 function startSequence(request: SequenceRequest, id: number, prefix: Prefix): Sequence {
+  const { tokenIds, positionIds = tokenIds.map((_, index) => prefix.nextPosition + index) } = request
   return {
     ...request,
     id,
-    pending: [...request.tokenIds],
-    position: prefix.nextPosition,
+    pending: tokenIds.map((tokenId, index) => ({ tokenId, position: positionIds[index] ?? 0 })),
+    nextPosition: (positionIds.at(-1) ?? prefix.nextPosition - 1) + 1,
     answer: [],
     finishReason: request.maxNewTokens === 0 ? 'length' : undefined,
     random: seededRandom(request.sampling.seed),
@@ -89,11 +92,7 @@ function commitStep({
   sequences: readonly Sequence[]
   suffix: SuffixCache
 }): void {
-  for (const { sequence: id } of plan.rows) {
-    const sequence = sequences[id]
-    sequence?.pending.shift()
-    if (sequence !== undefined) sequence.position += 1
-  }
+  for (const { sequence } of plan.rows) sequences[sequence]?.pending.shift()
   const vocabularySize = logits.length / Math.max(1, plan.logitRows.length)
   for (const [index, row] of plan.logitRows.entries()) {
     const sequence = sequences[plan.rows[row]?.sequence ?? -1]
@@ -113,5 +112,6 @@ function extend(sequence: Sequence, logits: Float32Array): void {
   }
   answer.push(token)
   if (answer.length >= sequence.maxNewTokens) sequence.finishReason = 'length'
-  else sequence.pending.push(token)
+  else sequence.pending.push({ tokenId: token, position: sequence.nextPosition })
+  sequence.nextPosition += 1
 }

@@ -5,12 +5,12 @@ import { masked } from './decoder.ts'
 export type PendingSequence = {
   id: number
   /** Tokens whose cache rows are still to be made; after the last one comes the next token. */
-  pending: readonly number[]
-  /** Position of the first pending token. */
-  position: number
+  pending: readonly PendingToken[]
 }
 
-export type PlannedRow = { sequence: number; tokenId: number; position: number }
+export type PendingToken = { tokenId: number; position: number }
+
+export type PlannedRow = PendingToken & { sequence: number }
 
 export type StepPlan = {
   rows: readonly PlannedRow[]
@@ -28,9 +28,9 @@ export const maxRowsPerStep = 512
 export function planStep(sequences: readonly PendingSequence[], maxRows: number = maxRowsPerStep): StepPlan {
   const rows: PlannedRow[] = []
   const logitRows: number[] = []
-  for (const { id, pending, position } of sequences) {
+  for (const { id, pending } of sequences) {
     const taken = pending.slice(0, maxRows - rows.length)
-    rows.push(...taken.map((tokenId, index) => ({ sequence: id, tokenId, position: position + index })))
+    rows.push(...taken.map((token) => ({ ...token, sequence: id })))
     if (taken.length > 0 && taken.length === pending.length) logitRows.push(rows.length - 1)
     if (rows.length === maxRows) break
   }

@@ -1,0 +1,133 @@
+// The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
+import { UserError } from '../../schemas/errors.ts'
+import { openTokenizer } from '../tokenizer/tokenizer.ts'
+import type { Tokenizer } from '../tokenizer/tokenizer.ts'
+import { renderPrompt } from '../tokenizer/template.ts'
+import { openCompiledModel } from './compiled-model.ts'
+import type { CompiledModel } from './compiled-model.ts'
+import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { openDecoder, prefillBos } from './decoder.ts'
+import type { Decoder } from './decoder.ts'
+import { generate } from './generation.ts'
+import type { Prefix, SequenceRequest } from './generation.ts'
+import { imagePrefix, textPrefix } from './prefix.ts'
+import { runtimeName, runtimeVersion } from './session.ts'
+import { createTurnQueue } from './turn-queue.ts'
+import type { InTurn } from './turn-queue.ts'
+
+export type EngineOptions = { modelFolder: string; threads?: number }
+
+/**
+ * Loads a compiled model. Throws UserError when it cannot be used: damaged, for another device, or without a tokenizer.
+ */
+export async function openEngine({ modelFolder, threads }: EngineOptions): Promise<Engine> {
+  const compiled = await openCompiledModel(modelFolder)
+  if (compiled.manifest.target !== 'cpu') {
+    throw new UserError(
+      `${modelFolder} was compiled for ${compiled.manifest.target}, this engine runs on the cpu; compile the checkpoint with --target cpu`,
+    )
+  }
+  const tokenizer = await loadTokenizer(compiled)
+  const decoder = await openDecoder(compiled, threads === undefined ? {} : { threads })
+  const bos = await prefillBos(decoder)
+  const inTurn = createTurnQueue()
+  return {
+    info: describe(compiled, decoder),
+    openImage: (pixels, signal) =>
+      inTurn(async () => {
+        signal?.throwIfAborted()
+        const prefix = pixels === null ? textPrefix(bos) : await imagePrefix(decoder, bos, pixels)
+        return imageSession({ decoder, tokenizer, prefix, hasImage: pixels !== null, inTurn })
+      }),
+    close: () => inTurn(() => decoder.close()),
+  }
+}
+
+function imageSession({
+  decoder,
+  tokenizer,
+  prefix,
+  hasImage,
+  inTurn,
+}: {
+  decoder: Decoder
+  tokenizer: Tokenizer
+  prefix: Prefix
+  hasImage: boolean
+  inTurn: InTurn
+}): ImageSession {
+  const { manifest } = decoder.compiled
+  const imageTokens = hasImage ? manifest.vision.patchRows + 2 : 0
+  const firstPosition = prefix.nextPosition
+  return {
+    generate: (prompts, signal) =>
+      inTurn(async () => {
+        const rendered = prompts.map((prompt) => {
+          const promptText = renderPrompt(prompt)
+          return { prompt, promptText, tokenIds: tokenizer.encode(promptText) }
+        })
+        const requests = rendered.map(({ prompt, tokenIds }) =>
+          toRequest({ prompt, tokenIds, stopIds: manifest.tokens.eos, room: manifest.language.maxPositions - firstPosition - tokenIds.length }),
+        )
+        const fitting = requests.filter((request) => request !== undefined)
+        const results = await generate(decoder, prefix, { requests: fitting, signal })
+        return rendered.map(({ promptText, tokenIds }, index): Answer => {
+          const promptTokens = 1 + tokenIds.length
+          const request = requests[index]
+          const result = request === undefined ? undefined : results[fitting.indexOf(request)]
+          if (result === undefined) {
+            return { promptText, text: '', tokenIds: [], finishReason: 'prompt-too-long', usage: { promptTokens, imageTokens, outputTokens: 0 } }
+          }
+          const usage = { promptTokens, imageTokens, outputTokens: result.tokenIds.length }
+          return { promptText, text: tokenizer.decode(result.tokenIds).trim(), tokenIds: result.tokenIds, finishReason: result.finishReason, usage }
+        })
+      }),
+    close: () => Promise.resolve(),
+  }
+}
+
+/** A prompt as token ids, its answer cut to the positions that are left; undefined where none is. */
+function toRequest({
+  prompt,
+  tokenIds,
+  stopIds,
+  room,
+}: {
+  prompt: PromptRequest
+  tokenIds: readonly number[]
+  stopIds: readonly number[]
+  room: number
+}): SequenceRequest | undefined {
+  if (room < 1) return undefined
+  return { tokenIds, maxNewTokens: Math.min(prompt.maxNewTokens, room), sampling: prompt.sampling, stopIds }
+}
+
+async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Tokenizer> {
+  if (manifest.tokenizer === null) {
+    throw new UserError(
+      `${folder} was compiled without a tokenizer: it can be traced with token ids but not label. ` +
+        'The CogVLM repositories of the first generation ship none: fetch tokenizer.model, tokenizer_config.json and ' +
+        'special_tokens_map.json of lmsys/vicuna-7b-v1.5 and compile again with --tokenizer FOLDER',
+    )
+  }
+  const tokenizer = await openTokenizer({ folder, ...manifest.tokenizer })
+  if (tokenizer.vocabSize > manifest.language.vocabSize) {
+    throw new UserError(
+      `the tokenizer of ${folder} has ${tokenizer.vocabSize} tokens, the model ${manifest.language.vocabSize}; they do not belong together`,
+    )
+  }
+  return tokenizer
+}
+
+function describe({ manifest }: CompiledModel, decoder: Decoder): EngineInfo {
+  const { name, digest, weights, licence, template, capabilities, vision } = manifest
+  return {
+    model: { name, digest, weights, licence },
+    engine: `${runtimeName}/cpu/${decoder.kernel.name}`,
+    engineVersion: runtimeVersion,
+    template,
+    capabilities,
+    image: { size: vision.imageSize, mean: vision.mean, std: vision.std },
+    ...(decoder.kernel.notice === undefined ? {} : { notice: decoder.kernel.notice }),
+  }
+}

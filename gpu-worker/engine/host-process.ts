@@ -1,0 +1,56 @@
+// Entry of the engine process: answers the host's messages with an engine. Ends when the host goes away.
+import { UserError } from '../../schemas/errors.ts'
+import type { Engine, ImageSession } from './contract.ts'
+import { openEngine } from './engine.ts'
+import type { HostReply, HostRequest } from './host-protocol.ts'
+
+let engine: Engine | undefined
+const images = new Map<number, ImageSession>()
+const cancels = new Map<number, AbortController>()
+
+// The terminal sends Ctrl-C to the whole group; whether to stop is the host's decision.
+process.on('SIGINT', () => undefined)
+process.on('disconnect', () => process.exit(0))
+process.on('message', (request: HostRequest) => void serve(request))
+
+async function serve(request: HostRequest): Promise<void> {
+  if (request.kind === 'cancel') {
+    cancels.get(request.target)?.abort(new Error('cancelled'))
+    return
+  }
+  const cancel = new AbortController()
+  cancels.set(request.id, cancel)
+  try {
+    const reply = await answer(request, cancel.signal)
+    if (reply !== undefined) process.send?.(reply)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    process.send?.({ kind: 'failed', id: request.id, message, isUserError: error instanceof UserError } satisfies HostReply)
+  } finally {
+    cancels.delete(request.id)
+  }
+}
+
+async function answer(request: Exclude<HostRequest, { kind: 'cancel' }>, signal: AbortSignal): Promise<HostReply | undefined> {
+  const { id } = request
+  switch (request.kind) {
+    case 'load':
+      engine = await openEngine(request.options)
+      return { kind: 'loaded', id, info: engine.info }
+    case 'open': {
+      if (engine === undefined) throw new Error('no model is loaded')
+      images.set(id, await engine.openImage(request.pixels, signal))
+      return { kind: 'opened', id, imageId: id }
+    }
+    case 'generate': {
+      const image = images.get(request.imageId)
+      if (image === undefined) throw new Error(`image ${request.imageId} is not open`)
+      return { kind: 'answered', id, answers: await image.generate(request.prompts, signal) }
+    }
+    case 'close': {
+      await images.get(request.imageId)?.close()
+      images.delete(request.imageId)
+      return undefined
+    }
+  }
+}

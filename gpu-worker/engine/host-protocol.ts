@@ -1,0 +1,16 @@
+// Messages between the engine host and its process. Both ends are this code of the same version, so they are not parsed.
+import type { Answer, EngineInfo, PromptRequest } from './contract.ts'
+import type { EngineOptions } from './engine.ts'
+
+export type HostRequest =
+  | { kind: 'load'; id: number; options: EngineOptions }
+  | { kind: 'open'; id: number; pixels: Float32Array | null }
+  | { kind: 'generate'; id: number; imageId: number; prompts: PromptRequest[] }
+  | { kind: 'close'; id: number; imageId: number }
+  | { kind: 'cancel'; id: number; target: number }
+
+export type HostReply =
+  | { kind: 'loaded'; id: number; info: EngineInfo }
+  | { kind: 'opened'; id: number; imageId: number }
+  | { kind: 'answered'; id: number; answers: Answer[] }
+  | { kind: 'failed'; id: number; message: string; isUserError: boolean }

@@ -1,0 +1,190 @@
+// The engine in a process of its own. A crash of the native runtime takes that process and not the run: it is started
+// again, its open images are opened again, and an image on which it dies twice is given up.
+// A thread would not do: a fault in native code ends every thread of its process.
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
+import { EngineCrashError } from './contract.ts'
+import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import type { EngineOptions } from './engine.ts'
+import type { HostReply, HostRequest } from './host-protocol.ts'
+import { createTurnQueue } from './turn-queue.ts'
+import type { InTurn } from './turn-queue.ts'
+
+/** Crashes on one image after which it is given up. */
+const maxCrashesPerImage = 2
+
+export type EngineHost = Engine & {
+  /** Of the process that runs the model now; changes after a crash. */
+  readonly processId: number | undefined
+  /** Times the process died while it was needed. */
+  readonly crashCount: number
+}
+
+/** Starts the engine process and waits until the model is loaded. Throws what `openEngine` throws. */
+export async function openEngineHost(options: EngineOptions): Promise<EngineHost> {
+  let child = await startChild(options)
+  let crashCount = 0
+  let closed = false
+  let restarting: Promise<EngineChild> | undefined
+
+  // One restart serves everybody who noticed the crash.
+  const current = async (): Promise<EngineChild> => {
+    if (child.alive) return child
+    if (closed) throw new InvariantError('the engine is closed')
+    crashCount += restarting === undefined ? 1 : 0
+    restarting ??= startChild(options).then((fresh) => {
+      child = fresh
+      restarting = undefined
+      return fresh
+    })
+    return restarting
+  }
+  const inTurn = createTurnQueue()
+  return {
+    info: child.info,
+    get processId() {
+      return child.processId
+    },
+    get crashCount() {
+      return crashCount
+    },
+    openImage: async (pixels, signal) => openImage({ current, inTurn, pixels, signal }),
+    close: () => {
+      closed = true
+      return child.stop()
+    },
+  }
+}
+
+type ImageOptions = {
+  current: () => Promise<EngineChild>
+  inTurn: InTurn
+  pixels: Float32Array | null
+  signal: AbortSignal | undefined
+}
+
+/**
+ * An image of which the pixels are kept until it is closed, so that a fresh process can be given it.
+ * Requests go to the process one at a time: who is being served when it dies is who it died on.
+ */
+async function openImage({ current, inTurn, pixels, signal }: ImageOptions): Promise<ImageSession> {
+  let crashes = 0
+  let place: { child: EngineChild; imageId: number } | undefined
+  const attempt = async <T>(job: (child: EngineChild, imageId: number) => Promise<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
+    for (;;) {
+      try {
+        const child = await current()
+        if (place?.child !== child) place = { child, imageId: await child.open(pixels, jobSignal) }
+        return await job(child, place.imageId)
+      } catch (error) {
+        if (!(error instanceof ProcessGone)) throw error
+        crashes += 1
+        if (crashes >= maxCrashesPerImage) {
+          throw new EngineCrashError(`the native runtime died ${crashes} times on this image (${error.message})`, { cause: error })
+        }
+      }
+    }
+  }
+  await inTurn(() => attempt(() => Promise.resolve(), signal))
+  return {
+    generate: (prompts, jobSignal) => inTurn(() => attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal)),
+    close: () => {
+      if (place?.child.alive === true) place.child.closeImage(place.imageId)
+      place = undefined
+      return Promise.resolve()
+    },
+  }
+}
+
+/** The process ended while it owed an answer. Never leaves this file. */
+class ProcessGone extends Error {
+  override readonly name = 'ProcessGone'
+}
+
+type EngineChild = {
+  readonly alive: boolean
+  readonly processId: number | undefined
+  readonly info: EngineInfo
+  open(pixels: Float32Array | null, signal: AbortSignal | undefined): Promise<number>
+  generate(imageId: number, prompts: readonly PromptRequest[], signal: AbortSignal | undefined): Promise<Answer[]>
+  closeImage(imageId: number): void
+  stop(): Promise<void>
+}
+
+async function startChild(options: EngineOptions): Promise<EngineChild> {
+  // The built package has this file as .js, the repository as .ts; the process file beside it has the same ending.
+  const entry = new URL(`./host-process${extname(fileURLToPath(import.meta.url))}`, import.meta.url)
+  const child = fork(entry, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const waiting = new Map<number, { resolve: (reply: HostReply) => void; reject: (error: Error) => void }>()
+  let alive = true
+  let nextId = 0
+  child.on('message', (reply: HostReply) => {
+    waiting.get(reply.id)?.resolve(reply)
+    waiting.delete(reply.id)
+  })
+  const gone = (reason: string): void => {
+    alive = false
+    for (const { reject } of waiting.values()) reject(new ProcessGone(reason))
+    waiting.clear()
+  }
+  child.on('exit', (code, signalName) => gone(signalName === null ? `exit code ${code}` : signalName))
+  child.on('error', (error) => gone(error.message))
+  const call = async (request: DistributedOmit<HostRequest, 'id'>, signal?: AbortSignal): Promise<HostReply> => {
+    const id = nextId++
+    const cancel = (): void => send(child, { kind: 'cancel', id: nextId++, target: id })
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', cancel, { once: true })
+    try {
+      return await new Promise<HostReply>((resolve, reject) => {
+        if (!alive) reject(new ProcessGone('it had ended before'))
+        waiting.set(id, { resolve, reject })
+        send(child, { ...request, id })
+      })
+    } finally {
+      signal?.removeEventListener('abort', cancel)
+    }
+  }
+  const loaded = await call({ kind: 'load', options }).catch((error: unknown) => {
+    throw new RetryableError('the engine process ended while it loaded the model; is there enough memory?', { cause: error })
+  })
+  return {
+    get alive() {
+      return alive
+    },
+    processId: child.pid,
+    info: expectReply(loaded, 'loaded').info,
+    open: async (pixels, signal) => expectReply(await call({ kind: 'open', pixels }, signal), 'opened', signal).imageId,
+    generate: async (imageId, prompts, signal) =>
+      expectReply(await call({ kind: 'generate', imageId, prompts: [...prompts] }, signal), 'answered', signal).answers,
+    closeImage: (imageId) => send(child, { kind: 'close', id: nextId++, imageId }),
+    stop: () => stopChild(child, () => alive),
+  }
+}
+
+/** `Omit` for each member of a union. */
+type DistributedOmit<Union, Key extends PropertyKey> = Union extends unknown ? Omit<Union, Key> : never
+
+function send(child: ChildProcess, request: HostRequest): void {
+  // A failed send means the process is gone; its exit event tells those who wait.
+  if (child.connected) child.send(request, () => undefined)
+}
+
+function stopChild(child: ChildProcess, isAlive: () => boolean): Promise<void> {
+  if (!isAlive()) return Promise.resolve()
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve())
+    child.disconnect()
+  })
+}
+
+function expectReply<Kind extends HostReply['kind']>(reply: HostReply, kind: Kind, signal?: AbortSignal): Extract<HostReply, { kind: Kind }> {
+  if (reply.kind === 'failed') {
+    signal?.throwIfAborted()
+    throw reply.isUserError ? new UserError(reply.message) : new InvariantError(`the engine process failed: ${reply.message}`)
+  }
+  if (reply.kind !== kind) throw new InvariantError(`the engine process answered ${reply.kind} where ${kind} was expected`)
+  return reply as Extract<HostReply, { kind: Kind }> // its kind was compared just now
+}

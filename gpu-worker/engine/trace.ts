@@ -1,0 +1,170 @@
+// Runs one sequence with every intermediate value looked at, to compare a compiled model with the original.
+// Uses the decoder graph of `label` with outputs added (who adds them is not known here).
+import { InvariantError, UserError } from '../../schemas/errors.ts'
+import { greedySampling } from '../../schemas/sampling.ts'
+import type { Decoder } from './decoder.ts'
+import { causalMask } from './decoder.ts'
+import { generate } from './generation.ts'
+import { emptyRows, joinRows } from './kv-cache.ts'
+import type { CacheRows } from './kv-cache.ts'
+import { sequencePositions, visionRange } from './layout.ts'
+
+export type TraceCase = {
+  /** float32 [3, S, S], or null for text. */
+  pixels: Float32Array | null
+  inputIds: readonly number[]
+  /** 1 for every image placeholder (boi, patches, eoi), 0 for bos and text. */
+  tokenTypeIds: readonly number[]
+  positionIds?: readonly number[] | undefined
+  maxNewTokens: number
+}
+
+export type Trace = {
+  /** [N + 2, H]; null without an image. */
+  imageFeatures: Float32Array | null
+  /** Output of each decoder layer before the final norm, [L, T, H]. */
+  hidden: Float32Array
+  /** [T, H] */
+  finalNorm: Float32Array
+  /** [V], of the last position. */
+  lastLogits: Float32Array
+  /** Greedy continuation; eos does not stop it. */
+  greedyIds: number[]
+}
+
+/** Traces one sequence. Throws UserError for layouts that no CogVLM prompt has. */
+export async function traceSequence(decoder: Decoder, traceCase: TraceCase): Promise<Trace> {
+  const { manifest } = decoder.compiled
+  const vision = visionRange(traceCase, manifest.vision.patchRows)
+  const positionIds = traceCase.positionIds ?? sequencePositions(traceCase.tokenTypeIds)
+  const total = traceCase.inputIds.length
+  if (positionIds.length !== total) throw new UserError(`position_ids has ${positionIds.length} elements, input_ids ${total}`)
+  const imageFeatures = traceCase.pixels === null || vision === undefined ? null : await decoder.encodeImage(traceCase.pixels)
+  const steps = splitSteps({ total, vision, inputIds: traceCase.inputIds })
+  const collected: StepTrace[] = []
+  let prefix: CacheRows = emptyRows(decoder.shape)
+  for (const step of steps.slice(0, -1)) {
+    const outcome = await runStep(decoder, { step, prefix, positionIds, imageFeatures })
+    prefix = joinRows(decoder.shape, prefix, outcome.newRows)
+    collected.push(outcome)
+  }
+  const lastStep = steps.at(-1)
+  if (lastStep === undefined) throw new UserError('input_ids is empty; a sequence starts with bos')
+  const last = await runStep(decoder, { step: lastStep, prefix, positionIds, imageFeatures })
+  collected.push(last)
+  const greedyIds = await continueGreedily(decoder, { traceCase, lastStep, prefix, positionIds })
+  return { imageFeatures, ...joinTraces(decoder, collected, total), lastLogits: last.lastLogits, greedyIds }
+}
+
+/** Rows [start, end) of the sequence that run together: first the prefix as `label` runs it, then the text. */
+type Step = { start: number; end: number; kind: 'image' | 'tokens'; tokenIds: readonly number[] }
+
+function splitSteps({
+  total,
+  vision,
+  inputIds,
+}: {
+  total: number
+  vision: { start: number; end: number } | undefined
+  inputIds: readonly number[]
+}): Step[] {
+  const tokens = (start: number, end: number): Step => ({ start, end, kind: 'tokens', tokenIds: inputIds.slice(start, end) })
+  // bos alone: it is before everything, and label runs it once for all images.
+  const steps = [tokens(0, Math.min(1, total))]
+  if (vision !== undefined) steps.push({ ...vision, kind: 'image', tokenIds: [] })
+  const textStart = vision?.end ?? 1
+  if (textStart < total) steps.push(tokens(textStart, total))
+  return steps.filter(({ start, end }) => end > start)
+}
+
+type StepTrace = {
+  newRows: CacheRows
+  rowCount: number
+  /** Per layer [rows, H]. */
+  hidden: Float32Array[]
+  finalNorm: Float32Array
+  lastLogits: Float32Array
+}
+
+async function runStep(
+  decoder: Decoder,
+  {
+    step,
+    prefix,
+    positionIds,
+    imageFeatures,
+  }: { step: Step; prefix: CacheRows; positionIds: readonly number[]; imageFeatures: Float32Array | null },
+): Promise<StepTrace> {
+  const { manifest } = decoder.compiled
+  const { hiddenSize, patchRows } = manifest.vision
+  const rowCount = step.end - step.start
+  const none = new Float32Array(0)
+  const image = step.kind === 'image' ? imageFeatures : null
+  const names = [manifest.trace.finalNorm, ...manifest.trace.layers.flatMap(({ vision, language }) => [vision, language])]
+  const { logits, newRows, traced } = await decoder.run({
+    visionRows: image?.subarray(0, (patchRows + 1) * hiddenSize) ?? none,
+    embeddedRows: image?.subarray((patchRows + 1) * hiddenSize) ?? none,
+    tokenIds: step.tokenIds,
+    positionIds: positionIds.slice(step.start, step.end),
+    // All rows, because the final norm is applied to the rows whose logits are asked for.
+    logitRows: Array.from({ length: rowCount }, (_, row) => row),
+    prefix,
+    suffix: emptyRows(decoder.shape),
+    mask: causalMask(prefix.length, rowCount),
+    traced: names,
+  })
+  const read = (name: string): Float32Array => {
+    const tensor = traced[name]
+    if (tensor?.type !== 'float32') throw new InvariantError(`the traced graph did not return ${name}`)
+    return tensor.data
+  }
+  return {
+    newRows,
+    rowCount,
+    hidden: manifest.trace.layers.map(({ vision, language }) => concatenate([read(vision), read(language)])),
+    finalNorm: read(manifest.trace.finalNorm),
+    lastLogits: logits.slice((rowCount - 1) * manifest.language.vocabSize),
+  }
+}
+
+/** Runs the last step again through the generation loop of `label`, which must give the same first token. */
+async function continueGreedily(
+  decoder: Decoder,
+  {
+    traceCase,
+    lastStep,
+    prefix,
+    positionIds,
+  }: { traceCase: TraceCase; lastStep: Step; prefix: CacheRows; positionIds: readonly number[] },
+): Promise<number[]> {
+  if (traceCase.maxNewTokens === 0) return []
+  if (lastStep.kind === 'image') throw new UserError('the sequence ends with the image; give at least one text token behind it')
+  const request = {
+    tokenIds: lastStep.tokenIds,
+    positionIds: positionIds.slice(lastStep.start, lastStep.end),
+    maxNewTokens: traceCase.maxNewTokens,
+    sampling: greedySampling,
+    stopIds: [],
+  }
+  const [result] = await generate(decoder, { rows: prefix, nextPosition: 0 }, { requests: [request] })
+  return result?.tokenIds ?? []
+}
+
+function joinTraces(decoder: Decoder, steps: readonly StepTrace[], total: number): { hidden: Float32Array; finalNorm: Float32Array } {
+  const { layerCount } = decoder.compiled.manifest.language
+  const layers = Array.from({ length: layerCount }, (_, layer) => concatenate(steps.map(({ hidden }) => hidden[layer] ?? new Float32Array(0))))
+  const finalNorm = concatenate(steps.map((step) => step.finalNorm))
+  const { hiddenSize } = decoder.compiled.manifest.language
+  if (finalNorm.length !== total * hiddenSize) throw new InvariantError('the traced rows do not add up to the sequence')
+  return { hidden: concatenate(layers), finalNorm }
+}
+
+function concatenate(parts: readonly Float32Array[]): Float32Array {
+  const joined = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let offset = 0
+  for (const part of parts) {
+    joined.set(part, offset)
+    offset += part.length
+  }
+  return joined
+}
