@@ -1,0 +1,105 @@
+// The layers of the house as data: what each part may import. ARCHITECTURE.md draws the same table.
+// To add an edge, change this file in a commit of its own that says why.
+
+export type Layer = {
+  /** Folders or files (`worker.ts`) that make up the layer; `dataset/seal` covers `dataset/seal.ts` too. */
+  parts: readonly string[]
+  /** Parts it may import besides itself: each part of a layer only itself, so leaves do not know each other. */
+  mayImport: readonly string[]
+  packages: readonly string[]
+  /** False for code that must not reach the operating system. */
+  builtins?: boolean
+}
+
+const leaves = ['model', 'image', 'tasks', 'tokenizer', 'engine'].map((name) => `gpu-worker/${name}`)
+const adapters = ['dataset/stores', 'dataset/queues']
+// Names and hashes everything in a dataset has: recordId, canonical JSON.
+const identity = ['dataset/canonical-json', 'dataset/identity']
+// One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
+const records = ['chain', 'id-index', 'ingest', 'labels-view', 'parts', 'read', 'run-folder', 'seal'].map(
+  (name) => `dataset/${name}`,
+)
+const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
+const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
+
+export const layers: readonly Layer[] = [
+  { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
+  // A script that writes the JSON Schemas; nothing imports it.
+  { parts: ['schemas/write-json-schemas.ts'], mayImport: ['schemas'], packages: ['zod'] },
+  { parts: ['gpu-worker/model'], mayImport: ['schemas'], packages: ['zod', 'protobufjs'] },
+  { parts: ['gpu-worker/image'], mayImport: ['schemas'], packages: ['zod', 'sharp'] },
+  { parts: ['gpu-worker/tasks'], mayImport: ['schemas'], packages: ['zod'] },
+  {
+    parts: ['gpu-worker/tokenizer'],
+    mayImport: ['schemas'],
+    packages: ['zod', 'protobufjs', '@huggingface/tokenizers'],
+  },
+  {
+    parts: ['gpu-worker/engine'],
+    mayImport: ['schemas', 'gpu-worker/tokenizer'],
+    packages: ['zod', 'onnxruntime-node'],
+  },
+  { parts: adapters, mayImport: ['schemas'], packages: ['zod', '@aws-sdk/client-s3', '@aws-sdk/client-sqs'] },
+  { parts: identity, mayImport: ['schemas', ...identity], packages: ['zod'] },
+  { parts: records, mayImport: ['schemas', ...adapters, ...identity, ...records], packages: ['zod'] },
+  {
+    parts: readers,
+    mayImport: ['schemas', ...adapters, ...identity, ...records],
+    packages: ['zod', 'hyparquet', 'hyparquet-writer', 'hono'],
+  },
+  {
+    parts: ['gpu-worker/pipeline'],
+    mayImport: ['schemas', ...leaves, ...adapters, ...identity, ...records, 'dataset/checks'],
+    packages: ['zod'],
+  },
+  { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
+  { parts: ['cli'], mayImport: below, packages: ['zod', '@hono/node-server'] },
+  {
+    parts: ['functions'],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers],
+    packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
+  },
+  { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
+  // Scripts a person runs from a checkout; nothing imports them.
+  { parts: ['bench'], mayImport: below, packages: ['zod'] },
+  { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
+  { parts: ['tests'], mayImport: ['*'], packages: ['*'] },
+  { parts: ['vitest.config.ts'], mayImport: [], packages: ['vitest'] },
+]
+
+/** Folders that hold no TypeScript: listed so that a new one is a decision. */
+export const foldersWithoutCode = ['models', 'examples', '.ci']
+
+/** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
+export const soleImporters: Record<string, readonly string[]> = {
+  'onnxruntime-node': ['gpu-worker/engine/session.ts'],
+  // training/ rasterises the icons its scenes are drawn from; it decodes no image of a user.
+  'sharp': ['gpu-worker/image/decode.ts', 'training/sprites.ts'],
+  'protobufjs': ['gpu-worker/model/onnx.ts', 'gpu-worker/tokenizer/sentencepiece-model.ts'],
+  '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
+  '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
+  '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
+}
+
+/** What functions/ may not reach, through any number of imports. */
+export const nativeParts = [
+  'gpu-worker/model',
+  'gpu-worker/image',
+  'gpu-worker/engine',
+  'gpu-worker/pipeline',
+]
+export const nativePackages = ['onnxruntime-node', 'sharp']
+
+/** Who may read process.env: the roots parse settings once, tests and scripts stand outside. */
+export const environmentReaders = ['cli', 'gpu-worker/worker.ts', 'functions', 'tests', 'bench', 'training']
+
+/** True when `path` is the part, lies in it, or is the part written as one file. */
+export function isInPart(path: string, part: string): boolean {
+  return path === part || path.startsWith(`${part.replace(/\/$/, '')}/`) || path === `${part}.ts`
+}
+
+/** The part of the table a file belongs to; the longest name wins. */
+export function partOf(path: string): { part: string; layer: Layer } | undefined {
+  const found = layers.flatMap((layer) => layer.parts.map((part) => ({ part, layer })))
+  return found.filter(({ part }) => isInPart(path, part)).toSorted((a, b) => b.part.length - a.part.length)[0]
+}
