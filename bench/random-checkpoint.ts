@@ -7,20 +7,63 @@ import { seededRandom } from '../gpu-worker/engine/sampler.ts'
 import { readVariant } from '../gpu-worker/model/variants/config.ts'
 import { expectedTensors } from '../gpu-worker/model/variants/tensors.ts'
 
-type Shape = { hidden: number; layers: number; heads: number; inner: number; vocab: number; vision: { width: number; layers: number; heads: number; inner: number; image: number } }
+type Shape = {
+  hidden: number
+  layers: number
+  heads: number
+  inner: number
+  vocab: number
+  vision: { width: number; layers: number; heads: number; inner: number; image: number }
+}
 
 /** The shapes that figures in LOG.md are measured on. */
 export const shapes: Record<string, Shape> = {
-  XS: { hidden: 256, layers: 4, heads: 4, inner: 688, vocab: 2048, vision: { width: 128, layers: 3, heads: 4, inner: 512, image: 112 } },
-  S: { hidden: 1024, layers: 24, heads: 16, inner: 2752, vocab: 32000, vision: { width: 512, layers: 12, heads: 8, inner: 2048, image: 490 } },
-  M: { hidden: 2048, layers: 16, heads: 16, inner: 5504, vocab: 32000, vision: { width: 512, layers: 12, heads: 8, inner: 2048, image: 490 } },
-  FULL: { hidden: 4096, layers: 32, heads: 32, inner: 11008, vocab: 32000, vision: { width: 1792, layers: 63, heads: 16, inner: 15360, image: 490 } },
+  XS: {
+    hidden: 256,
+    layers: 4,
+    heads: 4,
+    inner: 688,
+    vocab: 2048,
+    vision: { width: 128, layers: 3, heads: 4, inner: 512, image: 112 },
+  },
+  S: {
+    hidden: 1024,
+    layers: 24,
+    heads: 16,
+    inner: 2752,
+    vocab: 32000,
+    vision: { width: 512, layers: 12, heads: 8, inner: 2048, image: 490 },
+  },
+  M: {
+    hidden: 2048,
+    layers: 16,
+    heads: 16,
+    inner: 5504,
+    vocab: 32000,
+    vision: { width: 512, layers: 12, heads: 8, inner: 2048, image: 490 },
+  },
+  FULL: {
+    hidden: 4096,
+    layers: 32,
+    heads: 32,
+    inner: 11008,
+    vocab: 32000,
+    vision: { width: 1792, layers: 63, heads: 16, inner: 15360, image: 490 },
+  },
 }
 
 const maxShardBytes = 2e9
 
 /** Writes config.json, bfloat16 shards and their index. The same seed gives the same bytes. */
-export async function writeRandomCheckpoint({ shape, folder, seed = 1 }: { shape: Shape; folder: string; seed?: number }): Promise<void> {
+export async function writeRandomCheckpoint({
+  shape,
+  folder,
+  seed = 1,
+}: {
+  shape: Shape
+  folder: string
+  seed?: number
+}): Promise<void> {
   await mkdir(folder, { recursive: true })
   const config = configOf(shape)
   await writeFile(join(folder, 'config.json'), JSON.stringify(config, null, 1))
@@ -33,7 +76,10 @@ export async function writeRandomCheckpoint({ shape, folder, seed = 1 }: { shape
     for (const [tensor] of shard) weightMap[tensor] = name
     await writeShard({ path: join(folder, name), shard, pool, seed: seed + index })
   }
-  await writeFile(join(folder, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weightMap }))
+  await writeFile(
+    join(folder, 'model.safetensors.index.json'),
+    JSON.stringify({ metadata: {}, weight_map: weightMap }),
+  )
 }
 
 type NamedShape = [name: string, shape: readonly number[]]
@@ -87,7 +133,17 @@ function splitIntoShards(tensors: readonly NamedShape[]): NamedShape[][] {
   return shards
 }
 
-async function writeShard({ path, shard, pool, seed }: { path: string; shard: readonly NamedShape[]; pool: Float32Array; seed: number }): Promise<void> {
+async function writeShard({
+  path,
+  shard,
+  pool,
+  seed,
+}: {
+  path: string
+  shard: readonly NamedShape[]
+  pool: Float32Array
+  seed: number
+}): Promise<void> {
   let offset = 0
   const header = Object.fromEntries(
     shard.map(([name, shape]) => {
@@ -127,7 +183,13 @@ async function writeTensor({
 }): Promise<void> {
   const isNorm = /norm\d?\.weight$/.test(name)
   const fanIn = shape.length > 1 ? elementsOf(shape.slice(1)) : 1
-  const spread = isNorm ? 0.1 : name.includes('embed_tokens') ? 1 : shape.length > 1 && shape[0] !== 1 ? 1 / Math.sqrt(fanIn) : 0.02
+  const spread = isNorm
+    ? 0.1
+    : name.includes('embed_tokens')
+      ? 1
+      : shape.length > 1 && shape[0] !== 1
+        ? 1 / Math.sqrt(fanIn)
+        : 0.02
   const table = toBfloat16(pool, spread, isNorm ? 1 : 0)
   const count = elementsOf(shape)
   for (let start = 0; start < count; start += pieceElements) {
@@ -147,7 +209,10 @@ async function writeTensor({
 /** 65,536 normal numbers. */
 function bfloat16Pool(seed: number): Float32Array {
   const random = seededRandom(seed)
-  return Float32Array.from({ length: 65_536 }, () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()))
+  return Float32Array.from(
+    { length: 65_536 },
+    () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()),
+  )
 }
 
 function toBfloat16(pool: Float32Array, spread: number, mean: number): Uint16Array {
@@ -158,6 +223,7 @@ function toBfloat16(pool: Float32Array, spread: number, mean: number): Uint16Arr
 if (import.meta.main) {
   const [name = 'S', folder = '', seed = '1'] = process.argv.slice(2)
   const shape = shapes[name]
-  if (shape === undefined || folder === '') throw new Error(`usage: node bench/random-checkpoint.ts ${Object.keys(shapes).join('|')} FOLDER [SEED]`)
+  if (shape === undefined || folder === '')
+    throw new Error(`usage: node bench/random-checkpoint.ts ${Object.keys(shapes).join('|')} FOLDER [SEED]`)
   await writeRandomCheckpoint({ shape, folder, seed: Number(seed) })
 }

@@ -42,13 +42,24 @@ export async function runCompile(args: readonly string[]): Promise<number> {
   const parsed = Flags.safeParse(values)
   if (!parsed.success) throw new UserError(`${z.prettifyError(parsed.error)}\n\n${compileUsage}`)
   const progress = progressPrinter()
-  const manifest = await compileModel({ ...toOptions(parsed.data), checkpointFolder, outFolder, onProgress: progress })
+  const manifest = await compileModel({
+    ...toOptions(parsed.data),
+    checkpointFolder,
+    outFolder,
+    onProgress: progress,
+  })
   const sizeBytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0)
-  console.log(`compiled ${manifest.name} (${manifest.family}, ${manifest.weights} for ${manifest.target}) into ${outFolder}: ${megabytes(sizeBytes)}`)
+  console.log(
+    `compiled ${manifest.name} (${manifest.family}, ${manifest.weights} for ${manifest.target}) into ${outFolder}: ${megabytes(sizeBytes)}`,
+  )
   console.log(`it can: ${manifest.capabilities.join(', ')}; prompt template ${manifest.template}`)
   if (manifest.tokenizer === null) {
-    console.log('no tokenizer was found: the model can be traced with token ids but not label. Give --tokenizer FOLDER;')
-    console.log('for first-generation CogVLM that is lmsys/vicuna-7b-v1.5 (tokenizer.model, tokenizer_config.json, special_tokens_map.json)')
+    console.log(
+      'no tokenizer was found: the model can be traced with token ids but not label. Give --tokenizer FOLDER;',
+    )
+    console.log(
+      'for first-generation CogVLM that is lmsys/vicuna-7b-v1.5 (tokenizer.model, tokenizer_config.json, special_tokens_map.json)',
+    )
   }
   return 0
 }
@@ -60,7 +71,9 @@ function toOptions(flags: z.infer<typeof Flags>): Omit<CompileOptions, 'checkpoi
     ...(flags.tokenizer === undefined ? {} : { tokenizerFolder: flags.tokenizer }),
     ...(flags.template === undefined ? {} : { template: flags.template }),
     ...(flags.adapter === undefined ? {} : { adapterFolder: flags.adapter }),
-    ...(flags.capabilities === undefined ? {} : { capabilities: flags.capabilities.split(',').map((name) => name.trim()) }),
+    ...(flags.capabilities === undefined
+      ? {}
+      : { capabilities: flags.capabilities.split(',').map((name) => name.trim()) }),
     ...(flags.rotary === undefined ? {} : { rotary: flags.rotary }),
   }
 }
@@ -76,7 +89,10 @@ function progressPrinter(): (progress: CompileProgress) => void {
     if (!done && nowMs - lastMs < everyMs) return
     lastMs = nowMs
     const seconds = (nowMs - startMs) / 1000
-    const left = writtenBytes === 0 ? '' : `, ${Math.ceil((seconds * (totalBytes - writtenBytes)) / writtenBytes)} s left`
+    const left =
+      writtenBytes === 0
+        ? ''
+        : `, ${Math.ceil((seconds * (totalBytes - writtenBytes)) / writtenBytes)} s left`
     const text = `${megabytes(writtenBytes)} of ${megabytes(totalBytes)} written${done ? ` in ${seconds.toFixed(1)} s` : left}`
     if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}${done ? '\n' : ''}`)
     else process.stderr.write(`${text}\n`)

@@ -60,7 +60,12 @@ export async function openTracedDecoder(modelFolder: string): Promise<Decoder> {
   const { trace, graphs } = compiled.manifest
   const names = [trace.finalNorm, ...trace.layers.flatMap(({ vision, language }) => [vision, language])]
   const graph = await readFile(join(modelFolder, graphs.decoder))
-  return openDecoder(compiled, { decoderGraph: appendOutputs(graph, names.map((name) => ({ name, elementType: 'float32' }))) })
+  return openDecoder(compiled, {
+    decoderGraph: appendOutputs(
+      graph,
+      names.map((name) => ({ name, elementType: 'float32' })),
+    ),
+  })
 }
 
 async function readCase(path: string, manifest: ModelManifest): Promise<TraceCase> {
@@ -74,14 +79,18 @@ async function readCase(path: string, manifest: ModelManifest): Promise<TraceCas
     throw new UserError(`${path} is not JSON`, { cause })
   }
   const parsed = CaseFile.safeParse(json)
-  if (!parsed.success) throw new UserError(`${path} is not a trace case: ${z.prettifyError(parsed.error)}\n\n${traceUsage}`)
+  if (!parsed.success)
+    throw new UserError(`${path} is not a trace case: ${z.prettifyError(parsed.error)}\n\n${traceUsage}`)
   const fields = parsed.data
   const largest = Math.max(...fields.input_ids)
   if (largest >= manifest.language.vocabSize) {
-    throw new UserError(`${path} has the token id ${largest}; the vocabulary has ${manifest.language.vocabSize}`)
+    throw new UserError(
+      `${path} has the token id ${largest}; the vocabulary has ${manifest.language.vocabSize}`,
+    )
   }
   return {
-    pixels: fields.pixel_values === null ? null : await readPixels(dirname(path), fields.pixel_values, manifest),
+    pixels:
+      fields.pixel_values === null ? null : await readPixels(dirname(path), fields.pixel_values, manifest),
     inputIds: fields.input_ids,
     tokenTypeIds: fields.token_type_ids,
     positionIds: fields.position_ids,
@@ -89,31 +98,55 @@ async function readCase(path: string, manifest: ModelManifest): Promise<TraceCas
   }
 }
 
-async function readPixels(folder: string, { file, tensor }: { file: string; tensor: string }, manifest: ModelManifest): Promise<Float32Array> {
+async function readPixels(
+  folder: string,
+  { file, tensor }: { file: string; tensor: string },
+  manifest: ModelManifest,
+): Promise<Float32Array> {
   const opened = await openSafetensors(resolve(folder, file))
   try {
     const stored = opened.tensors.get(tensor)
-    if (stored === undefined) throw new UserError(`${file} has no tensor ${tensor}; it has ${[...opened.tensors.keys()].slice(0, 10).join(', ')}`)
+    if (stored === undefined)
+      throw new UserError(
+        `${file} has no tensor ${tensor}; it has ${[...opened.tensors.keys()].slice(0, 10).join(', ')}`,
+      )
     const size = manifest.vision.imageSize
     const shape = stored.shape.join(', ')
     if (shape !== `3, ${size}, ${size}` && shape !== `1, 3, ${size}, ${size}`) {
-      throw new UserError(`${tensor} in ${file} is [${shape}]; the model takes [3, ${size}, ${size}] (or with a leading 1)`)
+      throw new UserError(
+        `${tensor} in ${file} is [${shape}]; the model takes [3, ${size}, ${size}] (or with a leading 1)`,
+      )
     }
-    return decodeFloats(await opened.readBytes(stored, 0, stored.end - stored.begin), stored.storedType, tensor)
+    return decodeFloats(
+      await opened.readBytes(stored, 0, stored.end - stored.begin),
+      stored.storedType,
+      tensor,
+    )
   } finally {
     await opened.close()
   }
 }
 
-function toTensors(trace: Trace, { inputIds }: TraceCase, { language, vision }: ModelManifest): OutgoingTensor[] {
+function toTensors(
+  trace: Trace,
+  { inputIds }: TraceCase,
+  { language, vision }: ModelManifest,
+): OutgoingTensor[] {
   const { hiddenSize, layerCount, vocabSize } = language
   const length = inputIds.length
-  const image = trace.imageFeatures === null ? [] : [{ name: 'image_features', shape: [vision.patchRows + 2, hiddenSize], data: trace.imageFeatures }]
+  const image =
+    trace.imageFeatures === null
+      ? []
+      : [{ name: 'image_features', shape: [vision.patchRows + 2, hiddenSize], data: trace.imageFeatures }]
   return [
     ...image,
     { name: 'hidden', shape: [layerCount, length, hiddenSize], data: trace.hidden },
     { name: 'final_norm', shape: [length, hiddenSize], data: trace.finalNorm },
     { name: 'last_logits', shape: [vocabSize], data: trace.lastLogits },
-    { name: 'greedy_ids', shape: [trace.greedyIds.length], data: BigInt64Array.from(trace.greedyIds, BigInt) },
+    {
+      name: 'greedy_ids',
+      shape: [trace.greedyIds.length],
+      data: BigInt64Array.from(trace.greedyIds, BigInt),
+    },
   ]
 }

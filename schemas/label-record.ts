@@ -33,7 +33,10 @@ export const RecordSource = z.strictObject({
     .nullable()
     .describe('of the bytes; null when they were never read'),
   bytes: z.int().nonnegative().nullable().describe('size of the file; null when even that is unknown'),
-  mime: z.string().nullable().describe('of what the bytes are, whatever the name says; null when undecodable'),
+  mime: z
+    .string()
+    .nullable()
+    .describe('of what the bytes are, whatever the name says; null when undecodable'),
   versionId: z.string().optional().describe('of the object, in stores that have versions'),
   perceptualHash: z.string().optional().describe('hex; near-duplicates differ in few bits'),
 })
@@ -79,7 +82,9 @@ export const LabelRecord = z
     specHash: z
       .string()
       .regex(/^[0-9a-f]{64}$/)
-      .describe('of the task with its prompts, the model, the sampling and the record version; differs for each task'),
+      .describe(
+        'of the task with its prompts, the model, the sampling and the record version; differs for each task',
+      ),
     task: TaskName,
     taskVersion: z.int().positive(),
     ordinal: z.int().nonnegative().describe('tells apart several records of one image and task'),
@@ -91,9 +96,14 @@ export const LabelRecord = z
     raw: z
       .string()
       .nullable()
-      .describe('what the model said, untouched; answers to several prompts joined by a line feed; null when it was never asked'),
+      .describe(
+        'what the model said, untouched; answers to several prompts joined by a line feed; null when it was never asked',
+      ),
     repairs: z.array(z.string()).optional().describe('what had to be mended in the answer before it parsed'),
-    samples: z.array(z.string()).optional().describe('other answers to the same prompt, when several were drawn'),
+    samples: z
+      .array(z.string())
+      .optional()
+      .describe('other answers to the same prompt, when several were drawn'),
     inputs: z.record(z.string(), z.json()).optional().describe('what the prompt took from elsewhere'),
     finishReason: z
       .enum(['stop', 'length'])
@@ -108,16 +118,27 @@ export const LabelRecord = z
       template: PromptTemplate,
       text: z
         .string()
-        .describe('as the model saw it; several joined by a line feed; the bare questions when it was never asked'),
+        .describe(
+          'as the model saw it; several joined by a line feed; the bare questions when it was never asked',
+        ),
     }),
     sampling: Sampling,
     checks: z.array(RecordCheck),
     duplicateOf: z.string().optional().describe('key of the image this one repeats'),
-    meta: z.record(z.string(), z.json()).optional().describe("the source's own fields for the image, untouched"),
+    meta: z
+      .record(z.string(), z.json())
+      .optional()
+      .describe("the source's own fields for the image, untouched"),
     error: Failure.nullable().describe('why there is no label; null unless failed'),
     timing: RecordTiming,
     createdAt: z.iso.datetime(),
   })
-  .refine((record) => (record.status === 'failed') === (record.output === null), 'a record has an output unless it failed')
-  .refine((record) => (record.status === 'failed') === (record.error !== null), 'a record has an error exactly when it failed')
+  .refine(
+    (record) => (record.status === 'failed') === (record.output === null),
+    'a record has an output unless it failed',
+  )
+  .refine(
+    (record) => (record.status === 'failed') === (record.error !== null),
+    'a record has an error exactly when it failed',
+  )
 export type LabelRecord = z.infer<typeof LabelRecord>

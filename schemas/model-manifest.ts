@@ -59,8 +59,12 @@ export const ModelManifest = z.strictObject({
   }),
   rotary: z.strictObject({
     theta: z.number().positive(),
-    mode: z.enum(['fp32', 'reference-bf16']).describe('precision in which the cos and sin tables are computed'),
-    inverseFrequencies: z.array(z.number()).describe('[headDim/2]; the checkpoint\'s own where it stores them'),
+    mode: z
+      .enum(['fp32', 'reference-bf16'])
+      .describe('precision in which the cos and sin tables are computed'),
+    inverseFrequencies: z
+      .array(z.number())
+      .describe("[headDim/2]; the checkpoint's own where it stores them"),
   }),
   tokens: z.strictObject({
     bos: z.int().nonnegative(),
@@ -74,7 +78,9 @@ export const ModelManifest = z.strictObject({
   graphs: z.strictObject({
     vision: PlainFileName,
     decoder: PlainFileName,
-    kernelCheck: PlainFileName.optional().describe('one integer product at its worst case, where the model has such products'),
+    kernelCheck: PlainFileName.optional().describe(
+      'one integer product at its worst case, where the model has such products',
+    ),
   }),
   trace: z
     .strictObject({
@@ -84,7 +90,9 @@ export const ModelManifest = z.strictObject({
     .describe('names of values inside the decoder graph that a trace makes outputs of'),
   quantized: z.array(QuantizedMatrix),
   files: z.array(ManifestFile),
-  source: z.strictObject({ config: z.unknown(), compiler: z.string() }).describe('config.json as read, and what compiled it'),
+  source: z
+    .strictObject({ config: z.unknown(), compiler: z.string() })
+    .describe('config.json as read, and what compiled it'),
 })
 export type ModelManifest = z.infer<typeof ModelManifest>
 

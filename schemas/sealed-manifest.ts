@@ -36,14 +36,20 @@ export const SealedManifest = z.strictObject({
     .strictObject({
       key: z.string().regex(/^ids\/[0-9]{6}-[0-9a-f]{16}\.bin$/),
       sha256: Sha256,
-      counts: StatusCounts.describe('how many ids of each status the file holds, in the order ok, filtered, failed'),
+      counts: StatusCounts.describe(
+        'how many ids of each status the file holds, in the order ok, filtered, failed',
+      ),
     })
     .describe('the recordIds of the rows of this generation: 16 bytes each, sorted within each status'),
   superseded: z
     .array(RecordId)
     .describe('ids that an earlier generation holds with a lower status; readers drop that earlier row'),
-  duplicates: Count.describe('records of the parts that were dropped because a row of the same id stood at least as high'),
-  totals: z.record(z.string(), StatusCounts).describe('rows by task after this generation, superseded ones not counted'),
+  duplicates: Count.describe(
+    'records of the parts that were dropped because a row of the same id stood at least as high',
+  ),
+  totals: z
+    .record(z.string(), StatusCounts)
+    .describe('rows by task after this generation, superseded ones not counted'),
   createdAt: z.iso.datetime(),
 })
 export type SealedManifest = z.infer<typeof SealedManifest>

@@ -21,8 +21,15 @@ export const TaskSpec = z.strictObject({
   taskVersion: z.int().positive().describe('raised when the prompt or the parsing of the task changes'),
   ordinal: z.int().nonnegative().describe('tells apart several specs of one task; 0 for the first'),
   template: PromptTemplate,
-  prompts: z.array(TaskPrompt).min(1).max(64).describe('asked independently of each other, about the same image'),
+  prompts: z
+    .array(TaskPrompt)
+    .min(1)
+    .max(64)
+    .describe('asked independently of each other, about the same image'),
   maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
-  options: z.record(z.string(), z.json()).optional().describe("the task's own settings, for example the phrase to find"),
+  options: z
+    .record(z.string(), z.json())
+    .optional()
+    .describe("the task's own settings, for example the phrase to find"),
 })
 export type TaskSpec = z.infer<typeof TaskSpec>

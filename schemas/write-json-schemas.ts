@@ -32,5 +32,6 @@ export function renderJsonSchemas(): Record<string, string> {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await mkdir(jsonSchemasFolder, { recursive: true })
-  for (const [name, text] of Object.entries(renderJsonSchemas())) await writeFile(new URL(name, jsonSchemasFolder), text)
+  for (const [name, text] of Object.entries(renderJsonSchemas()))
+    await writeFile(new URL(name, jsonSchemasFolder), text)
 }

@@ -16,7 +16,10 @@ const maxHashedBytes = 1 << 30
 export async function openCompiledModel(folder: string): Promise<CompiledModel> {
   const path = join(folder, manifestFileName)
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new UserError(`${folder} is no compiled model: it has no ${manifestFileName}; make one with \`coglabel compile\``, { cause })
+    throw new UserError(
+      `${folder} is no compiled model: it has no ${manifestFileName}; make one with \`coglabel compile\``,
+      { cause },
+    )
   })
   const manifest = parseManifest(text, path)
   for (const file of manifest.files) await checkFile(folder, file)
@@ -38,12 +41,17 @@ function parseManifest(text: string, path: string): ModelManifest {
   }
   const parsed = ModelManifest.safeParse(json)
   if (!parsed.success) {
-    throw new UserError(`${path} is not a valid manifest; compile the model again. ${z.prettifyError(parsed.error)}`)
+    throw new UserError(
+      `${path} is not a valid manifest; compile the model again. ${z.prettifyError(parsed.error)}`,
+    )
   }
   return parsed.data
 }
 
-async function checkFile(folder: string, { name, bytes, sha256 }: ModelManifest['files'][number]): Promise<void> {
+async function checkFile(
+  folder: string,
+  { name, bytes, sha256 }: ModelManifest['files'][number],
+): Promise<void> {
   const path = join(folder, name)
   const size = await stat(path).then(
     (info) => info.size,
@@ -59,6 +67,8 @@ async function checkFile(folder: string, { name, bytes, sha256 }: ModelManifest[
   for await (const piece of createReadStream(path, { highWaterMark: 4 << 20 })) hash.update(piece)
   const seen = hash.digest('hex')
   if (seen !== sha256) {
-    throw new UserError(`${path} has the digest ${seen.slice(0, 12)}…, the manifest says ${sha256.slice(0, 12)}…: it was changed or damaged; compile the model again`)
+    throw new UserError(
+      `${path} has the digest ${seen.slice(0, 12)}…, the manifest says ${sha256.slice(0, 12)}…: it was changed or damaged; compile the model again`,
+    )
   }
 }

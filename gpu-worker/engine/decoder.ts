@@ -57,12 +57,18 @@ export type DecoderOptions = {
 }
 
 /** Loads both graphs of a compiled model. */
-export async function openDecoder(compiled: CompiledModel, { threads, decoderGraph }: DecoderOptions = {}): Promise<Decoder> {
+export async function openDecoder(
+  compiled: CompiledModel,
+  { threads, decoderGraph }: DecoderOptions = {},
+): Promise<Decoder> {
   const { folder, manifest } = compiled
   const threadOption = threads === undefined ? {} : { threads }
   const kernel = await detectKernel(compiled)
   const vision = await openSession({ graph: join(folder, manifest.graphs.vision), ...threadOption })
-  const graph = decoderGraph === undefined ? join(folder, manifest.graphs.decoder) : { bytes: decoderGraph, weightsFolder: folder }
+  const graph =
+    decoderGraph === undefined
+      ? join(folder, manifest.graphs.decoder)
+      : { bytes: decoderGraph, weightsFolder: folder }
   const decoder = await openSession({ graph, ...threadOption })
   const shape = manifest.language
   let tables: RotaryTables | undefined
@@ -78,7 +84,7 @@ export async function openDecoder(compiled: CompiledModel, { threads, decoderGra
     shape,
     kernel,
     encodeImage: (pixels) => encodeImage(vision, compiled, kernel, pixels),
-    run: (run) => runDecoder({ decoder, compiled, kernel, tables: tablesFor(1 + Math.max(...run.positionIds)) }, run),
+    run: (run) => runDecoder({ decoder, compiled, kernel, tables: tablesFor(tableLength(run)) }, run),
     close: async () => {
       await vision.close()
       await decoder.close()
@@ -86,10 +92,22 @@ export async function openDecoder(compiled: CompiledModel, { threads, decoderGra
   }
 }
 
-async function encodeImage(vision: Session, { manifest }: CompiledModel, kernel: Kernel, pixels: Float32Array): Promise<Float32Array> {
+/** The operator wants as many positions in its tables as a run has rows, although an image's rows share one position. */
+function tableLength({ positionIds }: DecoderRun): number {
+  return positionIds.reduce((largest, position) => Math.max(largest, position + 1), positionIds.length)
+}
+
+async function encodeImage(
+  vision: Session,
+  { manifest }: CompiledModel,
+  kernel: Kernel,
+  pixels: Float32Array,
+): Promise<Float32Array> {
   const { imageSize } = manifest.vision
   if (pixels.length !== 3 * imageSize * imageSize) {
-    throw new InvariantError(`the tower takes ${3 * imageSize * imageSize} pixel values, it was given ${pixels.length}`)
+    throw new InvariantError(
+      `the tower takes ${3 * imageSize * imageSize} pixel values, it was given ${pixels.length}`,
+    )
   }
   const feeds = { pixels: float32(pixels, [1, 3, imageSize, imageSize]), ...kernel.feeds }
   const { image_features: features } = await vision.run(feeds, ['image_features'])
@@ -98,7 +116,10 @@ async function encodeImage(vision: Session, { manifest }: CompiledModel, kernel:
 
 type Loaded = { decoder: Session; compiled: CompiledModel; kernel: Kernel; tables: RotaryTables }
 
-async function runDecoder({ decoder, compiled, kernel, tables }: Loaded, run: DecoderRun): Promise<DecoderResult> {
+async function runDecoder(
+  { decoder, compiled, kernel, tables }: Loaded,
+  run: DecoderRun,
+): Promise<DecoderResult> {
   const { language, vision } = compiled.manifest
   const { layerCount } = language
   const rowCount = run.positionIds.length
@@ -106,7 +127,10 @@ async function runDecoder({ decoder, compiled, kernel, tables }: Loaded, run: De
   const halfDim = language.headDim / 2
   const feeds: Record<string, HostTensor> = {
     vision_rows: float32(run.visionRows, [run.visionRows.length / vision.hiddenSize, vision.hiddenSize]),
-    embedded_rows: float32(run.embeddedRows, [run.embeddedRows.length / vision.hiddenSize, vision.hiddenSize]),
+    embedded_rows: float32(run.embeddedRows, [
+      run.embeddedRows.length / vision.hiddenSize,
+      vision.hiddenSize,
+    ]),
     token_ids: int64(run.tokenIds, [run.tokenIds.length]),
     logit_rows: int64(run.logitRows, [run.logitRows.length]),
     position_ids: int64(run.positionIds, [1, rowCount]),
@@ -125,7 +149,9 @@ async function runDecoder({ decoder, compiled, kernel, tables }: Loaded, run: De
   return {
     logits: expectFloats(outputs['logits']),
     newRows: { length: rowCount, keys: pick(keyNames), values: pick(valueNames) },
-    traced: Object.fromEntries((run.traced ?? []).flatMap((name) => (outputs[name] === undefined ? [] : [[name, outputs[name]]]))),
+    traced: Object.fromEntries(
+      (run.traced ?? []).flatMap((name) => (outputs[name] === undefined ? [] : [[name, outputs[name]]])),
+    ),
   }
 }
 
@@ -166,7 +192,8 @@ export async function prefillBos(decoder: Decoder): Promise<CacheRows> {
 export function causalMask(prefixLength: number, rowCount: number): Float32Array {
   const width = prefixLength + rowCount
   const mask = new Float32Array(rowCount * width)
-  for (let row = 0; row < rowCount; row++) mask.fill(masked, row * width + prefixLength + row + 1, (row + 1) * width)
+  for (let row = 0; row < rowCount; row++)
+    mask.fill(masked, row * width + prefixLength + row + 1, (row + 1) * width)
   return mask
 }
 
@@ -180,6 +207,7 @@ function int64(numbers: readonly number[], dims: readonly number[]): HostTensor 
 }
 
 function expectFloats(tensor: HostTensor | undefined): Float32Array {
-  if (tensor?.type !== 'float32') throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where float32 was expected`)
+  if (tensor?.type !== 'float32')
+    throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where float32 was expected`)
   return tensor.data
 }

@@ -1,7 +1,7 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
 import { UserError } from '../../schemas/errors.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
-import type { Tokenizer } from '../tokenizer/tokenizer.ts'
+import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
 import { openCompiledModel } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
@@ -67,7 +67,12 @@ function imageSession({
           return { prompt, promptText, tokenIds: tokenizer.encode(promptText) }
         })
         const requests = rendered.map(({ prompt, tokenIds }) =>
-          toRequest({ prompt, tokenIds, stopIds: manifest.tokens.eos, room: manifest.language.maxPositions - firstPosition - tokenIds.length }),
+          toRequest({
+            prompt,
+            tokenIds,
+            stopIds: manifest.tokens.eos,
+            room: manifest.language.maxPositions - firstPosition - tokenIds.length,
+          }),
         )
         const fitting = requests.filter((request) => request !== undefined)
         const results = await generate(decoder, prefix, { requests: fitting, signal })
@@ -76,10 +81,22 @@ function imageSession({
           const request = requests[index]
           const result = request === undefined ? undefined : results[fitting.indexOf(request)]
           if (result === undefined) {
-            return { promptText, text: '', tokenIds: [], finishReason: 'prompt-too-long', usage: { promptTokens, imageTokens, outputTokens: 0 } }
+            return {
+              promptText,
+              text: '',
+              tokenIds: [],
+              finishReason: 'prompt-too-long',
+              usage: { promptTokens, imageTokens, outputTokens: 0 },
+            }
           }
           const usage = { promptTokens, imageTokens, outputTokens: result.tokenIds.length }
-          return { promptText, text: tokenizer.decode(result.tokenIds).trim(), tokenIds: result.tokenIds, finishReason: result.finishReason, usage }
+          return {
+            promptText,
+            text: tokenizer.decode(result.tokenIds).trim(),
+            tokenIds: result.tokenIds,
+            finishReason: result.finishReason,
+            usage,
+          }
         })
       }),
     close: () => Promise.resolve(),

@@ -60,11 +60,17 @@ export async function generate(
       suffix: suffix.rows,
       mask: stepMask({ rows: plan.rows, prefixLength: prefix.rows.length, suffixOwners: suffix.owners }),
     })
-    suffix.append(newRows, plan.rows.map(({ sequence }) => sequence))
+    suffix.append(
+      newRows,
+      plan.rows.map(({ sequence }) => sequence),
+    )
     commitStep({ plan, logits, sequences, suffix })
     await nextTurn()
   }
-  return sequences.map(({ answer, finishReason }) => ({ tokenIds: answer, finishReason: finishReason ?? 'length' }))
+  return sequences.map(({ answer, finishReason }) => ({
+    tokenIds: answer,
+    finishReason: finishReason ?? 'length',
+  }))
 }
 
 function startSequence(request: SequenceRequest, id: number, prefix: Prefix): Sequence {

@@ -25,13 +25,21 @@ async function serve(request: HostRequest): Promise<void> {
     if (reply !== undefined) process.send?.(reply)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    process.send?.({ kind: 'failed', id: request.id, message, isUserError: error instanceof UserError } satisfies HostReply)
+    process.send?.({
+      kind: 'failed',
+      id: request.id,
+      message,
+      isUserError: error instanceof UserError,
+    } satisfies HostReply)
   } finally {
     cancels.delete(request.id)
   }
 }
 
-async function answer(request: Exclude<HostRequest, { kind: 'cancel' }>, signal: AbortSignal): Promise<HostReply | undefined> {
+async function answer(
+  request: Exclude<HostRequest, { kind: 'cancel' }>,
+  signal: AbortSignal,
+): Promise<HostReply | undefined> {
   const { id } = request
   switch (request.kind) {
     case 'load':

@@ -35,11 +35,14 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
     if (child.alive) return child
     if (closed) throw new InvariantError('the engine is closed')
     crashCount += restarting === undefined ? 1 : 0
-    restarting ??= startChild(options).then((fresh) => {
-      child = fresh
-      restarting = undefined
-      return fresh
-    })
+    restarting ??= startChild(options)
+      .then((fresh) => {
+        child = fresh
+        return fresh
+      })
+      .finally(() => {
+        restarting = undefined
+      })
     return restarting
   }
   const inTurn = createTurnQueue()
@@ -52,9 +55,10 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
       return crashCount
     },
     openImage: async (pixels, signal) => openImage({ current, inTurn, pixels, signal }),
-    close: () => {
+    close: async () => {
       closed = true
-      return child.stop()
+      await restarting?.catch(() => undefined)
+      await child.stop()
     },
   }
 }
@@ -73,7 +77,10 @@ type ImageOptions = {
 async function openImage({ current, inTurn, pixels, signal }: ImageOptions): Promise<ImageSession> {
   let crashes = 0
   let place: { child: EngineChild; imageId: number } | undefined
-  const attempt = async <T>(job: (child: EngineChild, imageId: number) => Promise<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
+  const attempt = async <T>(
+    job: (child: EngineChild, imageId: number) => Promise<T>,
+    jobSignal: AbortSignal | undefined,
+  ): Promise<T> => {
     for (;;) {
       try {
         const child = await current()
@@ -83,14 +90,18 @@ async function openImage({ current, inTurn, pixels, signal }: ImageOptions): Pro
         if (!(error instanceof ProcessGone)) throw error
         crashes += 1
         if (crashes >= maxCrashesPerImage) {
-          throw new EngineCrashError(`the native runtime died ${crashes} times on this image (${error.message})`, { cause: error })
+          throw new EngineCrashError(
+            `the native runtime died ${crashes} times on this image (${error.message})`,
+            { cause: error },
+          )
         }
       }
     }
   }
   await inTurn(() => attempt(() => Promise.resolve(), signal))
   return {
-    generate: (prompts, jobSignal) => inTurn(() => attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal)),
+    generate: (prompts, jobSignal) =>
+      inTurn(() => attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal)),
     close: () => {
       if (place?.child.alive === true) place.child.closeImage(place.imageId)
       place = undefined
@@ -109,7 +120,11 @@ type EngineChild = {
   readonly processId: number | undefined
   readonly info: EngineInfo
   open(pixels: Float32Array | null, signal: AbortSignal | undefined): Promise<number>
-  generate(imageId: number, prompts: readonly PromptRequest[], signal: AbortSignal | undefined): Promise<Answer[]>
+  generate(
+    imageId: number,
+    prompts: readonly PromptRequest[],
+    signal: AbortSignal | undefined,
+  ): Promise<Answer[]>
   closeImage(imageId: number): void
   stop(): Promise<void>
 }
@@ -132,7 +147,10 @@ async function startChild(options: EngineOptions): Promise<EngineChild> {
   }
   child.on('exit', (code, signalName) => gone(signalName === null ? `exit code ${code}` : signalName))
   child.on('error', (error) => gone(error.message))
-  const call = async (request: DistributedOmit<HostRequest, 'id'>, signal?: AbortSignal): Promise<HostReply> => {
+  const call = async (
+    request: DistributedOmit<HostRequest, 'id'>,
+    signal?: AbortSignal,
+  ): Promise<HostReply> => {
     const id = nextId++
     const cancel = (): void => send(child, { kind: 'cancel', id: nextId++, target: id })
     signal?.throwIfAborted()
@@ -148,17 +166,26 @@ async function startChild(options: EngineOptions): Promise<EngineChild> {
     }
   }
   const loaded = await call({ kind: 'load', options }).catch((error: unknown) => {
-    throw new RetryableError('the engine process ended while it loaded the model; is there enough memory?', { cause: error })
+    throw new RetryableError('the engine process ended while it loaded the model; is there enough memory?', {
+      cause: error,
+    })
   })
+  // A process that could not load has nothing to do, and would keep this one alive.
+  if (loaded.kind === 'failed') await stopChild(child, () => alive)
   return {
     get alive() {
       return alive
     },
     processId: child.pid,
     info: expectReply(loaded, 'loaded').info,
-    open: async (pixels, signal) => expectReply(await call({ kind: 'open', pixels }, signal), 'opened', signal).imageId,
+    open: async (pixels, signal) =>
+      expectReply(await call({ kind: 'open', pixels }, signal), 'opened', signal).imageId,
     generate: async (imageId, prompts, signal) =>
-      expectReply(await call({ kind: 'generate', imageId, prompts: [...prompts] }, signal), 'answered', signal).answers,
+      expectReply(
+        await call({ kind: 'generate', imageId, prompts: [...prompts] }, signal),
+        'answered',
+        signal,
+      ).answers,
     closeImage: (imageId) => send(child, { kind: 'close', id: nextId++, imageId }),
     stop: () => stopChild(child, () => alive),
   }
@@ -180,11 +207,18 @@ function stopChild(child: ChildProcess, isAlive: () => boolean): Promise<void> {
   })
 }
 
-function expectReply<Kind extends HostReply['kind']>(reply: HostReply, kind: Kind, signal?: AbortSignal): Extract<HostReply, { kind: Kind }> {
+function expectReply<Kind extends HostReply['kind']>(
+  reply: HostReply,
+  kind: Kind,
+  signal?: AbortSignal,
+): Extract<HostReply, { kind: Kind }> {
   if (reply.kind === 'failed') {
     signal?.throwIfAborted()
-    throw reply.isUserError ? new UserError(reply.message) : new InvariantError(`the engine process failed: ${reply.message}`)
+    throw reply.isUserError
+      ? new UserError(reply.message)
+      : new InvariantError(`the engine process failed: ${reply.message}`)
   }
-  if (reply.kind !== kind) throw new InvariantError(`the engine process answered ${reply.kind} where ${kind} was expected`)
+  if (reply.kind !== kind)
+    throw new InvariantError(`the engine process answered ${reply.kind} where ${kind} was expected`)
   return reply as Extract<HostReply, { kind: Kind }> // its kind was compared just now
 }

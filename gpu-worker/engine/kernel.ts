@@ -22,16 +22,23 @@ export async function detectKernel({ folder, manifest }: CompiledModel): Promise
   try {
     for (const levels of [127, 63]) {
       const feeds = rangeFeeds(levels)
-      const exact = await Promise.all([1, 64].map((rows) => isExact({ rows, levels, run: (codes) => session.run({ codes, ...feeds }, ['sums']) })))
+      const exact = await Promise.all(
+        [1, 64].map((rows) =>
+          isExact({ rows, levels, run: (codes) => session.run({ codes, ...feeds }, ['sums']) }),
+        ),
+      )
       if (!exact.every(Boolean)) continue
       if (levels === 127) return { name: `${manifest.weights}-8bit`, feeds }
-      const notice = 'this CPU adds byte products in 16 bits (no VNNI); activations use 7 bits a byte, where that is exact'
+      const notice =
+        'this CPU adds byte products in 16 bits (no VNNI); activations use 7 bits a byte, where that is exact'
       return { name: `${manifest.weights}-7bit`, feeds, notice }
     }
   } finally {
     await session.close()
   }
-  throw new UserError('the integer products of this CPU are not exact even at 7 bits; compile the model with --weights fp32')
+  throw new UserError(
+    'the integer products of this CPU are not exact even at 7 bits; compile the model with --weights fp32',
+  )
 }
 
 function rangeFeeds(levels: number): Record<string, HostTensor> {
@@ -55,5 +62,5 @@ async function isExact({
   const { sums } = await run({ type: 'uint8', data: codes, dims: [rows, depth] })
   if (sums?.type !== 'int32') return false
   // Column n holds 127 or -127 throughout; the codes stand for top - zero = levels.
-  return sums.data.every((sum, index) => sum === depth * levels * (index % width % 2 === 0 ? 127 : -127))
+  return sums.data.every((sum, index) => sum === depth * levels * ((index % width) % 2 === 0 ? 127 : -127))
 }

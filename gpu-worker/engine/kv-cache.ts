@@ -18,7 +18,9 @@ export function emptyRows({ layerCount }: CacheShape): CacheRows {
 /** Two runs of rows, one after the other. */
 export function joinRows(shape: CacheShape, first: CacheRows, second: CacheRows): CacheRows {
   const join = (a: readonly Float32Array[], b: readonly Float32Array[]): Float32Array[] =>
-    a.map((rows, layer) => joinLayer(shape, { a: rows, aLength: first.length, b: b[layer] ?? rows, bLength: second.length }))
+    a.map((rows, layer) =>
+      joinLayer(shape, { a: rows, aLength: first.length, b: b[layer] ?? rows, bLength: second.length }),
+    )
   return {
     length: first.length + second.length,
     keys: join(first.keys, second.keys),
@@ -74,7 +76,13 @@ export class SuffixCache {
         for (let head = 0; head < kvHeadCount; head++) {
           for (const [row, slot] of slots.entries()) {
             const from = (head * newRows.length + row) * headDim
-            copyRow({ source, from, target: rows, to: (head * this.#rows.length + slot) * headDim, length: headDim })
+            copyRow({
+              source,
+              from,
+              target: rows,
+              to: (head * this.#rows.length + slot) * headDim,
+              length: headDim,
+            })
           }
         }
       }
@@ -110,6 +118,18 @@ export class SuffixCache {
 }
 
 /** A plain loop: for a head's few dozen numbers it is faster than making two views. */
-function copyRow({ source, from, target, to, length }: { source: Float32Array; from: number; target: Float32Array; to: number; length: number }): void {
+function copyRow({
+  source,
+  from,
+  target,
+  to,
+  length,
+}: {
+  source: Float32Array
+  from: number
+  target: Float32Array
+  to: number
+  length: number
+}): void {
   for (let index = 0; index < length; index++) target[to + index] = source[from + index] ?? 0
 }

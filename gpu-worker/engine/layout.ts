@@ -26,11 +26,17 @@ export function sequencePositions(tokenTypeIds: readonly number[]): number[] {
 
 /** Rows [start, end) of the image: boi, patches, eoi. Undefined for text. Throws UserError for layouts no prompt has. */
 export function visionRange(
-  { inputIds, tokenTypeIds, pixels }: { inputIds: readonly number[]; tokenTypeIds: readonly number[]; pixels: Float32Array | null },
+  {
+    inputIds,
+    tokenTypeIds,
+    pixels,
+  }: { inputIds: readonly number[]; tokenTypeIds: readonly number[]; pixels: Float32Array | null },
   patchRows: number,
 ): { start: number; end: number } | undefined {
   if (tokenTypeIds.length !== inputIds.length) {
-    throw new UserError(`token_type_ids has ${tokenTypeIds.length} elements, input_ids ${inputIds.length}; they must be equal`)
+    throw new UserError(
+      `token_type_ids has ${tokenTypeIds.length} elements, input_ids ${inputIds.length}; they must be equal`,
+    )
   }
   const start = tokenTypeIds.indexOf(1)
   if (start === -1) {

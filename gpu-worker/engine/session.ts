@@ -12,7 +12,10 @@ export type HostTensor =
 export type Session = {
   readonly inputNames: ReadonlySet<string>
   /** Runs the graph and returns the named outputs. Blocks the thread while it runs. Inputs are not copied. */
-  run(feeds: Readonly<Record<string, HostTensor>>, outputNames: readonly string[]): Promise<Record<string, HostTensor>>
+  run(
+    feeds: Readonly<Record<string, HostTensor>>,
+    outputNames: readonly string[],
+  ): Promise<Record<string, HostTensor>>
   close(): Promise<void>
 }
 
@@ -26,7 +29,10 @@ export const runtimeName = 'onnxruntime-node'
 export const runtimeVersion = ort.env.versions.common
 
 /** Loads a graph on the CPU. Throws UserError when the runtime refuses the file. */
-export async function openSession({ graph, threads = availableParallelism() }: SessionOptions): Promise<Session> {
+export async function openSession({
+  graph,
+  threads = availableParallelism(),
+}: SessionOptions): Promise<Session> {
   const options: ort.InferenceSession.SessionOptions = {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
@@ -36,7 +42,9 @@ export async function openSession({ graph, threads = availableParallelism() }: S
   }
   const session = await load(graph, options).catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new UserError(`the runtime cannot load the compiled graph: ${reason}; compile the model again`, { cause })
+    throw new UserError(`the runtime cannot load the compiled graph: ${reason}; compile the model again`, {
+      cause,
+    })
   })
   return {
     inputNames: new Set(session.inputNames),

@@ -38,8 +38,10 @@ export async function traceSequence(decoder: Decoder, traceCase: TraceCase): Pro
   const vision = visionRange(traceCase, manifest.vision.patchRows)
   const positionIds = traceCase.positionIds ?? sequencePositions(traceCase.tokenTypeIds)
   const total = traceCase.inputIds.length
-  if (positionIds.length !== total) throw new UserError(`position_ids has ${positionIds.length} elements, input_ids ${total}`)
-  const imageFeatures = traceCase.pixels === null || vision === undefined ? null : await decoder.encodeImage(traceCase.pixels)
+  if (positionIds.length !== total)
+    throw new UserError(`position_ids has ${positionIds.length} elements, input_ids ${total}`)
+  const imageFeatures =
+    traceCase.pixels === null || vision === undefined ? null : await decoder.encodeImage(traceCase.pixels)
   const steps = splitSteps({ total, vision, inputIds: traceCase.inputIds })
   const collected: StepTrace[] = []
   let prefix: CacheRows = emptyRows(decoder.shape)
@@ -68,7 +70,12 @@ function splitSteps({
   vision: { start: number; end: number } | undefined
   inputIds: readonly number[]
 }): Step[] {
-  const tokens = (start: number, end: number): Step => ({ start, end, kind: 'tokens', tokenIds: inputIds.slice(start, end) })
+  const tokens = (start: number, end: number): Step => ({
+    start,
+    end,
+    kind: 'tokens',
+    tokenIds: inputIds.slice(start, end),
+  })
   // bos alone: it is before everything, and label runs it once for all images.
   const steps = [tokens(0, Math.min(1, total))]
   if (vision !== undefined) steps.push({ ...vision, kind: 'image', tokenIds: [] })
@@ -100,7 +107,10 @@ async function runStep(
   const rowCount = step.end - step.start
   const none = new Float32Array(0)
   const image = step.kind === 'image' ? imageFeatures : null
-  const names = [manifest.trace.finalNorm, ...manifest.trace.layers.flatMap(({ vision, language }) => [vision, language])]
+  const names = [
+    manifest.trace.finalNorm,
+    ...manifest.trace.layers.flatMap(({ vision, language }) => [vision, language]),
+  ]
   const { logits, newRows, traced } = await decoder.run({
     visionRows: image?.subarray(0, (patchRows + 1) * hiddenSize) ?? none,
     embeddedRows: image?.subarray((patchRows + 1) * hiddenSize) ?? none,
@@ -138,7 +148,8 @@ async function continueGreedily(
   }: { traceCase: TraceCase; lastStep: Step; prefix: CacheRows; positionIds: readonly number[] },
 ): Promise<number[]> {
   if (traceCase.maxNewTokens === 0) return []
-  if (lastStep.kind === 'image') throw new UserError('the sequence ends with the image; give at least one text token behind it')
+  if (lastStep.kind === 'image')
+    throw new UserError('the sequence ends with the image; give at least one text token behind it')
   const request = {
     tokenIds: lastStep.tokenIds,
     positionIds: positionIds.slice(lastStep.start, lastStep.end),
@@ -150,12 +161,19 @@ async function continueGreedily(
   return result?.tokenIds ?? []
 }
 
-function joinTraces(decoder: Decoder, steps: readonly StepTrace[], total: number): { hidden: Float32Array; finalNorm: Float32Array } {
+function joinTraces(
+  decoder: Decoder,
+  steps: readonly StepTrace[],
+  total: number,
+): { hidden: Float32Array; finalNorm: Float32Array } {
   const { layerCount } = decoder.compiled.manifest.language
-  const layers = Array.from({ length: layerCount }, (_, layer) => concatenate(steps.map(({ hidden }) => hidden[layer] ?? new Float32Array(0))))
+  const layers = Array.from({ length: layerCount }, (_, layer) =>
+    concatenate(steps.map(({ hidden }) => hidden[layer] ?? new Float32Array(0))),
+  )
   const finalNorm = concatenate(steps.map((step) => step.finalNorm))
   const { hiddenSize } = decoder.compiled.manifest.language
-  if (finalNorm.length !== total * hiddenSize) throw new InvariantError('the traced rows do not add up to the sequence')
+  if (finalNorm.length !== total * hiddenSize)
+    throw new InvariantError('the traced rows do not add up to the sequence')
   return { hidden: concatenate(layers), finalNorm }
 }
 

@@ -33,6 +33,12 @@ export async function openAdapter(folder: string): Promise<Adapter> {
   const config = await readConfig(folder)
   const scale = config.lora_alpha / (config.use_rslora === true ? Math.sqrt(config.r) : config.r)
   const factors = await readFactors(folder)
+  for (const [name, { rank }] of factors) {
+    if (rank !== config.r)
+      throw new UserError(
+        `the adapter's factors of ${name} have rank ${rank}, adapter_config.json says r ${config.r}; they do not belong together`,
+      )
+  }
   return {
     checkTargets: (shapes) => checkTargets(factors, shapes),
     addDelta: ({ name, rows, first, count }) => {
@@ -47,10 +53,14 @@ export async function openAdapter(folder: string): Promise<Adapter> {
 async function readConfig(folder: string): Promise<z.infer<typeof AdapterConfig>> {
   const path = join(folder, 'adapter_config.json')
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new UserError(`cannot read ${path}; --adapter takes a PEFT folder with adapter_config.json and adapter_model.safetensors`, { cause })
+    throw new UserError(
+      `cannot read ${path}; --adapter takes a PEFT folder with adapter_config.json and adapter_model.safetensors`,
+      { cause },
+    )
   })
-  const parsed = AdapterConfig.safeParse(JSON.parse(text))
-  if (!parsed.success) throw new UserError(`${path} does not describe a LoRA adapter: ${z.prettifyError(parsed.error)}`)
+  const parsed = AdapterConfig.safeParse(parseJson(text, path))
+  if (!parsed.success)
+    throw new UserError(`${path} does not describe a LoRA adapter: ${z.prettifyError(parsed.error)}`)
   const config = parsed.data
   const unsupported = [
     config.use_dora === true ? 'use_dora' : undefined,
@@ -60,9 +70,19 @@ async function readConfig(folder: string): Promise<z.infer<typeof AdapterConfig>
     Object.keys(config.alpha_pattern ?? {}).length > 0 ? 'alpha_pattern' : undefined,
   ].filter((name) => name !== undefined)
   if (unsupported.length > 0) {
-    throw new UserError(`${path} uses ${unsupported.join(', ')}, which cannot be merged here; merge it with PEFT's merge_and_unload first`)
+    throw new UserError(
+      `${path} uses ${unsupported.join(', ')}, which cannot be merged here; merge it with PEFT's merge_and_unload first`,
+    )
   }
   return config
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new UserError(`${path} is not JSON; save the adapter again`, { cause })
+  }
 }
 
 async function readFactors(folder: string): Promise<Map<string, Factors>> {
@@ -73,10 +93,16 @@ async function readFactors(folder: string): Promise<Map<string, Factors>> {
       const match = /^base_model\.model\.(.+)\.lora_(A|B)(?:\.default)?\.weight$/.exec(tensor.name)
       const [rows, columns] = tensor.shape
       if (match === null || rows === undefined || columns === undefined || tensor.shape.length !== 2) {
-        throw new UserError(`the adapter holds ${tensor.name} [${tensor.shape.join(', ')}], which is no LoRA factor of a linear layer`)
+        throw new UserError(
+          `the adapter holds ${tensor.name} [${tensor.shape.join(', ')}], which is no LoRA factor of a linear layer`,
+        )
       }
       const name = `${match[1]}.weight`
-      const data = decodeFloats(await file.readBytes(tensor, 0, tensor.end - tensor.begin), tensor.storedType, tensor.name)
+      const data = decodeFloats(
+        await file.readBytes(tensor, 0, tensor.end - tensor.begin),
+        tensor.storedType,
+        tensor.name,
+      )
       const half = { data, rows, columns }
       halves.set(name, { ...halves.get(name), ...(match[2] === 'A' ? { down: half } : { up: half }) })
     }
@@ -90,18 +116,28 @@ type Half = { data: Float32Array; rows: number; columns: number }
 
 function joinHalves(name: string, { down, up }: { down?: Half; up?: Half }): Factors {
   if (down === undefined || up === undefined || down.rows !== up.columns) {
-    throw new UserError(`the adapter's factors of ${name} do not fit: A [${down?.rows}, ${down?.columns}], B [${up?.rows}, ${up?.columns}]`)
+    throw new UserError(
+      `the adapter's factors of ${name} do not fit: A [${down?.rows}, ${down?.columns}], B [${up?.rows}, ${up?.columns}]`,
+    )
   }
   return { down: down.data, up: up.data, rank: down.rows, rows: up.rows, columns: down.columns }
 }
 
-function checkTargets(factors: ReadonlyMap<string, Factors>, shapes: ReadonlyMap<string, readonly number[]>): void {
+function checkTargets(
+  factors: ReadonlyMap<string, Factors>,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): void {
   if (factors.size === 0) throw new UserError('the adapter holds no LoRA factors')
   for (const [name, { rows, columns }] of factors) {
     const shape = shapes.get(name)
-    if (shape === undefined) throw new UserError(`the adapter changes ${name}, which the checkpoint does not have; is it for another model?`)
-    if (shape[0] !== rows || shape[1] !== columns) {
-      throw new UserError(`the adapter expects ${name} to be [${rows}, ${columns}], the checkpoint has [${shape.join(', ')}]`)
+    if (shape === undefined)
+      throw new UserError(
+        `the adapter changes ${name}, which the checkpoint does not have; is it for another model?`,
+      )
+    if (shape.length !== 2 || shape[0] !== rows || shape[1] !== columns) {
+      throw new UserError(
+        `the adapter expects ${name} to be [${rows}, ${columns}], the checkpoint has [${shape.join(', ')}]`,
+      )
     }
   }
 }

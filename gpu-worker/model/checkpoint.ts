@@ -33,11 +33,29 @@ export async function openCheckpoint(folder: string, adapterFolder?: string): Pr
   const config = await readJson(join(folder, 'config.json'), 'the configuration of the model')
   refuseQuantized(config)
   const files = await openShards(folder, names)
+  try {
+    return await readCheckpoint({ folder, config, files, adapterFolder })
+  } catch (error) {
+    await closeAll(files)
+    throw error
+  }
+}
+
+type Parts = {
+  folder: string
+  config: unknown
+  files: readonly SafetensorsFile[]
+  adapterFolder: string | undefined
+}
+
+async function readCheckpoint({ folder, config, files, adapterFolder }: Parts): Promise<Checkpoint> {
   const located = new Map<string, { file: SafetensorsFile; tensor: StoredTensor }>()
   for (const file of files) {
     for (const tensor of file.tensors.values()) {
       if (located.has(tensor.name)) {
-        throw new UserError(`the tensor ${tensor.name} is in two files of ${folder}; remove the stray one (${file.path})`)
+        throw new UserError(
+          `the tensor ${tensor.name} is in two files of ${folder}; remove the stray one (${file.path})`,
+        )
       }
       located.set(tensor.name, { file, tensor })
     }
@@ -52,9 +70,14 @@ export async function openCheckpoint(folder: string, adapterFolder?: string): Pr
     totalBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
     readRows: (name, first, count) => readRows({ located: located.get(name), adapter, name, first, count }),
     close: async () => {
-      await Promise.all([...files.map((file) => file.close()), adapter?.close()])
+      await closeAll(files)
+      await adapter?.close()
     },
   }
+}
+
+async function closeAll(files: readonly SafetensorsFile[]): Promise<void> {
+  await Promise.all(files.map((file) => file.close()))
 }
 
 async function readRows({
@@ -70,28 +93,47 @@ async function readRows({
   first: number
   count: number
 }): Promise<Float32Array<ArrayBuffer>> {
-  if (located === undefined) throw new InvariantError(`tensor ${name} was asked for but not declared by the variant`)
+  if (located === undefined)
+    throw new InvariantError(`tensor ${name} was asked for but not declared by the variant`)
   const { file, tensor } = located
   const rowCount = tensor.shape[0] ?? 1
   const rowBytes = (tensor.end - tensor.begin) / rowCount
   const bytes = await file.readBytes(tensor, first * rowBytes, (first + count) * rowBytes)
   const floats = decodeFloats(bytes, tensor.storedType, name)
+  if (!allFinite(floats))
+    throw new UserError(
+      `the tensor ${name} holds NaN or infinity; the file is damaged or the training had diverged`,
+    )
   await adapter?.addDelta({ name, rows: floats, first, count })
   return floats
 }
 
+/** Zero times any number is zero, but for NaN and infinity: one pass without a branch. */
+function allFinite(values: Float32Array): boolean {
+  let sum = 0
+  for (const value of values) sum += value * 0
+  return sum === 0
+}
+
 async function listFolder(folder: string): Promise<string[]> {
   const info = await stat(folder).catch(() => undefined)
-  if (info === undefined) throw new UserError(`there is no folder ${folder}; give the folder that holds config.json`)
+  if (info === undefined)
+    throw new UserError(`there is no folder ${folder}; give the folder that holds config.json`)
   if (!info.isDirectory()) throw new UserError(`${folder} is a file; give the folder that holds config.json`)
   return readdir(folder)
 }
 
 function refuseOtherFormats(folder: string, names: readonly string[]): void {
-  const hasSafetensors = names.some((name) => name.endsWith('.safetensors') || name.endsWith('.safetensors.index.json'))
+  const hasSafetensors = names.some(
+    (name) => name.endsWith('.safetensors') || name.endsWith('.safetensors.index.json'),
+  )
   if (hasSafetensors && names.includes('config.json')) return
   // SwissArmyTransformer: model_config.json, latest, <iteration>/mp_rank_00_model_states.pt
-  if (names.includes('model_config.json') || names.includes('latest') || names.some((name) => name.startsWith('mp_rank_'))) {
+  if (
+    names.includes('model_config.json') ||
+    names.includes('latest') ||
+    names.some((name) => name.startsWith('mp_rank_'))
+  ) {
     throw new UserError(
       `${folder} is a SwissArmyTransformer checkpoint (.pt); its Python pickles are not read. ` +
         'Use the Hugging Face release of the same model (for example cogvlm-chat-hf) in safetensors form',
@@ -103,13 +145,17 @@ function refuseOtherFormats(folder: string, names: readonly string[]): void {
     )
   }
   if (!names.includes('config.json')) {
-    throw new UserError(`${folder} has no config.json (it holds: ${names.slice(0, 8).join(', ') || 'nothing'}); give a Hugging Face model folder`)
+    throw new UserError(
+      `${folder} has no config.json (it holds: ${names.slice(0, 8).join(', ') || 'nothing'}); give a Hugging Face model folder`,
+    )
   }
   throw new UserError(`${folder} has a config.json but no *.safetensors; download the weights as well`)
 }
 
 function refuseQuantized(config: unknown): void {
-  const parsed = z.object({ quantization_config: z.object({ quant_method: z.string().optional() }).loose() }).safeParse(config)
+  const parsed = z
+    .object({ quantization_config: z.object({ quant_method: z.string().optional() }).loose() })
+    .safeParse(config)
   if (!parsed.success) return
   const method = parsed.data.quantization_config.quant_method ?? 'bitsandbytes'
   throw new UserError(
@@ -131,19 +177,25 @@ async function openShards(folder: string, names: readonly string[]): Promise<Saf
     for (const name of shardNames) files.push(await openSafetensors(join(folder, name)))
     return files
   } catch (error) {
-    await Promise.all(files.map((file) => file.close()))
+    await closeAll(files)
     throw error
   }
 }
 
 async function shardsOfIndex(folder: string, indexName: string): Promise<string[]> {
   const parsed = ShardIndex.safeParse(await readJson(join(folder, indexName), 'the index of the weights'))
-  if (!parsed.success) throw new UserError(`${indexName} has no weight_map of tensor name to file name; download it again`)
+  if (!parsed.success)
+    throw new UserError(`${indexName} has no weight_map of tensor name to file name; download it again`)
   const shardNames = [...new Set(Object.values(parsed.data.weight_map))].sort()
   const odd = shardNames.find((name) => !/^[\w.-]+\.safetensors$/.test(name))
-  if (odd !== undefined) throw new UserError(`${indexName} points to ${JSON.stringify(odd)}; only file names in the same folder are followed`)
+  if (odd !== undefined)
+    throw new UserError(
+      `${indexName} points to ${JSON.stringify(odd)}; only file names in the same folder are followed`,
+    )
   if (shardNames.length > maxShardCount) {
-    throw new UserError(`${indexName} lists ${shardNames.length} files; at most ${maxShardCount} are accepted`)
+    throw new UserError(
+      `${indexName} lists ${shardNames.length} files; at most ${maxShardCount} are accepted`,
+    )
   }
   return shardNames
 }
@@ -153,7 +205,8 @@ export async function readJson(path: string, what: string): Promise<unknown> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new UserError(`cannot read ${path} (${what})`, { cause })
   })
-  if (info.size > maxJsonBytes) throw new UserError(`${path} has ${info.size} bytes; at most ${maxJsonBytes} are accepted for ${what}`)
+  if (info.size > maxJsonBytes)
+    throw new UserError(`${path} has ${info.size} bytes; at most ${maxJsonBytes} are accepted for ${what}`)
   try {
     return JSON.parse(await readFile(path, 'utf8'))
   } catch (cause) {

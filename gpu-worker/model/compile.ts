@@ -1,8 +1,9 @@
 // Checkpoint folder in, compiled model folder out: two graphs, their weights, the tokenizer and a manifest.
 // Streams: no more than a few of the largest matrices are in memory. Knows files, not operators.
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
+import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
 import { manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
 import type { PromptTemplate, Target, WeightFormat } from '../../schemas/model-manifest.ts'
@@ -57,18 +58,26 @@ const clipStd = [0.26862954, 0.26130258, 0.27577711]
 export async function compileModel(options: CompileOptions): Promise<ModelManifest> {
   const { target = 'cpu', weights = formatsOf[target][0] ?? 'fp32' } = options
   if (!formatsOf[target].includes(weights)) {
-    throw new UserError(`--weights ${weights} does not exist for --target ${target}; choose one of ${formatsOf[target].join(', ')}`)
+    throw new UserError(
+      `--weights ${weights} does not exist for --target ${target}; choose one of ${formatsOf[target].join(', ')}`,
+    )
   }
   const outFolder = resolve(options.outFolder)
   await checkOutFolder(outFolder)
   const checkpoint = await openCheckpoint(options.checkpointFolder, options.adapterFolder)
   const partFolder = join(dirname(outFolder), `.${basename(outFolder)}.partial-${process.pid}`)
   try {
+    const tokenizer = await findTokenizer(options)
     const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
     checkTensors(variant, checkpoint.shapes)
     await removeStaleParts(outFolder)
+    // A container gives its processes the same numbers every time: what lies there is from one that is gone.
+    await rm(partFolder, { recursive: true, force: true })
     await mkdir(partFolder, { recursive: true })
-    const manifest = await writeModel({ ...options, target, weights, outFolder }, { checkpoint, variant, partFolder })
+    const manifest = await writeModel(
+      { ...options, target, weights, outFolder },
+      { checkpoint, variant, tokenizer, partFolder },
+    )
     await replaceFolder(partFolder, outFolder)
     return manifest
   } catch (error) {
@@ -79,35 +88,50 @@ export async function compileModel(options: CompileOptions): Promise<ModelManife
   }
 }
 
-type Job = { checkpoint: Checkpoint; variant: Variant; partFolder: string }
+type Job = { checkpoint: Checkpoint; variant: Variant; tokenizer: FoundTokenizer | null; partFolder: string }
 type Settings = CompileOptions & { target: Target; weights: WeightFormat }
 
-async function writeModel(settings: Settings, { checkpoint, variant, partFolder }: Job): Promise<ModelManifest> {
+async function writeModel(
+  settings: Settings,
+  { checkpoint, variant, tokenizer, partFolder }: Job,
+): Promise<ModelManifest> {
   const { target, weights } = settings
   const vectors = await readVectors(checkpoint)
   const { vision, decoder, quantized } = buildGraphs({ variant, checkpoint, vectors, weights, target })
   checkOperators(vision, target)
   checkOperators(decoder, target)
   const report = progressReporter(settings, [vision, decoder])
-  for (const [name, graph] of Object.entries({ vision, decoder })) await writeGraph({ name, graph, partFolder, report })
+  for (const [name, graph] of Object.entries({ vision, decoder }))
+    await writeGraph({ name, graph, partFolder, report })
   const kernelCheck = usesIntegers(quantized) ? await writeKernelCheck(partFolder) : undefined
-  const tokenizer = await copyTokenizer({ ...settings, partFolder })
+  if (tokenizer !== null)
+    await copyFile(join(tokenizer.folder, tokenizer.file), join(partFolder, tokenizer.file))
   const files = await hashFiles(partFolder)
   const manifest = ModelManifest.parse({
     v: manifestVersion,
-    name: basename(resolve(settings.checkpointFolder)),
+    name: checkpointName(settings.checkpointFolder),
     family: variant.family,
-    digest: createHash('sha256').update(JSON.stringify(files.map(({ name, bytes, sha256 }) => [name, bytes, sha256]))).digest('hex'),
-    licence: variant.declared.licence ?? 'CogVLM License and that of its base language model, unless the checkpoint says otherwise',
+    digest: createHash('sha256')
+      .update(JSON.stringify(files.map(({ name, bytes, sha256 }) => [name, bytes, sha256])))
+      .digest('hex'),
+    licence:
+      variant.declared.licence ??
+      'CogVLM License and that of its base language model, unless the checkpoint says otherwise',
     target,
     weights,
     template: settings.template ?? variant.template,
-    capabilities: [...(settings.capabilities ?? variant.declared.capabilities ?? inferCapabilities(settings, variant))],
+    capabilities: [
+      ...(settings.capabilities ?? variant.declared.capabilities ?? inferCapabilities(settings, variant)),
+    ],
     ...describeShapes(variant),
     rotary: describeRotary(settings.rotary ?? 'fp32', variant, vectors),
     tokens: variant.tokens,
-    tokenizer,
-    graphs: { vision: 'vision.onnx', decoder: 'decoder.onnx', ...(kernelCheck === undefined ? {} : { kernelCheck }) },
+    tokenizer: tokenizer === null ? null : { kind: tokenizer.kind, file: tokenizer.file },
+    graphs: {
+      vision: 'vision.onnx',
+      decoder: 'decoder.onnx',
+      ...(kernelCheck === undefined ? {} : { kernelCheck }),
+    },
     trace: traceNames(variant),
     quantized,
     files,
@@ -130,7 +154,9 @@ async function readVectors(checkpoint: Checkpoint): Promise<Map<string, Float32A
 type Report = (weight: string, byteCount: number) => void
 
 function progressReporter({ onProgress, signal }: CompileOptions, graphs: readonly Graph[]): Report {
-  const totalBytes = graphs.flatMap((graph) => graph.weights).reduce((sum, weight) => sum + weight.byteCount, 0)
+  const totalBytes = graphs
+    .flatMap((graph) => graph.weights)
+    .reduce((sum, weight) => sum + weight.byteCount, 0)
   let writtenBytes = 0
   return (weight, byteCount) => {
     signal?.throwIfAborted()
@@ -152,7 +178,17 @@ async function writeKernelCheck(partFolder: string): Promise<string> {
 /** External data is mapped into memory; whole pages can be shared between processes and dropped under pressure. */
 const pageBytes = 4096
 
-async function writeGraph({ name, graph, partFolder, report }: { name: string; graph: Graph; partFolder: string; report: Report }): Promise<void> {
+async function writeGraph({
+  name,
+  graph,
+  partFolder,
+  report,
+}: {
+  name: string
+  graph: Graph
+  partFolder: string
+  report: Report
+}): Promise<void> {
   const fileName = `${name}.weights`
   const places = new Map<Value, WeightPlace>()
   const file = await open(join(partFolder, fileName), 'w')
@@ -178,8 +214,12 @@ async function writeGraph({ name, graph, partFolder, report }: { name: string; g
   await writeFile(join(partFolder, `${name}.onnx`), encodeModel(graph, places))
 }
 
-async function writeAll(file: Awaited<ReturnType<typeof open>>, piece: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < piece.byteLength; ) {
+async function writeAll(
+  file: Awaited<ReturnType<typeof open>>,
+  piece: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < piece.byteLength;) {
     const length = Math.min(piece.byteLength - done, 1 << 30)
     done += (await file.write(piece, done, length, position + done)).bytesWritten
   }
@@ -190,16 +230,13 @@ const tokenizerFiles = [
   { kind: 'sentencepiece', file: 'tokenizer.model' },
 ] as const
 
-/** Copies the tokenizer from --tokenizer or from the checkpoint itself. Null where neither has one. */
-async function copyTokenizer({
+type FoundTokenizer = (typeof tokenizerFiles)[number] & { folder: string }
+
+/** Finds the tokenizer in --tokenizer or in the checkpoint itself, before anything is written. Null where neither has one. */
+async function findTokenizer({
   checkpointFolder,
   tokenizerFolder,
-  partFolder,
-}: {
-  checkpointFolder: string
-  tokenizerFolder?: string
-  partFolder: string
-}): Promise<ModelManifest['tokenizer']> {
+}: CompileOptions): Promise<FoundTokenizer | null> {
   const folder = tokenizerFolder ?? checkpointFolder
   const names = await readdir(folder).catch((cause: unknown) => {
     throw new UserError(`cannot read the tokenizer folder ${folder}`, { cause })
@@ -210,8 +247,7 @@ async function copyTokenizer({
     if (tokenizerFolder === undefined) return null
     throw new UserError(`${folder} has neither tokenizer.model nor tokenizer.json; ${tokenizerAdvice}`)
   }
-  await copyFile(join(folder, found.file), join(partFolder, found.file))
-  return { ...found }
+  return { ...found, folder }
 }
 
 export const tokenizerAdvice =
@@ -242,8 +278,14 @@ async function hashFile(path: string): Promise<{ sha256: string; bytes: number }
 
 /** config.json does not say what a released checkpoint was trained for; its template and its name do. */
 function inferCapabilities({ checkpointFolder, template }: CompileOptions, variant: Variant): string[] {
-  if (/grounding/i.test(basename(resolve(checkpointFolder)))) return ['caption', 'grounded-caption', 'ground']
+  if (/grounding/i.test(checkpointName(checkpointFolder))) return ['caption', 'grounded-caption', 'ground']
   return (template ?? variant.template) === 'base' ? ['caption'] : ['caption', 'detailed-caption', 'qa']
+}
+
+/** The folder's name; in the Hugging Face cache, where folders are named by commit, the repository's. */
+function checkpointName(folder: string): string {
+  const path = resolve(folder)
+  return /models--(?:[^/\\]*--)?([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(path)?.[1] ?? basename(path)
 }
 
 function describeShapes(variant: Variant): Pick<ModelManifest, 'vision' | 'language'> {
@@ -273,7 +315,8 @@ function describeRotary(
   vectors: ReadonlyMap<string, Float32Array>,
 ): ModelManifest['rotary'] {
   const stored = choice === 'recomputed' ? undefined : vectors.get(inverseFrequencyName(0))
-  const computed = (): number[] => Array.from({ length: headDim / 2 }, (_, index) => Math.fround(1 / theta ** ((2 * index) / headDim)))
+  const computed = (): number[] =>
+    Array.from({ length: headDim / 2 }, (_, index) => Math.fround(1 / theta ** ((2 * index) / headDim)))
   return {
     theta,
     mode: choice === 'reference-bf16' ? 'reference-bf16' : 'fp32',
@@ -285,8 +328,20 @@ async function checkOutFolder(outFolder: string): Promise<void> {
   const info = await stat(outFolder).catch(() => undefined)
   if (info === undefined) return
   const names = info.isDirectory() ? await readdir(outFolder) : ['']
-  if (names.length > 0 && !names.includes(manifestFileName)) {
+  if (names.length > 0 && !(await isCompiledModel(outFolder))) {
     throw new UserError(`${outFolder} exists and is not a compiled model; choose another folder or remove it`)
+  }
+}
+
+/** Whether the folder's manifest is one of ours, of any version: other things have a manifest.json, too. */
+async function isCompiledModel(folder: string): Promise<boolean> {
+  const text = await readFile(join(folder, manifestFileName), 'utf8').catch(() => '')
+  try {
+    return z
+      .object({ v: z.number(), digest: z.string(), graphs: z.object({}), files: z.array(z.unknown()) })
+      .safeParse(JSON.parse(text)).success
+  } catch {
+    return false
   }
 }
 
@@ -305,7 +360,8 @@ async function removeStaleParts(outFolder: string): Promise<void> {
   const prefix = `.${basename(outFolder)}.partial-`
   const names = await readdir(dirname(outFolder)).catch(() => [])
   for (const name of names.filter((candidate) => candidate.startsWith(prefix))) {
-    if (!isRunning(Number(name.slice(prefix.length)))) await rm(join(dirname(outFolder), name), { recursive: true, force: true })
+    if (!isRunning(Number(name.slice(prefix.length))))
+      await rm(join(dirname(outFolder), name), { recursive: true, force: true })
   }
 }
 
@@ -313,12 +369,18 @@ function isRunning(processId: number): boolean {
   try {
     process.kill(processId, 0)
     return true
-  } catch {
-    return false
+  } catch (error) {
+    // Another user's process may not be signalled, but it is there.
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
 }
 
 function explainDiskFull(error: unknown, outFolder: string): unknown {
-  const full = error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EFBIG')
-  return full ? new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, { cause: error }) : error
+  const full =
+    error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EFBIG')
+  return full
+    ? new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, {
+        cause: error,
+      })
+    : error
 }

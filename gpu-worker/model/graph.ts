@@ -7,7 +7,11 @@ export type ElementType = 'float32' | 'float16' | 'uint8' | 'int8' | 'int32' | '
 /** A number, or the name of a size known only at run time. */
 export type Dimension = number | string
 
-export type Value = { readonly name: string; readonly elementType: ElementType; readonly shape?: readonly Dimension[] }
+export type Value = {
+  readonly name: string
+  readonly elementType: ElementType
+  readonly shape?: readonly Dimension[]
+}
 
 export type AttributeValue = number | { float: number } | string | readonly number[]
 
@@ -56,7 +60,10 @@ export class GraphBuilder {
   readonly #taken: Map<string, number>
   readonly #constants: Map<string, Value>
 
-  constructor(name: string, shared?: { graph: Graph; path: string; taken: Map<string, number>; constants: Map<string, Value> }) {
+  constructor(
+    name: string,
+    shared?: { graph: Graph; path: string; taken: Map<string, number>; constants: Map<string, Value> },
+  ) {
     this.graph = shared?.graph ?? { name, inputs: [], outputs: [], nodes: [], constants: [], weights: [] }
     this.#path = shared?.path ?? ''
     this.#taken = shared?.taken ?? new Map()
@@ -65,7 +72,12 @@ export class GraphBuilder {
 
   scope(name: string): GraphBuilder {
     const path = this.#path === '' ? name : `${this.#path}/${name}`
-    return new GraphBuilder(this.graph.name, { graph: this.graph, path, taken: this.#taken, constants: this.#constants })
+    return new GraphBuilder(this.graph.name, {
+      graph: this.graph,
+      path,
+      taken: this.#taken,
+      constants: this.#constants,
+    })
   }
 
   input(name: string, elementType: ElementType, shape: readonly Dimension[]): Value {
@@ -76,7 +88,12 @@ export class GraphBuilder {
 
   /** Makes a value an output under a name of its own. */
   output(name: string, value: Value, shape: readonly Dimension[]): Value {
-    const node = this.#add('Identity', [value], [{ name: this.#claim(name), elementType: value.elementType, shape }], {})
+    const node = this.#add(
+      'Identity',
+      [value],
+      [{ name: this.#claim(name), elementType: value.elementType, shape }],
+      {},
+    )
     const output = node.outputs[0] ?? value
     this.graph.outputs.push(output)
     return output
@@ -88,22 +105,37 @@ export class GraphBuilder {
   }
 
   /** One node with several outputs, named in order. An empty name leaves an optional output out. */
-  ops(operator: string, inputs: readonly (Value | null)[], options: OpOptions & { names: readonly string[] }): Value[] {
+  ops(
+    operator: string,
+    inputs: readonly (Value | null)[],
+    options: OpOptions & { names: readonly string[] },
+  ): Value[] {
     const first = inputs.find((value) => value !== null)
     const elementType = options.elementType ?? first?.elementType ?? 'float32'
-    const outputs = options.names.map((name) => ({ name: name === '' ? '' : this.#claim(this.#under(name)), elementType }))
+    const outputs = options.names.map((name) => ({
+      name: name === '' ? '' : this.#claim(this.#under(name)),
+      elementType,
+    }))
     this.#add(operator, inputs, outputs, options)
     return outputs
   }
 
   int64(numbers: readonly number[], dims: readonly number[] = [numbers.length]): Value {
     const bytes = new Uint8Array(BigInt64Array.from(numbers, BigInt).buffer)
-    return this.#constant(`int64/${numbers.join(',')}/${dims.join('x')}`, { elementType: 'int64', dims, bytes })
+    return this.#constant(`int64/${numbers.join(',')}/${dims.join('x')}`, {
+      elementType: 'int64',
+      dims,
+      bytes,
+    })
   }
 
   float32(numbers: readonly number[], dims: readonly number[] = [numbers.length]): Value {
     const bytes = new Uint8Array(Float32Array.from(numbers).buffer)
-    return this.#constant(`float32/${numbers.join(',')}/${dims.join('x')}`, { elementType: 'float32', dims, bytes })
+    return this.#constant(`float32/${numbers.join(',')}/${dims.join('x')}`, {
+      elementType: 'float32',
+      dims,
+      bytes,
+    })
   }
 
   int8(numbers: readonly number[], dims: readonly number[]): Value {
@@ -112,22 +144,38 @@ export class GraphBuilder {
   }
 
   weight(name: string, weight: Omit<ExternalWeight, 'value'> & { elementType: ElementType }): Value {
-    const value = { name: this.#claim(this.#under(name)), elementType: weight.elementType, shape: weight.dims }
+    const value = {
+      name: this.#claim(this.#under(name)),
+      elementType: weight.elementType,
+      shape: weight.dims,
+    }
     this.graph.weights.push({ value, dims: weight.dims, byteCount: weight.byteCount, write: weight.write })
     return value
   }
 
   /** Constants are named by type and value, so each stands in the graph once. */
-  #constant(key: string, { elementType, dims, bytes }: { elementType: ElementType; dims: readonly number[]; bytes: Uint8Array }): Value {
+  #constant(
+    key: string,
+    { elementType, dims, bytes }: { elementType: ElementType; dims: readonly number[]; bytes: Uint8Array },
+  ): Value {
     const known = this.#constants.get(key)
     if (known !== undefined) return known
-    const value = { name: this.#claim(`constants/${key.length > 60 ? `${key.slice(0, 57)}...` : key}`), elementType, shape: dims }
+    const value = {
+      name: this.#claim(`constants/${key.length > 60 ? `${key.slice(0, 57)}...` : key}`),
+      elementType,
+      shape: dims,
+    }
     this.graph.constants.push({ value, dims, bytes })
     this.#constants.set(key, value)
     return value
   }
 
-  #add(operator: string, inputs: readonly (Value | null)[], outputs: readonly Value[], options: OpOptions): Node {
+  #add(
+    operator: string,
+    inputs: readonly (Value | null)[],
+    outputs: readonly Value[],
+    options: OpOptions,
+  ): Node {
     const node = {
       name: this.#claim(this.#under(`${operator}_node`)),
       operator,

@@ -13,6 +13,9 @@ export function kernelCheckGraph(): Graph {
     Array.from({ length: depth * width }, (_, index) => (index % 2 === 0 ? 127 : -127)),
     [depth, width],
   )
-  builder.output('sums', builder.op('MatMulInteger', [codes, weight, zeroPoint], { elementType: 'int32' }), ['T', width])
+  builder.output('sums', builder.op('MatMulInteger', [codes, weight, zeroPoint], { elementType: 'int32' }), [
+    'T',
+    width,
+  ])
   return builder.graph
 }

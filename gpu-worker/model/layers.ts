@@ -14,7 +14,11 @@ export function rmsNorm(builder: GraphBuilder, x: Value, weight: Value, epsilon:
 }
 
 /** LayerNorm over the last axis, affine. */
-export function layerNorm(builder: GraphBuilder, x: Value, { weight, bias, epsilon }: { weight: Value; bias: Value; epsilon: number }): Value {
+export function layerNorm(
+  builder: GraphBuilder,
+  x: Value,
+  { weight, bias, epsilon }: { weight: Value; bias: Value; epsilon: number },
+): Value {
   return builder.op('LayerNormalization', [x, weight, bias], {
     attributes: { axis: -1, epsilon: { float: epsilon }, stash_type: 1 },
     as: 'normed',
@@ -36,7 +40,11 @@ export function gatedActivation(builder: GraphBuilder, gateUp: Value, innerSize:
     names: ['gate', 'up'],
   })
   // QuickGelu with alpha 1 is x * sigmoid(x), in one pass.
-  const activated = builder.op('QuickGelu', [gate ?? null], { domain: contrib, attributes: { alpha: { float: 1 } }, as: 'silu' })
+  const activated = builder.op('QuickGelu', [gate ?? null], {
+    domain: contrib,
+    attributes: { alpha: { float: 1 } },
+    as: 'silu',
+  })
   return builder.op('Mul', [activated, up ?? null], { as: 'gated' })
 }
 
@@ -44,7 +52,11 @@ export function gatedActivation(builder: GraphBuilder, gateUp: Value, innerSize:
  * Full bidirectional attention of the vision tower, computed in tiles so that no [L, L] matrix is held.
  *   q, k, v [L, W] ─ Unsqueeze ─ MultiHeadAttention ─ Squeeze ─ [L, W]
  */
-export function towerAttention(builder: GraphBuilder, qkv: Value, { width, headCount }: { width: number; headCount: number }): Value {
+export function towerAttention(
+  builder: GraphBuilder,
+  qkv: Value,
+  { width, headCount }: { width: number; headCount: number },
+): Value {
   const batched = builder.op('Unsqueeze', [qkv, builder.int64([0])])
   const [q, k, v] = builder.ops('Split', [batched, builder.int64([width, width, width])], {
     attributes: { axis: 2 },
@@ -75,7 +87,15 @@ export type AttentionFrame = {
 }
 
 /** Run-time shapes as int64 vectors, for Reshape. */
-export type AttentionShapes = { queries: Value; grouped: Value; keys: Value; scores: Value; flatScores: Value; context: Value; rows: Value }
+export type AttentionShapes = {
+  queries: Value
+  grouped: Value
+  keys: Value
+  scores: Value
+  flatScores: Value
+  context: Value
+  rows: Value
+}
 
 /** Cached keys and values of one layer: the prefix an image shares, and the rows that came after it. */
 export type LayerCache = { prefixKeys: Value; prefixValues: Value; suffixKeys: Value; suffixValues: Value }
@@ -85,21 +105,37 @@ export type LayerCache = { prefixKeys: Value; prefixValues: Value; suffixKeys: V
  */
 export function attentionShapes(
   builder: GraphBuilder,
-  { mask, headCount, kvHeadCount, headDim }: { mask: Value; headCount: number; kvHeadCount: number; headDim: number },
+  {
+    mask,
+    headCount,
+    kvHeadCount,
+    headDim,
+  }: { mask: Value; headCount: number; kvHeadCount: number; headDim: number },
 ): AttentionShapes {
   const scope = builder.scope('shapes')
   const groupSize = headCount / kvHeadCount
   const maskShape = scope.op('Shape', [mask], { elementType: 'int64', as: 'maskShape' })
-  const pick = (index: number, as: string): Value => scope.op('Gather', [maskShape, scope.int64([index])], { as })
+  const pick = (index: number, as: string): Value =>
+    scope.op('Gather', [maskShape, scope.int64([index])], { as })
   const [images, rows] = [pick(0, 'imageCount'), pick(3, 'rowCount')]
   const join = (parts: readonly (Value | number)[], as: string): Value =>
-    scope.op('Concat', parts.map((part) => (typeof part === 'number' ? scope.int64([part]) : part)), { attributes: { axis: 0 }, as })
+    scope.op(
+      'Concat',
+      parts.map((part) => (typeof part === 'number' ? scope.int64([part]) : part)),
+      { attributes: { axis: 0 }, as },
+    )
   return {
     queries: join([images, rows, kvHeadCount, groupSize, headDim], 'queries'),
-    grouped: join([images, kvHeadCount, scope.op('Mul', [rows, scope.int64([groupSize])]), headDim], 'grouped'),
+    grouped: join(
+      [images, kvHeadCount, scope.op('Mul', [rows, scope.int64([groupSize])]), headDim],
+      'grouped',
+    ),
     keys: join([images, rows, kvHeadCount, headDim], 'keys'),
     scores: join([images, kvHeadCount, groupSize, rows, -1], 'scores'),
-    flatScores: join([images, kvHeadCount, scope.op('Mul', [rows, scope.int64([groupSize])]), -1], 'flatScores'),
+    flatScores: join(
+      [images, kvHeadCount, scope.op('Mul', [rows, scope.int64([groupSize])]), -1],
+      'flatScores',
+    ),
     context: join([images, kvHeadCount, groupSize, rows, headDim], 'context'),
     rows: scope.int64([-1, headCount * headDim]),
   }
@@ -132,23 +168,40 @@ export function decoderAttention(
   const newKeys = headsFirst(builder, turnedKeys, shapes.keys, 'newKeys')
   const newValues = headsFirst(builder, v ?? qkv, shapes.keys, 'newValues')
   const split = builder.op('Reshape', [turnedQueries, shapes.queries], { as: 'splitQueries' })
-  const grouped = builder.op('Transpose', [split], { attributes: { perm: [0, 2, 3, 1, 4] }, as: 'groupedQueries' })
+  const grouped = builder.op('Transpose', [split], {
+    attributes: { perm: [0, 2, 3, 1, 4] },
+    as: 'groupedQueries',
+  })
   const queries = builder.op('Reshape', [grouped, shapes.grouped], { as: 'queries' })
-  const scored = [cache.prefixKeys, cache.suffixKeys, newKeys].map((keys) => scores(builder, frame, queries, keys))
+  const scored = [cache.prefixKeys, cache.suffixKeys, newKeys].map((keys) =>
+    scores(builder, frame, queries, keys),
+  )
   const weights = softmaxAcross(builder, frame, scored)
   const parts = [cache.prefixValues, cache.suffixValues, newValues].map((values, index) =>
     builder.op('MatMul', [weights[index] ?? null, values], { as: 'part' }),
   )
-  const sum = builder.op('Sum', parts, { as: 'attended' })
+  const sum = addParts(builder, frame.target, parts)
   const split5 = builder.op('Reshape', [sum, shapes.context], { as: 'splitContext' })
-  const rowsFirst = builder.op('Transpose', [split5], { attributes: { perm: [0, 3, 1, 2, 4] }, as: 'rowsFirst' })
+  const rowsFirst = builder.op('Transpose', [split5], {
+    attributes: { perm: [0, 3, 1, 2, 4] },
+    as: 'rowsFirst',
+  })
   return { context: builder.op('Reshape', [rowsFirst, shapes.rows], { as: 'context' }), newKeys, newValues }
+}
+
+/** WebGPU has no Sum. */
+function addParts(builder: GraphBuilder, target: Target, parts: readonly Value[]): Value {
+  if (target !== 'webgpu') return builder.op('Sum', parts, { as: 'attended' })
+  return parts.reduce((sum, part) => builder.op('Add', [sum, part], { as: 'attended' }))
 }
 
 /** Rotary embedding, half-split form (pairs i and i + d/2), by each row's own position. [T, n*d] -> [T, n*d] */
 function rotate(builder: GraphBuilder, frame: AttentionFrame, x: Value, as: string): Value {
   const batched = builder.op('Unsqueeze', [x, builder.int64([0])], { as: `${as}Batched` })
-  return builder.op('RotaryEmbedding', [batched, frame.positionIds, frame.cos, frame.sin], { domain: contrib, as: `${as}Turned` })
+  return builder.op('RotaryEmbedding', [batched, frame.positionIds, frame.cos, frame.sin], {
+    domain: contrib,
+    as: `${as}Turned`,
+  })
 }
 
 /** [.., kv*d] -> [I, kv, R, d] */
@@ -158,7 +211,12 @@ function headsFirst(builder: GraphBuilder, x: Value, shape: Value, as: string): 
 }
 
 /** q k^T / sqrt(d): [I, kv, G*R, keys] */
-function scores(builder: GraphBuilder, { headDim, target }: AttentionFrame, queries: Value, keys: Value): Value {
+function scores(
+  builder: GraphBuilder,
+  { headDim, target }: AttentionFrame,
+  queries: Value,
+  keys: Value,
+): Value {
   const scale = 1 / Math.sqrt(headDim)
   if (target !== 'webgpu') {
     return builder.op('FusedMatMul', [queries, keys], {
@@ -168,10 +226,16 @@ function scores(builder: GraphBuilder, { headDim, target }: AttentionFrame, quer
     })
   }
   const turned = builder.op('Transpose', [keys], { attributes: { perm: [0, 1, 3, 2] }, as: 'keysTurned' })
-  return builder.op('Mul', [builder.op('MatMul', [queries, turned]), builder.float32([scale], [])], { as: 'scores' })
+  return builder.op('Mul', [builder.op('MatMul', [queries, turned]), builder.float32([scale], [])], {
+    as: 'scores',
+  })
 }
 
-function softmaxAcross(builder: GraphBuilder, { mask, keyCounts, shapes }: AttentionFrame, scored: readonly Value[]): Value[] {
+function softmaxAcross(
+  builder: GraphBuilder,
+  { mask, keyCounts, shapes }: AttentionFrame,
+  scored: readonly Value[],
+): Value[] {
   const joined = builder.op('Concat', scored, { attributes: { axis: 3 }, as: 'allScores' })
   const byRow = builder.op('Reshape', [joined, shapes.scores], { as: 'scoresByRow' })
   const masked = builder.op('Add', [byRow, mask], { as: 'masked' })

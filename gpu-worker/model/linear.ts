@@ -37,7 +37,12 @@ export type LinearContext = {
 const maxActivationError = 0.01
 
 /** x [T, in] times the matrix [out, in], plus the bias [out]: [T, out] in float32. */
-export function linear(builder: GraphBuilder, context: LinearContext, x: Value, options: LinearOptions): Value {
+export function linear(
+  builder: GraphBuilder,
+  context: LinearContext,
+  x: Value,
+  options: LinearOptions,
+): Value {
   const scope = builder.scope(options.name)
   const { packing, inputError } = choosePacking(context, options)
   if (packing !== 'fp32' && packing !== 'fp16') {
@@ -50,10 +55,18 @@ export function linear(builder: GraphBuilder, context: LinearContext, x: Value, 
       return halfGemm(scope, x, options)
     case 'int8':
     case 'int8-split':
-      return addBias(scope, integerProduct(scope, context, x, { ...options, split: packing === 'int8-split' }), options.bias)
+      return addBias(
+        scope,
+        integerProduct(scope, context, x, { ...options, split: packing === 'int8-split' }),
+        options.bias,
+      )
     case 'int4':
     case 'int8-block':
-      return addBias(scope, blockProduct(scope, x, { ...options, bits: packing === 'int4' ? 4 : 8 }), options.bias)
+      return addBias(
+        scope,
+        blockProduct(scope, x, { ...options, bits: packing === 'int4' ? 4 : 8 }),
+        options.bias,
+      )
   }
 }
 
@@ -119,7 +132,10 @@ function integerProduct(
   let product = floats
   if (lowWeight !== undefined) {
     // Sizes and not num_outputs: that form refuses zero rows.
-    const [high, low] = scope.ops('Split', [floats, scope.int64([1, 1])], { attributes: { axis: 0 }, names: ['high', 'low'] })
+    const [high, low] = scope.ops('Split', [floats, scope.int64([1, 1])], {
+      attributes: { axis: 0 },
+      names: ['high', 'low'],
+    })
     const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
     const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
     product = scope.op('Squeeze', [joined, scope.int64([0])], { as: 'flat' })
@@ -147,14 +163,23 @@ function quantizeRows(
   const positive = scope.op('Max', [largest, scope.float32([1e-30], [])])
   const rowScale = scope.op('Div', [positive, levels ?? null], { as: 'rowScale' })
   const scaled = scope.op('Div', [x, rowScale], { as: 'scaled' })
-  const high = scope.op('QuantizeLinear', [scaled, one, zeroPoint ?? null], { elementType: 'uint8', as: 'highCodes' })
+  const high = scope.op('QuantizeLinear', [scaled, one, zeroPoint ?? null], {
+    elementType: 'uint8',
+    as: 'highCodes',
+  })
   if (!split) return { codes: high, rowScale, lowWeight: undefined }
   const rest = scope.op('Sub', [scaled, scope.op('Round', [scaled])], { as: 'rest' })
   const range = scope.op('Mul', [levels ?? null, scope.float32([2], [])], { as: 'range' })
   const stretched = scope.op('Mul', [rest, range], { as: 'stretched' })
-  const low = scope.op('QuantizeLinear', [stretched, one, zeroPoint ?? null], { elementType: 'uint8', as: 'lowCodes' })
+  const low = scope.op('QuantizeLinear', [stretched, one, zeroPoint ?? null], {
+    elementType: 'uint8',
+    as: 'lowCodes',
+  })
   const plane = (codes: Value, as: string): Value => scope.op('Unsqueeze', [codes, scope.int64([0])], { as })
-  const codes = scope.op('Concat', [plane(high, 'highPlane'), plane(low, 'lowPlane')], { attributes: { axis: 0 }, as: 'codes' })
+  const codes = scope.op('Concat', [plane(high, 'highPlane'), plane(low, 'lowPlane')], {
+    attributes: { axis: 0 },
+    as: 'codes',
+  })
   return { codes, rowScale, lowWeight: scope.op('Div', [one, range], { as: 'lowWeight' }) }
 }
 
@@ -167,7 +192,14 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales
     write: async (sink) => {
       const target = new Int8Array(matrix.rows * matrix.columns)
       await forEachTile(matrix, (tile, firstRow) =>
-        quantizeRowsInt8({ tile, columns: matrix.columns, target, targetRows: matrix.rows, firstRow, scales }),
+        quantizeRowsInt8({
+          tile,
+          columns: matrix.columns,
+          target,
+          targetRows: matrix.rows,
+          firstRow,
+          scales,
+        }),
       )
       await sink(bytesOf(target))
     },
@@ -177,7 +209,11 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales
 }
 
 /** MatMulNBits(x, quants, scales), block 32, accuracy level 4: inputs are rounded to int8 per block. */
-function blockProduct(scope: GraphBuilder, x: Value, { matrix, bits }: LinearOptions & { bits: 4 | 8 }): Value {
+function blockProduct(
+  scope: GraphBuilder,
+  x: Value,
+  { matrix, bits }: LinearOptions & { bits: 4 | 8 },
+): Value {
   const blockCount = Math.ceil(matrix.columns / blockSize)
   const bytesPerBlock = (blockSize * bits) / 8
   const scales = new Float32Array(matrix.rows * blockCount)

@@ -1,13 +1,29 @@
 // Writes a graph as ONNX protobuf bytes, weights in a file beside it. The only file of model/ that knows protobuf.
 // Field numbers: onnx/onnx.proto of ONNX 1.16. Opset 21 and IR 10 hold everything used here.
 import protobuf from 'protobufjs/minimal.js'
-import type { AttributeValue, Dimension, ElementType, ExternalWeight, Graph, InlineConstant, Node, Value } from './graph.ts'
+import type {
+  AttributeValue,
+  Dimension,
+  ElementType,
+  ExternalWeight,
+  Graph,
+  InlineConstant,
+  Node,
+  Value,
+} from './graph.ts'
 
 const irVersion = 10
 const opsetVersion = 21
 
 /** TensorProto.DataType */
-const dataType: Record<ElementType, number> = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, float16: 10 }
+const dataType: Record<ElementType, number> = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  float16: 10,
+}
 
 /** AttributeProto.AttributeType */
 const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const
@@ -51,7 +67,8 @@ function writeGraph(writer: protobuf.Writer, graph: Graph, places: ReadonlyMap<V
   for (const node of graph.nodes) message(writer, 1, (inner) => writeNode(inner, node))
   text(writer, 2, graph.name)
   for (const constant of graph.constants) message(writer, 5, (inner) => writeConstant(inner, constant))
-  for (const weight of graph.weights) message(writer, 5, (inner) => writeWeight(inner, weight, places.get(weight.value)))
+  for (const weight of graph.weights)
+    message(writer, 5, (inner) => writeWeight(inner, weight, places.get(weight.value)))
   for (const value of graph.inputs) message(writer, 11, (inner) => writeValueInfo(inner, value))
   for (const value of graph.outputs) message(writer, 12, (inner) => writeValueInfo(inner, value))
 }
@@ -61,7 +78,8 @@ function writeNode(writer: protobuf.Writer, node: Node): void {
   for (const output of node.outputs) text(writer, 2, output.name)
   text(writer, 3, node.name)
   text(writer, 4, node.operator)
-  for (const [name, value] of Object.entries(node.attributes)) message(writer, 5, (inner) => writeAttribute(inner, name, value))
+  for (const [name, value] of Object.entries(node.attributes))
+    message(writer, 5, (inner) => writeAttribute(inner, name, value))
   if (node.domain !== '') text(writer, 7, node.domain)
 }
 
@@ -93,7 +111,11 @@ function writeWeight(writer: protobuf.Writer, weight: ExternalWeight, place: Wei
   for (const size of weight.dims) int(writer, 1, size)
   int(writer, 2, dataType[weight.value.elementType])
   text(writer, 8, weight.value.name)
-  const entries = { location: place?.fileName ?? '', offset: String(place?.offset ?? 0), length: String(weight.byteCount) }
+  const entries = {
+    location: place?.fileName ?? '',
+    offset: String(place?.offset ?? 0),
+    length: String(weight.byteCount),
+  }
   for (const [key, value] of Object.entries(entries)) {
     message(writer, 13, (inner) => {
       text(inner, 1, key)

@@ -13,29 +13,29 @@ const anyType: readonly ElementType[] = ['float32', 'float16', 'uint8', 'int8', 
 
 /** Operators that every provider here runs, with the element types of their first input. */
 const common: Record<string, readonly ElementType[]> = {
-  Abs: floats,
-  Add: floats,
-  Cast: anyType,
-  Concat: ['float32', 'float16', 'int64'],
-  Conv: ['float32', 'float16'],
-  Div: floats,
-  Gather: ['float32', 'float16', 'int64'],
-  Gemm: ['float32', 'float16'],
-  Identity: anyType,
-  LayerNormalization: floats,
-  MatMul: floats,
-  Mul: ['float32', 'float16', 'int64'],
-  Reshape: ['float32', 'float16', 'int64'],
-  Shape: anyType,
-  Slice: ['float32', 'float16', 'int64'],
-  Softmax: floats,
-  Split: floats,
-  Squeeze: floats,
-  Sub: floats,
-  Sum: floats,
-  Transpose: floats,
-  Unsqueeze: floats,
-  SimplifiedLayerNormalization: floats,
+  'Abs': floats,
+  'Add': floats,
+  'Cast': anyType,
+  'Concat': ['float32', 'float16', 'int64'],
+  'Conv': ['float32', 'float16'],
+  'Div': floats,
+  'Gather': ['float32', 'float16', 'int64'],
+  'Gemm': ['float32', 'float16'],
+  'Identity': anyType,
+  'LayerNormalization': floats,
+  'MatMul': floats,
+  'Mul': ['float32', 'float16', 'int64'],
+  'Reshape': ['float32', 'float16', 'int64'],
+  'Shape': anyType,
+  'Slice': ['float32', 'float16', 'int64'],
+  'Softmax': floats,
+  'Split': floats,
+  'Squeeze': floats,
+  'Sub': floats,
+  'Sum': floats,
+  'Transpose': floats,
+  'Unsqueeze': floats,
+  'SimplifiedLayerNormalization': floats,
   'com.microsoft.Gelu': floats,
   'com.microsoft.MatMulNBits': floats,
   'com.microsoft.MultiHeadAttention': floats,
@@ -46,14 +46,14 @@ const common: Record<string, readonly ElementType[]> = {
 const supported: Record<Target, Record<string, readonly ElementType[]>> = {
   cpu: {
     ...common,
-    Concat: [...floats, 'int64', 'uint8'],
+    'Concat': [...floats, 'int64', 'uint8'],
     'com.microsoft.FusedMatMul': ['float32'],
-    MatMulInteger: ['uint8'],
-    Max: ['float32'],
-    QuantizeLinear: ['float32'],
-    ReduceMax: ['float32'],
-    Round: ['float32'],
-    Unsqueeze: [...floats, 'uint8'],
+    'MatMulInteger': ['uint8'],
+    'Max': ['float32'],
+    'QuantizeLinear': ['float32'],
+    'ReduceMax': ['float32'],
+    'Round': ['float32'],
+    'Unsqueeze': [...floats, 'uint8'],
   },
   cuda: { ...common, 'com.microsoft.FusedMatMul': floats },
   // Sum has no WebGPU kernel in 1.30; FusedMatMul neither.
@@ -67,7 +67,9 @@ export function checkOperators(graph: Graph, target: Target): void {
     const types = supported[target][name]
     const elementType = node.inputs[0]?.elementType ?? 'float32'
     if (types?.includes(elementType) !== true) {
-      throw new InvariantError(`the ${target} provider does not run ${name} on ${elementType} (node ${node.name} of ${graph.name})`)
+      throw new InvariantError(
+        `the ${target} provider does not run ${name} on ${elementType} (node ${node.name} of ${graph.name})`,
+      )
     }
   }
 }

@@ -93,7 +93,17 @@ function encodeBlock({
   return scale
 }
 
-function packCodes({ codes, bits, target, at }: { codes: Uint8Array; bits: 4 | 8; target: Uint8Array; at: number }): void {
+function packCodes({
+  codes,
+  bits,
+  target,
+  at,
+}: {
+  codes: Uint8Array
+  bits: 4 | 8
+  target: Uint8Array
+  at: number
+}): void {
   if (bits === 8) {
     target.set(codes, at)
     return
@@ -116,7 +126,8 @@ function largestMagnitude(values: Float32Array, start: number, length: number): 
 export function toFloat16(values: Float32Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
   const halves = new Uint16Array(values.length)
-  for (let index = 0; index < values.length; index++) halves[index] = float16Bits(bits[index] ?? 0, values[index] ?? 0)
+  for (let index = 0; index < values.length; index++)
+    halves[index] = float16Bits(bits[index] ?? 0, values[index] ?? 0)
   return halves
 }
 

@@ -55,7 +55,9 @@ const HeaderEntry = z.object({
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await open(path, 'r').catch((cause: unknown) => {
-    throw new UserError(`cannot open the weights file ${path}; check that it was downloaded completely`, { cause })
+    throw new UserError(`cannot open the weights file ${path}; check that it was downloaded completely`, {
+      cause,
+    })
   })
   try {
     const sizeBytes = (await handle.stat()).size
@@ -63,7 +65,10 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
     const tensors = checkTensors({ header, dataStart, sizeBytes, path })
     const readBytes = (tensor: StoredTensor, begin: number, end: number): Promise<Buffer> =>
       readExactly({ handle, path, position: tensor.begin + begin, byteCount: end - begin })
-    const metadata = z.record(z.string(), z.string()).catch({}).parse(header['__metadata__'] ?? {})
+    const metadata = z
+      .record(z.string(), z.string())
+      .catch({})
+      .parse(header['__metadata__'] ?? {})
     return { path, sizeBytes, metadata, tensors, readBytes, close: () => handle.close() }
   } catch (error) {
     await handle.close()
@@ -78,7 +83,9 @@ async function readHeader(
 ): Promise<{ header: Record<string, unknown>; dataStart: number }> {
   const name = basename(path)
   if (sizeBytes < 10) {
-    throw new UserError(`${name} is ${sizeBytes} bytes long, too short for a safetensors file; download it again`)
+    throw new UserError(
+      `${name} is ${sizeBytes} bytes long, too short for a safetensors file; download it again`,
+    )
   }
   const lengthField = await readExactly({ handle, path, position: 0, byteCount: 8 })
   const headerBytes = Number(lengthField.readBigUInt64LE())
@@ -93,7 +100,9 @@ async function readHeader(
   try {
     header = JSON.parse(text)
   } catch (cause) {
-    throw new UserError(`the header of ${name} is not JSON; the file is damaged, download it again`, { cause })
+    throw new UserError(`the header of ${name} is not JSON; the file is damaged, download it again`, {
+      cause,
+    })
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header)) {
     throw new UserError(`the header of ${name} is not a JSON object; the file is damaged, download it again`)
@@ -122,7 +131,9 @@ function checkTensors({
   for (const [index, tensor] of tensors.entries()) {
     const previous = tensors[index - 1]
     if (previous !== undefined && tensor.begin < previous.end) {
-      throw new UserError(`in ${file} the tensors ${previous.name} and ${tensor.name} overlap; the file is damaged`)
+      throw new UserError(
+        `in ${file} the tensors ${previous.name} and ${tensor.name} overlap; the file is damaged`,
+      )
     }
   }
   return new Map(tensors.map((tensor) => [tensor.name, tensor]))
@@ -143,7 +154,9 @@ function checkTensor({
 }): StoredTensor {
   const parsed = HeaderEntry.safeParse(value)
   if (!parsed.success) {
-    throw new UserError(`in ${file} the entry of ${name} is not {dtype, shape, data_offsets}; the file is damaged`)
+    throw new UserError(
+      `in ${file} the entry of ${name} is not {dtype, shape, data_offsets}; the file is damaged`,
+    )
   }
   const { dtype, shape, data_offsets: offsets } = parsed.data
   if (!isStoredType(dtype)) {
@@ -187,7 +200,8 @@ async function readExactly({
     // Linux reads at most 2 GiB at a time.
     const wanted = Math.min(byteCount - filled, 1 << 30)
     const { bytesRead } = await handle.read(buffer, filled, wanted, position + filled)
-    if (bytesRead === 0) throw new UserError(`${path} ended while reading byte ${position + filled}; was it changed?`)
+    if (bytesRead === 0)
+      throw new UserError(`${path} ended while reading byte ${position + filled}; was it changed?`)
     filled += bytesRead
   }
   return buffer
@@ -196,7 +210,9 @@ async function readExactly({
 /** Widens F32, F16 or BF16 bytes to float32. Throws UserError for any other type. */
 export function decodeFloats(bytes: Buffer, storedType: StoredType, name: string): Float32Array<ArrayBuffer> {
   if (storedType === 'F32') {
-    return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer) // Buffers made by readExactly sit on an ArrayBuffer
+    return new Float32Array(
+      bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer,
+    ) // Buffers made by readExactly sit on an ArrayBuffer
   }
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 2)
   const floats = new Float32Array(halves.length)

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer'
 import { mergeSymbols } from './bpe-merge.ts'
 import type { SymbolList } from './bpe-merge.ts'
 import type { Piece, SentencePieceModel } from './sentencepiece-model.ts'
-import type { Tokenizer } from './tokenizer.ts'
+import type { Tokenizer } from './tokenizer-contract.ts'
 
 /** The mark that stands for a space inside pieces. */
 const spaceMark = '\u2581'

@@ -3,7 +3,7 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
-import type { Tokenizer } from './tokenizer.ts'
+import type { Tokenizer } from './tokenizer-contract.ts'
 
 const maxVocabSize = 1_000_000
 const maxPatternLength = 2_000

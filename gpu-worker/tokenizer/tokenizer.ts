@@ -5,17 +5,7 @@ import { UserError } from '../../schemas/errors.ts'
 import { readSentencePieceModel } from './sentencepiece-model.ts'
 import { createSentencePieceTokenizer } from './sentencepiece.ts'
 import { createTokenizerFromJson } from './tokenizer-json.ts'
-
-/** Text to token ids and back. Neither way adds bos or eos. */
-export type Tokenizer = {
-  /** Number of ids, added and special tokens included. */
-  readonly vocabSize: number
-  encode(text: string): number[]
-  /** Special tokens and ids outside the vocabulary give nothing. */
-  decode(tokenIds: readonly number[]): string
-  /** The vocabulary's own spelling of one token, for people who debug; undefined outside the vocabulary. */
-  tokenText(tokenId: number): string | undefined
-}
+import type { Tokenizer } from './tokenizer-contract.ts'
 
 export type TokenizerKind = 'sentencepiece' | 'tokenizer-json'
 

@@ -4,7 +4,15 @@ import { InvariantError } from '../../../schemas/errors.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
-import { attentionShapes, decoderAttention, gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
+import {
+  attentionShapes,
+  decoderAttention,
+  gatedActivation,
+  gelu,
+  layerNorm,
+  rmsNorm,
+  towerAttention,
+} from '../layers.ts'
 import type { AttentionFrame, LayerCache } from '../layers.ts'
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
@@ -29,7 +37,10 @@ export type BuildOptions = {
 type Build = BuildOptions & { context: LinearContext; shared: Map<string, Value> }
 
 /** Names of values inside the decoder that a trace makes outputs of: each layer's output by expert, the final norm. */
-export function traceNames({ layerCount }: Variant): { layers: { vision: string; language: string }[]; finalNorm: string } {
+export function traceNames({ layerCount }: Variant): {
+  layers: { vision: string; language: string }[]
+  finalNorm: string
+} {
   const layers = Array.from({ length: layerCount }, (_, layer) => ({
     vision: `layers.${layer}/vision/out`,
     language: `layers.${layer}/language/out`,
@@ -38,7 +49,11 @@ export function traceNames({ layerCount }: Variant): { layers: { vision: string;
 }
 
 /** Builds both graphs. Nothing is read but what the shapes of the graph depend on; weights are streamed when written. */
-export function buildGraphs(options: BuildOptions): { vision: Graph; decoder: Graph; quantized: QuantizedMatrix[] } {
+export function buildGraphs(options: BuildOptions): {
+  vision: Graph
+  decoder: Graph
+  quantized: QuantizedMatrix[]
+} {
   const quantized: QuantizedMatrix[] = []
   const vision = buildVision(options, quantized)
   const decoder = buildDecoder(options, quantized)
@@ -56,12 +71,23 @@ function buildVision(options: BuildOptions, quantized: QuantizedMatrix[]): Graph
   const build: Build = { ...options, context: linearContext(builder, options, quantized), shared: new Map() }
   let x = patchEmbedding(builder.scope('patch_embedding'), build, pixels)
   for (let layer = 0; layer < variant.tower.layerCount; layer++) x = towerBlock(builder, build, layer, x)
-  x = builder.op('Slice', [x, builder.int64([1]), builder.int64([variant.tower.positionCount]), builder.int64([0])], { as: 'patches' })
+  x = builder.op(
+    'Slice',
+    [x, builder.int64([1]), builder.int64([variant.tower.positionCount]), builder.int64([0])],
+    { as: 'patches' },
+  )
   if (variant.family === 'cogvlm2') x = downsample(builder.scope('conv'), build, x)
   const rows = adapter(builder, build, x)
   const edge = (name: string): Value =>
-    builder.op('Reshape', [vector(builder, build, `model.vision.${name}`, name), builder.int64([1, variant.hiddenSize])], { as: `${name}_row` })
-  const features = builder.op('Concat', [edge('boi'), rows, edge('eoi')], { attributes: { axis: 0 }, as: 'features' })
+    builder.op(
+      'Reshape',
+      [vector(builder, build, `model.vision.${name}`, name), builder.int64([1, variant.hiddenSize])],
+      { as: `${name}_row` },
+    )
+  const features = builder.op('Concat', [edge('boi'), rows, edge('eoi')], {
+    attributes: { axis: 0 },
+    as: 'features',
+  })
   builder.output('image_features', features, [variant.patchRows + 2, variant.hiddenSize])
   return builder.graph
 }
@@ -70,14 +96,30 @@ function buildVision(options: BuildOptions, quantized: QuantizedMatrix[]): Graph
 function patchEmbedding(builder: GraphBuilder, build: Build, pixels: Value): Value {
   const { tower } = build.variant
   const prefix = 'model.vision.patch_embedding'
-  const kernel = wholeTensor(builder, build, `${prefix}.proj.weight`, [tower.width, 3, tower.patchSize, tower.patchSize])
+  const kernel = wholeTensor(builder, build, `${prefix}.proj.weight`, [
+    tower.width,
+    3,
+    tower.patchSize,
+    tower.patchSize,
+  ])
   const bias = vector(builder, build, `${prefix}.proj.bias`, 'bias')
   const sides = [tower.patchSize, tower.patchSize]
-  const map = builder.op('Conv', [pixels, kernel, bias], { attributes: { kernel_shape: sides, strides: sides } })
-  const flat = builder.op('Reshape', [map, builder.int64([tower.width, tower.positionCount - 1])], { as: 'flat' })
+  const map = builder.op('Conv', [pixels, kernel, bias], {
+    attributes: { kernel_shape: sides, strides: sides },
+  })
+  const flat = builder.op('Reshape', [map, builder.int64([tower.width, tower.positionCount - 1])], {
+    as: 'flat',
+  })
   const rows = builder.op('Transpose', [flat], { attributes: { perm: [1, 0] }, as: 'rows' })
-  const cls = builder.op('Reshape', [vector(builder, build, `${prefix}.cls_embedding`, 'cls'), builder.int64([1, tower.width])], { as: 'cls_row' })
-  const positions = wholeTensor(builder, build, `${prefix}.position_embedding.weight`, [tower.positionCount, tower.width])
+  const cls = builder.op(
+    'Reshape',
+    [vector(builder, build, `${prefix}.cls_embedding`, 'cls'), builder.int64([1, tower.width])],
+    { as: 'cls_row' },
+  )
+  const positions = wholeTensor(builder, build, `${prefix}.position_embedding.weight`, [
+    tower.positionCount,
+    tower.width,
+  ])
   const joined = builder.op('Concat', [cls, rows], { attributes: { axis: 0 } })
   return builder.op('Add', [joined, positions], { as: 'embedded' })
 }
@@ -91,15 +133,26 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
   const { tower } = build.variant
   const scope = builder.scope(`tower.${layer}`)
   const prefix = `model.vision.transformer.layers.${layer}`
-  const affine = (name: string, input: Value): Value => product(scope, build, input, { tensor: `${prefix}.${name}.weight`, name, role: 'tower', bias: `${prefix}.${name}.bias` })
+  const affine = (name: string, input: Value): Value =>
+    product(scope, build, input, {
+      tensor: `${prefix}.${name}.weight`,
+      name,
+      role: 'tower',
+      bias: `${prefix}.${name}.bias`,
+    })
   const norm = (name: string, input: Value): Value =>
     layerNorm(scope, input, {
       weight: vector(scope, build, `${prefix}.${name}.weight`, `${name}.weight`),
       bias: vector(scope, build, `${prefix}.${name}.bias`, `${name}.bias`),
       epsilon: tower.epsilon,
     })
-  const attended = towerAttention(scope, affine('attention.query_key_value', x), { width: tower.width, headCount: tower.headCount })
-  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended))], { as: 'middle' })
+  const attended = towerAttention(scope, affine('attention.query_key_value', x), {
+    width: tower.width,
+    headCount: tower.headCount,
+  })
+  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended))], {
+    as: 'middle',
+  })
   const inner = gelu(scope, affine('mlp.fc1', middle))
   return scope.op('Add', [middle, norm('post_attention_layernorm', affine('mlp.fc2', inner))], { as: 'out' })
 }
@@ -108,10 +161,16 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
 function downsample(builder: GraphBuilder, build: Build, x: Value): Value {
   const { tower, patchRows } = build.variant
   const channelsFirst = builder.op('Transpose', [x], { attributes: { perm: [1, 0] }, as: 'channelsFirst' })
-  const map = builder.op('Reshape', [channelsFirst, builder.int64([1, tower.width, tower.gridSide, tower.gridSide])], { as: 'map' })
+  const map = builder.op(
+    'Reshape',
+    [channelsFirst, builder.int64([1, tower.width, tower.gridSide, tower.gridSide])],
+    { as: 'map' },
+  )
   const kernel = wholeTensor(builder, build, 'model.vision.conv.weight', [tower.width, tower.width, 2, 2])
   const bias = vector(builder, build, 'model.vision.conv.bias', 'bias')
-  const halved = builder.op('Conv', [map, kernel, bias], { attributes: { kernel_shape: [2, 2], strides: [2, 2] } })
+  const halved = builder.op('Conv', [map, kernel, bias], {
+    attributes: { kernel_shape: [2, 2], strides: [2, 2] },
+  })
   const flat = builder.op('Reshape', [halved, builder.int64([tower.width, patchRows])], { as: 'flat' })
   return builder.op('Transpose', [flat], { attributes: { perm: [1, 0] }, as: 'rows' })
 }
@@ -120,16 +179,30 @@ function downsample(builder: GraphBuilder, build: Build, x: Value): Value {
 function adapter(builder: GraphBuilder, build: Build, x: Value): Value {
   const scope = builder.scope('adapter')
   const prefix = 'model.vision.linear_proj'
-  const projected = product(scope, build, x, { tensor: `${prefix}.linear_proj.weight`, name: 'linear_proj', role: 'tower' })
+  const projected = product(scope, build, x, {
+    tensor: `${prefix}.linear_proj.weight`,
+    name: 'linear_proj',
+    role: 'tower',
+  })
   const normed = layerNorm(scope, projected, {
     weight: vector(scope, build, `${prefix}.norm1.weight`, 'norm1.weight'),
     bias: vector(scope, build, `${prefix}.norm1.bias`, 'norm1.bias'),
     epsilon: adapterEpsilon,
   })
-  const stacked = ['gate_proj', 'dense_h_to_4h'].map((name) => matrixOf(build.checkpoint, `${prefix}.${name}.weight`))
-  const gateUp = linear(scope, build.context, gelu(scope, normed), { name: 'gate_up', matrix: stackRows(`${prefix}.gate_up`, stacked), role: 'tower' })
+  const stacked = ['gate_proj', 'dense_h_to_4h'].map((name) =>
+    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
+  )
+  const gateUp = linear(scope, build.context, gelu(scope, normed), {
+    name: 'gate_up',
+    matrix: stackRows(`${prefix}.gate_up`, stacked),
+    role: 'tower',
+  })
   const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
-  return product(scope, build, inner, { tensor: `${prefix}.dense_4h_to_h.weight`, name: 'dense_4h_to_h', role: 'tower' })
+  return product(scope, build, inner, {
+    tensor: `${prefix}.dense_4h_to_h.weight`,
+    name: 'dense_4h_to_h',
+    role: 'tower',
+  })
 }
 
 /**
@@ -151,13 +224,29 @@ function buildDecoder(options: BuildOptions, quantized: QuantizedMatrix[]): Grap
   const embedded = embedTokens(builder, build, tokenIds)
   let streams: Streams = {
     vision: visionRows,
-    language: builder.op('Concat', [embeddedRows, embedded], { attributes: { axis: 0 }, as: 'language_rows' }),
+    language: builder.op('Concat', [embeddedRows, embedded], {
+      attributes: { axis: 0 },
+      as: 'language_rows',
+    }),
   }
-  const visionCount = builder.op('Gather', [builder.op('Shape', [visionRows], { elementType: 'int64' }), builder.int64([0])], { as: 'vision_count' })
-  for (let layer = 0; layer < variant.layerCount; layer++) streams = decoderLayer(builder, build, { frame, layer, streams, visionCount })
-  const rows = builder.op('Concat', [streams.vision, streams.language], { attributes: { axis: 0 }, as: 'last_hidden' })
+  const visionCount = builder.op(
+    'Gather',
+    [builder.op('Shape', [visionRows], { elementType: 'int64' }), builder.int64([0])],
+    { as: 'vision_count' },
+  )
+  for (let layer = 0; layer < variant.layerCount; layer++)
+    streams = decoderLayer(builder, build, { frame, layer, streams, visionCount })
+  const rows = builder.op('Concat', [streams.vision, streams.language], {
+    attributes: { axis: 0 },
+    as: 'last_hidden',
+  })
   const chosen = builder.op('Gather', [rows, logitRows], { as: 'chosen_rows' })
-  const normed = rmsNorm(builder.scope('final'), chosen, vector(builder, build, 'model.norm.weight', 'norm.weight'), variant.rmsEpsilon)
+  const normed = rmsNorm(
+    builder.scope('final'),
+    chosen,
+    vector(builder, build, 'model.norm.weight', 'norm.weight'),
+    variant.rmsEpsilon,
+  )
   const logits = product(builder, build, normed, { tensor: 'lm_head.weight', name: 'head', role: 'head' })
   builder.output('logits', logits, ['B', variant.vocabSize])
   return builder.graph
@@ -189,14 +278,22 @@ function attentionFrame(builder: GraphBuilder, { variant, target }: BuildOptions
 function decoderLayer(
   builder: GraphBuilder,
   build: Build,
-  { frame, layer, streams, visionCount }: { frame: AttentionFrame; layer: number; streams: Streams; visionCount: Value },
+  {
+    frame,
+    layer,
+    streams,
+    visionCount,
+  }: { frame: AttentionFrame; layer: number; streams: Streams; visionCount: Value },
 ): Streams {
   const scope = builder.scope(`layers.${layer}`)
   const { variant } = build
   const qkv = eachExpert(streams, (expert, x) => expertQueries(scope, build, { expert, layer, x }))
   const joined = scope.op('Concat', [qkv.vision, qkv.language], { attributes: { axis: 0 }, as: 'qkv' })
   const cache = cacheInputs(builder, variant, layer)
-  const { context, newKeys, newValues } = decoderAttention(scope.scope('attention'), frame, { qkv: joined, cache })
+  const { context, newKeys, newValues } = decoderAttention(scope.scope('attention'), frame, {
+    qkv: joined,
+    cache,
+  })
   const rowShape = ['I', variant.kvHeadCount, 'R', variant.headDim]
   builder.output(`new_keys.${layer}`, newKeys, rowShape)
   builder.output(`new_values.${layer}`, newValues, rowShape)
@@ -204,7 +301,11 @@ function decoderLayer(
   return eachExpert(streams, (expert, x) => {
     const prefix = `model.layers.${layer}`
     const within = scope.scope(expert)
-    const dense = product(within, build, attended[expert], { tensor: `${prefix}.self_attn.${expert}_expert_dense.weight`, name: 'dense', role: roleOf(expert) })
+    const dense = product(within, build, attended[expert], {
+      tensor: `${prefix}.self_attn.${expert}_expert_dense.weight`,
+      name: 'dense',
+      role: roleOf(expert),
+    })
     const middle = within.op('Add', [x, dense], { as: 'middle' })
     return within.op('Add', [middle, expertMlp(within, build, { expert, layer, x: middle })], { as: 'out' })
   })
@@ -220,11 +321,20 @@ function roleOf(expert: Expert): 'visionExpert' | 'languageExpert' {
   return expert === 'vision' ? 'visionExpert' : 'languageExpert'
 }
 
-function expertQueries(scope: GraphBuilder, build: Build, { expert, layer, x }: { expert: Expert; layer: number; x: Value }): Value {
+function expertQueries(
+  scope: GraphBuilder,
+  build: Build,
+  { expert, layer, x }: { expert: Expert; layer: number; x: Value },
+): Value {
   const within = scope.scope(expert)
   const tensor = `model.layers.${layer}.self_attn.${expert}_expert_query_key_value`
   const gains = `model.layers.${layer}.input_layernorm.weight`
-  const normed = rmsNorm(within, x, vector(scope, build, gains, 'input_layernorm.weight'), build.variant.rmsEpsilon)
+  const normed = rmsNorm(
+    within,
+    x,
+    vector(scope, build, gains, 'input_layernorm.weight'),
+    build.variant.rmsEpsilon,
+  )
   // The only bias in the decoder, and only in the second generation.
   const hasBias = build.vectors.has(`${tensor}.bias`)
   return product(within, build, normed, {
@@ -236,12 +346,23 @@ function expertQueries(scope: GraphBuilder, build: Build, { expert, layer, x }: 
   })
 }
 
-function expertMlp(within: GraphBuilder, build: Build, { expert, layer, x }: { expert: Expert; layer: number; x: Value }): Value {
+function expertMlp(
+  within: GraphBuilder,
+  build: Build,
+  { expert, layer, x }: { expert: Expert; layer: number; x: Value },
+): Value {
   const prefix = `model.layers.${layer}.mlp.${expert}_mlp`
   const gains = `model.layers.${layer}.post_attention_layernorm.weight`
   const scope = within.scope('mlp')
-  const normed = rmsNorm(scope, x, vector(within, build, gains, 'post_attention_layernorm.weight'), build.variant.rmsEpsilon)
-  const stacked = ['gate_proj', 'up_proj'].map((name) => matrixOf(build.checkpoint, `${prefix}.${name}.weight`))
+  const normed = rmsNorm(
+    scope,
+    x,
+    vector(within, build, gains, 'post_attention_layernorm.weight'),
+    build.variant.rmsEpsilon,
+  )
+  const stacked = ['gate_proj', 'up_proj'].map((name) =>
+    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
+  )
   const gateUp = linear(scope, build.context, normed, {
     name: 'gate_up',
     matrix: stackRows(`${prefix}.gate_up`, stacked),
@@ -249,11 +370,16 @@ function expertMlp(within: GraphBuilder, build: Build, { expert, layer, x }: { e
     inputGains: knownVector(build, gains),
   })
   const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
-  return product(scope, build, inner, { tensor: `${prefix}.down_proj.weight`, name: 'down', role: roleOf(expert) })
+  return product(scope, build, inner, {
+    tensor: `${prefix}.down_proj.weight`,
+    name: 'down',
+    role: roleOf(expert),
+  })
 }
 
 function splitStreams(scope: GraphBuilder, rows: Value, visionCount: Value): Streams {
-  const slice = (from: Value, to: Value, as: string): Value => scope.op('Slice', [rows, from, to, scope.int64([0])], { as })
+  const slice = (from: Value, to: Value, as: string): Value =>
+    scope.op('Slice', [rows, from, to, scope.int64([0])], { as })
   return {
     vision: slice(scope.int64([0]), visionCount, 'vision_context'),
     language: slice(visionCount, scope.int64([2 ** 31 - 1]), 'language_context'),
@@ -261,7 +387,8 @@ function splitStreams(scope: GraphBuilder, rows: Value, visionCount: Value): Str
 }
 
 function cacheInputs(builder: GraphBuilder, { kvHeadCount, headDim }: Variant, layer: number): LayerCache {
-  const input = (name: string, length: string): Value => builder.input(`${name}.${layer}`, 'float32', ['I', kvHeadCount, length, headDim])
+  const input = (name: string, length: string): Value =>
+    builder.input(`${name}.${layer}`, 'float32', ['I', kvHeadCount, length, headDim])
   return {
     prefixKeys: input('prefix_keys', 'P'),
     prefixValues: input('prefix_values', 'P'),
@@ -275,7 +402,10 @@ function embedTokens(builder: GraphBuilder, build: Build, tokenIds: Value): Valu
   const scope = builder.scope('embed_tokens')
   const name = 'model.embed_tokens.weight'
   const { vocabSize, hiddenSize } = build.variant
-  if (build.weights === 'fp32') return scope.op('Gather', [wholeTensor(scope, build, name, [vocabSize, hiddenSize]), tokenIds], { as: 'rows' })
+  if (build.weights === 'fp32')
+    return scope.op('Gather', [wholeTensor(scope, build, name, [vocabSize, hiddenSize]), tokenIds], {
+      as: 'rows',
+    })
   const matrix = matrixOf(build.checkpoint, name)
   const table = scope.weight('table', {
     elementType: 'float16',
@@ -287,7 +417,11 @@ function embedTokens(builder: GraphBuilder, build: Build, tokenIds: Value): Valu
   return scope.op('Cast', [halves], { attributes: { to: 1 }, elementType: 'float32', as: 'rows' })
 }
 
-function linearContext(builder: GraphBuilder, { weights, target }: BuildOptions, quantized: QuantizedMatrix[]): LinearContext {
+function linearContext(
+  builder: GraphBuilder,
+  { weights, target }: BuildOptions,
+  quantized: QuantizedMatrix[],
+): LinearContext {
   const integer = target === 'cpu' && (weights === 'int8' || weights === 'int4')
   return {
     weights,
@@ -303,7 +437,13 @@ function product(
   scope: GraphBuilder,
   build: Build,
   x: Value,
-  { tensor, name, role, bias, gains }: { tensor: string; name: string; role: LinearOptions['role']; bias?: string; gains?: string },
+  {
+    tensor,
+    name,
+    role,
+    bias,
+    gains,
+  }: { tensor: string; name: string; role: LinearOptions['role']; bias?: string; gains?: string },
 ): Value {
   return linear(scope, build.context, x, {
     name,
@@ -315,13 +455,19 @@ function product(
 }
 
 /** A tensor kept in float32 whatever the format: convolutions and position tables. */
-function wholeTensor(scope: GraphBuilder, { checkpoint }: Build, name: string, dims: readonly number[]): Value {
+function wholeTensor(
+  scope: GraphBuilder,
+  { checkpoint }: Build,
+  name: string,
+  dims: readonly number[],
+): Value {
   const matrix = matrixOf(checkpoint, name)
   return scope.weight(name.split('.').slice(-2).join('.'), {
     elementType: 'float32',
     dims,
     byteCount: matrix.rows * matrix.columns * 4,
-    write: (sink) => forEachTile(matrix, (tile) => sink(new Uint8Array(tile.buffer, tile.byteOffset, tile.byteLength))),
+    write: (sink) =>
+      forEachTile(matrix, (tile) => sink(new Uint8Array(tile.buffer, tile.byteOffset, tile.byteLength))),
   })
 }
 

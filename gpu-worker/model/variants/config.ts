@@ -81,13 +81,25 @@ export type Variant = {
 export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): Variant {
   refuseOtherArchitectures(config, tensorNames)
   const parsed = CogvlmConfig.safeParse(config)
-  if (!parsed.success) throw new UserError(`config.json is not a CogVLM configuration: ${z.prettifyError(parsed.error)}`)
+  if (!parsed.success)
+    throw new UserError(`config.json is not a CogVLM configuration: ${z.prettifyError(parsed.error)}`)
   const fields = parsed.data
   const second = tensorNames.has('model.vision.conv.weight')
-  const headDim = exactQuotient('hidden_size', fields.hidden_size, 'num_attention_heads', fields.num_attention_heads)
+  const headDim = exactQuotient(
+    'hidden_size',
+    fields.hidden_size,
+    'num_attention_heads',
+    fields.num_attention_heads,
+  )
+  if (headDim % 2 !== 0) {
+    throw new UserError(
+      `config.json has hidden_size ${fields.hidden_size} in ${fields.num_attention_heads} heads of ${headDim}; rotary embedding needs an even size`,
+    )
+  }
   const kvHeadCount = second ? fields.num_multi_query_heads : fields.num_attention_heads
   exactQuotient('num_attention_heads', fields.num_attention_heads, 'num_multi_query_heads', kvHeadCount)
-  if (fields.tie_word_embeddings) throw new UserError('config.json has tie_word_embeddings true; the CogVLM family keeps a head of its own')
+  if (fields.tie_word_embeddings)
+    throw new UserError('config.json has tie_word_embeddings true; the CogVLM family keeps a head of its own')
   return {
     family: second ? 'cogvlm2' : 'cogvlm',
     hiddenSize: fields.hidden_size,
@@ -109,19 +121,27 @@ export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): 
 }
 
 function refuseOtherArchitectures(config: unknown, tensorNames: ReadonlySet<string>): void {
-  const parsed = z.object({ architectures: z.array(z.string()).optional(), model_type: z.string().optional() }).safeParse(config)
+  const parsed = z
+    .object({ architectures: z.array(z.string()).optional(), model_type: z.string().optional() })
+    .safeParse(config)
   const names = parsed.data?.architectures ?? []
   const known = names.includes('CogVLMForCausalLM')
   if (names.includes('CogAgentForCausalLM')) {
-    throw new UserError('this is a CogAgent checkpoint; its high-resolution cross attention is not supported. Use a CogVLM or CogVLM2 image checkpoint')
+    throw new UserError(
+      'this is a CogAgent checkpoint; its high-resolution cross attention is not supported. Use a CogVLM or CogVLM2 image checkpoint',
+    )
   }
   const hasVisionExpert = [...tensorNames].some((name) => name.includes('vision_expert_query_key_value'))
   if (names.includes('CogVLMVideoForCausalLM') || (known && !hasVisionExpert)) {
-    throw new UserError('this is a CogVLM2 video or caption checkpoint: it has no visual expert and takes frames. Use an image checkpoint such as cogvlm2-llama3-chat-19B')
+    throw new UserError(
+      'this is a CogVLM2 video or caption checkpoint: it has no visual expert and takes frames. Use an image checkpoint such as cogvlm2-llama3-chat-19B',
+    )
   }
   if (!known) {
     const seen = names.join(', ') || parsed.data?.model_type || 'none named'
-    throw new UserError(`config.json names the architecture ${seen}; CogVLMForCausalLM (CogVLM and CogVLM2) is what is supported`)
+    throw new UserError(
+      `config.json names the architecture ${seen}; CogVLMForCausalLM (CogVLM and CogVLM2) is what is supported`,
+    )
   }
 }
 
@@ -131,12 +151,16 @@ function readTokens(fields: z.infer<typeof CogvlmConfig>, second: boolean): Vari
   const placeholder = fields.pad_token_id ?? (second ? 128_002 : 0)
   const ids = { bos_token_id: bos, pad_token_id: placeholder }
   for (const [name, id] of Object.entries(ids)) {
-    if (id >= fields.vocab_size) throw new UserError(`config.json has ${name} ${id}, outside the vocabulary of ${fields.vocab_size}`)
+    if (id >= fields.vocab_size)
+      throw new UserError(`config.json has ${name} ${id}, outside the vocabulary of ${fields.vocab_size}`)
   }
   return { bos, eos: Array.isArray(eos) ? eos : [eos], placeholder }
 }
 
-function readTower(vision: z.infer<typeof VisionConfig>, second: boolean): Pick<Variant, 'tower' | 'patchRows'> {
+function readTower(
+  vision: z.infer<typeof VisionConfig>,
+  second: boolean,
+): Pick<Variant, 'tower' | 'patchRows'> {
   const gridSide = exactQuotient('image_size', vision.image_size, 'patch_size', vision.patch_size)
   const positionCount = gridSide * gridSide + 1
   if (vision.num_positions !== positionCount) {
@@ -145,7 +169,9 @@ function readTower(vision: z.infer<typeof VisionConfig>, second: boolean): Pick<
     )
   }
   exactQuotient('vision hidden_size', vision.hidden_size, 'num_heads', vision.num_heads)
-  const outputSide = second ? exactQuotient('patches a side', gridSide, 'the stride of the convolution', 2) : gridSide
+  const outputSide = second
+    ? exactQuotient('patches a side', gridSide, 'the stride of the convolution', 2)
+    : gridSide
   return {
     patchRows: outputSide * outputSide,
     tower: {
@@ -163,6 +189,7 @@ function readTower(vision: z.infer<typeof VisionConfig>, second: boolean): Pick<
 }
 
 function exactQuotient(name: string, value: number, divisorName: string, divisor: number): number {
-  if (value % divisor !== 0) throw new UserError(`config.json has ${name} ${value}, which is no multiple of ${divisorName} ${divisor}`)
+  if (value % divisor !== 0)
+    throw new UserError(`config.json has ${name} ${value}, which is no multiple of ${divisorName} ${divisor}`)
   return value / divisor
 }

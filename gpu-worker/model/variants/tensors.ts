@@ -29,7 +29,8 @@ function addDecoderLayer(tensors: Map<string, readonly number[]>, variant: Varia
     tensors.set(`${prefix}.mlp.${expert}_mlp.up_proj.weight`, [innerSize, hiddenSize])
     tensors.set(`${prefix}.mlp.${expert}_mlp.down_proj.weight`, [hiddenSize, innerSize])
   }
-  if (variant.family === 'cogvlm2') tensors.set(`${prefix}.self_attn.vision_expert_query_key_value.bias`, [qkvSize])
+  if (variant.family === 'cogvlm2')
+    tensors.set(`${prefix}.self_attn.vision_expert_query_key_value.bias`, [qkvSize])
 }
 
 function addPatchEmbedding(tensors: Map<string, readonly number[]>, { tower }: Variant): void {
@@ -56,7 +57,10 @@ function addTowerLayer(tensors: Map<string, readonly number[]>, { tower }: Varia
   }
 }
 
-function addAdapter(tensors: Map<string, readonly number[]>, { tower, hiddenSize, innerSize, family }: Variant): void {
+function addAdapter(
+  tensors: Map<string, readonly number[]>,
+  { tower, hiddenSize, innerSize, family }: Variant,
+): void {
   const prefix = 'model.vision'
   if (family === 'cogvlm2') {
     tensors.set(`${prefix}.conv.weight`, [tower.width, tower.width, 2, 2])
@@ -86,14 +90,23 @@ export function checkTensors(variant: Variant, shapes: ReadonlyMap<string, reado
     const name = inverseFrequencyName(layer)
     if (shapes.has(name)) expected.set(name, [variant.headDim / 2])
   }
-  const missing = [...expected].filter(([name]) => !shapes.has(name)).map(([name, shape]) => `${name} [${shape.join(', ')}]`)
-  const extra = [...shapes].filter(([name]) => !expected.has(name)).map(([name, shape]) => `${name} [${shape.join(', ')}]`)
+  const missing = [...expected]
+    .filter(([name]) => !shapes.has(name))
+    .map(([name, shape]) => `${name} [${shape.join(', ')}]`)
+  const extra = [...shapes]
+    .filter(([name]) => !expected.has(name))
+    .map(([name, shape]) => `${name} [${shape.join(', ')}]`)
   const misshapen = [...expected].flatMap(([name, shape]) => {
     const seen = shapes.get(name)
-    const same = seen === undefined || (seen.length === shape.length && seen.every((size, axis) => size === shape[axis]))
+    const same =
+      seen === undefined || (seen.length === shape.length && seen.every((size, axis) => size === shape[axis]))
     return same ? [] : [`${name} is [${seen.join(', ')}], expected [${shape.join(', ')}]`]
   })
-  const complaints = [list('missing', missing), list('unexpected', extra), list('of another shape', misshapen)].filter((line) => line !== '')
+  const complaints = [
+    list('missing', missing),
+    list('unexpected', extra),
+    list('of another shape', misshapen),
+  ].filter((line) => line !== '')
   if (complaints.length === 0) return
   throw new UserError(
     `the tensors do not fit a ${variant.family} model as config.json describes it:\n  ${complaints.join('\n  ')}\n` +

@@ -1,0 +1,28 @@
+// `coglabel label` tied to this process: its terminal, its clock, its interrupts and the real engine.
+import { runLabel } from './label.ts'
+import { openEngineForModel } from './open-model.ts'
+
+/** Runs the verb in this process; returns the exit code. */
+export async function runLabelHere(args: readonly string[]): Promise<number> {
+  return await runLabel(args, { ...processRoot(), openEngine: openEngineForModel })
+}
+
+/** Everything of a LabelRoot but the engine. */
+export function processRoot() {
+  return {
+    print: (text: string) => void process.stdout.write(`${text}\n`),
+    progress: {
+      isTerminal: process.stderr.isTTY,
+      columns: process.stderr.columns ?? 80,
+      write: (text: string) => void process.stderr.write(text),
+    },
+    clock: () => new Date(),
+    onInterrupt: (interrupt: () => void) => {
+      const listener = () => interrupt()
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, listener)
+      return () => {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, listener)
+      }
+    },
+  }
+}

@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+// The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
+import { readFile } from 'node:fs/promises'
+import { UserError } from '../schemas/errors.ts'
+
+type Verb = {
+  summary: string
+  run: (args: readonly string[]) => Promise<number>
+  usage: () => Promise<string>
+}
+
+// Verbs are loaded when they are called, so that help and mistakes answer at once.
+const verbs: Readonly<Record<string, Verb>> = {
+  label: {
+    summary: 'label the images of a folder',
+    run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
+    usage: async () => (await import('./label-flags.ts')).labelUsage,
+  },
+  compile: {
+    summary: 'turn a checkpoint into a model that coglabel runs',
+    run: async (args) => await (await import('./compile.ts')).runCompile(args),
+    usage: async () => (await import('./compile.ts')).compileUsage,
+  },
+  trace: {
+    summary: "write a compiled model's inner values, to compare with the original",
+    run: async (args) => await (await import('./trace.ts')).runTrace(args),
+    usage: async () => (await import('./trace.ts')).traceUsage,
+  },
+}
+
+process.exitCode = await main(process.argv.slice(2))
+
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    return await dispatch(args)
+  } catch (error) {
+    if (error instanceof UserError) {
+      console.error(`coglabel: ${error.message}`)
+      return 2
+    }
+    if (isParseArgsError(error)) {
+      console.error(`coglabel: ${lowerFirst(error.message)}\nsee coglabel ${args[0] ?? ''} --help`)
+      return 2
+    }
+    console.error(error)
+    return 1
+  }
+}
+
+async function dispatch([name, ...args]: readonly string[]): Promise<number> {
+  if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
+    console.log(usage())
+    return name === undefined ? 2 : 0
+  }
+  if (name === '--version' || name === '-v') {
+    console.log(await packageVersion())
+    return 0
+  }
+  const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined
+  if (verb === undefined) {
+    const near = nearestVerb(name)
+    throw new UserError(
+      `there is no verb "${name}"${near === null ? '' : `; did you mean "${near}"?`}\n\n${usage()}`,
+    )
+  }
+  if (args.includes('--help') || args.includes('-h')) {
+    console.log(await verb.usage())
+    return 0
+  }
+  return await verb.run(args)
+}
+
+function usage(): string {
+  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  return `coglabel VERB …: captions, answers and boxes for folders of images\n\n${lines.join('\n')}\n\ncoglabel VERB --help says more; coglabel --version prints the version`
+}
+
+/** The verb within two typing mistakes of `name`, or null. */
+function nearestVerb(name: string): string | null {
+  const ranked = Object.keys(verbs)
+    .map((verb) => ({ verb, distance: verb.startsWith(name) ? 0 : editDistance(name.slice(0, 20), verb) }))
+    .toSorted((left, right) => left.distance - right.distance)
+  const [best] = ranked
+  return best !== undefined && best.distance <= 2 ? best.verb : null
+}
+
+/** Levenshtein distance, one row at a time. */
+function editDistance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index)
+  for (let i = 0; i < left.length; i += 1) {
+    const next = [i + 1]
+    for (let j = 0; j < right.length; j += 1) {
+      const change = (row[j] ?? 0) + (left[i] === right[j] ? 0 : 1)
+      next.push(Math.min(change, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[right.length] ?? 0
+}
+
+/** The built package has this file one folder deeper than its package.json, as the repository does. */
+async function packageVersion(): Promise<string> {
+  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
+  return /"version":\s*"([^"]+)"/.exec(text)?.[1] ?? 'unknown'
+}
+
+function isParseArgsError(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_')
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1)
+}

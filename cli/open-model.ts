@@ -1,0 +1,105 @@
+// From a model folder to a running engine: compiled folders as they are, checkpoints compiled once into a cache.
+import { createHash } from 'node:crypto'
+import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
+import { homedir, tmpdir } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Engine } from '../gpu-worker/engine/contract.ts'
+import { openEngineHost } from '../gpu-worker/engine/host.ts'
+import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
+import { UserError } from '../schemas/errors.ts'
+import { manifestFileName } from '../schemas/model-manifest.ts'
+
+/** The checkpoint that ships with the package. */
+export const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
+
+/** Part of every cache name: raised when the compiler writes something else for the same checkpoint. */
+const compiledCacheVersion = 1
+
+export type OpenModelOptions = {
+  /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
+  modelFolder?: string | undefined
+  cacheFolder?: string | undefined
+  onCompile?: (progress: CompileProgress) => void
+}
+
+/** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
+export async function openEngineForModel({
+  modelFolder = defaultModelFolder,
+  cacheFolder,
+  onCompile,
+}: OpenModelOptions): Promise<Engine> {
+  const folder = resolve(modelFolder)
+  if (await exists(join(folder, manifestFileName))) return await openEngineHost({ modelFolder: folder })
+  if (!(await exists(join(folder, 'config.json')))) {
+    throw new UserError(
+      `"${modelFolder}" is no model: expected a compiled folder with ${manifestFileName} (made by coglabel compile) or a checkpoint with config.json`,
+    )
+  }
+  const compiled = join(await usableCache(cacheFolder), `${basename(folder)}-${await fingerprint(folder)}`)
+  if (!(await exists(join(compiled, manifestFileName)))) await compileOnce({ folder, compiled, onCompile })
+  return await openEngineHost({ modelFolder: compiled })
+}
+
+type CompileOnce = { folder: string; compiled: string; onCompile: OpenModelOptions['onCompile'] }
+
+async function compileOnce({ folder, compiled, onCompile }: CompileOnce): Promise<void> {
+  try {
+    await compileModel({
+      checkpointFolder: folder,
+      outFolder: compiled,
+      ...(onCompile === undefined ? {} : { onProgress: onCompile }),
+    })
+  } catch (error) {
+    // Another process may have put the same model there first.
+    if (!(await exists(join(compiled, manifestFileName)))) throw error
+  }
+}
+
+/** The cache folder, or one in the temp folder when the home cannot be written. */
+async function usableCache(asked: string | undefined): Promise<string> {
+  if (asked !== undefined) {
+    await mkdir(asked, { recursive: true })
+    return asked
+  }
+  const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
+  const preferred = join(base, 'coglabel')
+  const made = await mkdir(preferred, { recursive: true }).then(
+    () => true,
+    () => false,
+  )
+  if (made) return preferred
+  const fallback = join(tmpdir(), `coglabel-cache-${process.getuid?.() ?? 'user'}`)
+  await mkdir(fallback, { recursive: true, mode: 0o700 })
+  return fallback
+}
+
+/** Tells checkpoints apart without reading gigabytes: names, sizes, times and the first 64 KiB of every file. */
+async function fingerprint(folder: string): Promise<string> {
+  const hash = createHash('sha256').update(`compiled ${compiledCacheVersion}`)
+  for (const name of (await readdir(folder)).toSorted()) {
+    const path = join(folder, name)
+    const stats = await stat(path)
+    if (!stats.isFile()) continue
+    hash.update(JSON.stringify([name, stats.size, Math.floor(stats.mtimeMs)]))
+    hash.update(await readHead(path))
+  }
+  return hash.digest('hex').slice(0, 16)
+}
+
+async function readHead(path: string): Promise<Uint8Array> {
+  const file = await open(path)
+  try {
+    const { buffer, bytesRead } = await file.read(new Uint8Array(64 * 1024), 0, 64 * 1024, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await file.close()
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await access(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,78 @@
+// What `label` says when it is done: counts, where the labels are, what to try next. Pure text.
+import type { LabelsView } from '../dataset/labels-view.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import { formatDuration, formatRate } from './progress.ts'
+
+export type Summary = {
+  view: LabelsView
+  /** Images labelled by this process; the view also holds those of earlier ones. */
+  labelled: number
+  elapsedMs: number
+  isInterrupted: boolean
+  config: RunConfig
+  src: string
+  out: string
+}
+
+/** The summary as lines of text, without a line feed at its end. */
+export function renderSummary(summary: Summary): string {
+  const { view, isInterrupted, src, out } = summary
+  const lines = ['', headline(summary), '', ...renderCounts(view.byTask), ...renderFailures(view)]
+  lines.push('', `labels: ${view.path} (${view.records} lines, ${view.images} images)`)
+  if (isInterrupted) return [...lines, 'interrupted: the same command goes on from here'].join('\n')
+  return [...lines, 'next:', ...nextSteps({ view, src, out, config: summary.config })].join('\n')
+}
+
+function headline({ labelled, elapsedMs, view }: Summary): string {
+  if (labelled === 0) return `nothing to do: all ${view.images} images had their labels already`
+  const rate = labelled / (elapsedMs / 1000)
+  return `labelled ${labelled} ${labelled === 1 ? 'image' : 'images'} in ${formatDuration(elapsedMs)} (${formatRate(rate)} images/s)`
+}
+
+function renderCounts(byTask: LabelsView['byTask']): string[] {
+  const width = Math.max(4, ...Object.keys(byTask).map((task) => task.length))
+  const row = (task: string, cells: readonly (string | number)[]) =>
+    `  ${task.padEnd(width)}${cells.map((cell) => String(cell).padStart(10)).join('')}`
+  const rows = Object.entries(byTask).toSorted(([left], [right]) => (left < right ? -1 : 1))
+  return [
+    row('task', ['ok', 'filtered', 'failed']),
+    ...rows.map(([task, { ok, filtered, failed }]) => row(task, [ok, filtered, failed])),
+  ]
+}
+
+function renderFailures({ failed, byErrorCode }: LabelsView): string[] {
+  if (failed.length === 0) return []
+  const codes = Object.entries(byErrorCode).map(([code, count]) => `${count} ${code}`)
+  const shown = failed.map(
+    ({ key, task, code, message }) => `  ${printable(key)} (${task}): ${code}: ${printable(message)}`,
+  )
+  const total = Object.values(byErrorCode).reduce((sum, count) => sum + count, 0)
+  const more =
+    total > shown.length
+      ? [`  … and ${total - shown.length} more; look for "status":"failed" in the labels`]
+      : []
+  return ['', `failed: ${codes.join(', ')}`, ...shown, ...more]
+}
+
+function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'out' | 'config'>): string[] {
+  const steps = [`  head -n 1 ${shellWord(view.path)}`]
+  const tasks = new Set(config.tasks.map((spec) => spec.task))
+  const other = shellWord(`${out.replace(/\/+$/, '')}-2`)
+  if (!config.tasks.some((spec) => spec.prompts.some((prompt) => prompt.kind === 'asked'))) {
+    steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --ask "What is in the picture?"`)
+  }
+  if (!tasks.has('ground') && tasks.has('grounded-caption')) {
+    steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --tasks ground --ground "the dog"`)
+  }
+  return steps
+}
+
+function shellWord(text: string): string {
+  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}
+
+/** File names can hold anything; control characters must not reach a terminal. */
+function printable(text: string): string {
+  const short = text.length > 300 ? `${text.slice(0, 300)}…` : text
+  return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
+}

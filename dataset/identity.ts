@@ -1,0 +1,46 @@
+// Who is who: run, spec and record ids as pure functions of content. It does not know where anything is stored.
+import { createHash } from 'node:crypto'
+import { labelRecordVersion } from '../schemas/label-record.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import type { Sampling } from '../schemas/sampling.ts'
+import type { TaskSpec } from '../schemas/task-spec.ts'
+import { canonicalJson, sha256Hex } from './canonical-json.ts'
+
+/**
+ * Hash of everything that shapes one task's answer: its prompts and options, the model, the sampling
+ * and the record version. Other tasks of the run are not in it, so changing one leaves theirs alone.
+ */
+export function specHash(spec: TaskSpec, run: { modelDigest: string; sampling: Sampling }): string {
+  return sha256Hex(canonicalJson({ recordVersion: labelRecordVersion, spec, ...run }))
+}
+
+/** The run's id: the same source, model, tasks and sampling give the same id on any day. */
+export function runIdOf(config: Omit<RunConfig, 'runId' | 'createdAt'>): string {
+  return `run-${sha256Hex(canonicalJson(config)).slice(0, 16)}`
+}
+
+/** What identifies an image: its bytes, or, when they were never read, where they should have been. */
+export type ImageIdentity = { sha256: string } | { unread: string }
+
+export type RecordIdentity = {
+  runId: string
+  specHash: string
+  image: ImageIdentity
+  key: string
+  task: string
+  ordinal: number
+}
+
+/** The record's id, 32 hex digits. A JSON array has one reading, so no two identities share a spelling. */
+export function recordIdOf({ runId, specHash: spec, image, key, task, ordinal }: RecordIdentity): string {
+  const imageId = 'sha256' in image ? ['sha256', image.sha256] : ['unread', image.unread]
+  return sha256Hex(canonicalJson(['coglabel-record-1', runId, spec, imageId, key, task, ordinal])).slice(
+    0,
+    32,
+  )
+}
+
+/** Seed of one record, 32 bits: independent of order and batching, so a resumed run draws the same texts. */
+export function recordSeed(runSeed: number, recordId: string): number {
+  return createHash('sha256').update(`seed ${runSeed} ${recordId}`).digest().readUInt32LE(0)
+}

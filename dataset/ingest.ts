@@ -1,0 +1,235 @@
+// Finding the images: a folder, one image or a JSONL manifest becomes an ordered stream of work items.
+// It does not know tasks or records, and reads no image.
+import { createReadStream } from 'node:fs'
+import { readdir, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path'
+import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
+import { z } from 'zod'
+import { UserError } from '../schemas/errors.ts'
+import type { RunSource } from '../schemas/run-config.ts'
+import type { WorkItem } from '../schemas/work-item.ts'
+import { sha256Hex } from './canonical-json.ts'
+import { IdIndex } from './id-index.ts'
+import { openFsStore } from './stores/fs.ts'
+import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
+
+/** Why a file of the source is no work; each is counted and told. */
+export type SkipReason =
+  | 'hidden'
+  | 'not an image by its extension'
+  | 'symbolic link'
+  | 'unusable name'
+  | 'named twice'
+
+export type SourceScan = { images: number; skipped: Partial<Record<SkipReason, number>> }
+
+export type ImageSource = {
+  source: RunSource
+  /** Where the items' keys lead. */
+  store: ObjectStore
+  /** Counts without reading images. Throws UserError for the first bad line of a manifest. */
+  scan(): Promise<SourceScan>
+  /** The images in order: by the UTF-8 bytes of the key, or as the manifest has them. */
+  items(): AsyncGenerator<WorkItem>
+}
+
+/** Extensions of image formats, also of some we cannot decode: those become failed records, not silence. */
+const imageExtensions = new Set(
+  [
+    'jpg',
+    'jpeg',
+    'jpe',
+    'jfif',
+    'png',
+    'webp',
+    'gif',
+    'tif',
+    'tiff',
+    'avif',
+    'bmp',
+    'heic',
+    'heif',
+    'jp2',
+    'jxl',
+    'ppm',
+  ].map((extension) => `.${extension}`),
+)
+
+const maxManifestLineChars = 1024 * 1024
+
+type Tell = (reason: SkipReason) => void
+
+/**
+ * Opens SRC. `exclude` is a folder inside it that holds labels, not images. Throws UserError when there is
+ * no such path or it cannot be a source.
+ */
+export async function openSource(path: string, { exclude }: { exclude: string }): Promise<ImageSource> {
+  const real = await realpath(path).catch(() => null)
+  if (real === null)
+    throw new UserError(
+      `there is no file or folder "${path}"; give a folder of images, one image or a .jsonl manifest`,
+    )
+  const stats = await stat(real)
+  if (stats.isDirectory()) return folderSource(real, { exclude })
+  if (!stats.isFile())
+    throw new UserError(
+      `"${path}" is neither a file nor a folder; give a folder of images, one image or a .jsonl manifest`,
+    )
+  if (['.jsonl', '.ndjson'].includes(extname(real).toLowerCase())) return manifestSource(real)
+  return imageSource(real)
+}
+
+async function folderSource(folder: string, { exclude }: { exclude: string }): Promise<ImageSource> {
+  const outside = relative(folder, await realpath(exclude).catch(() => resolve(exclude)))
+  if (outside === '')
+    throw new UserError(`"${folder}" is both the source and the run folder; give another folder to --out`)
+  const excludedPrefix =
+    outside.startsWith('..') || isAbsolute(outside) ? null : `${outside.split(sep).join('/')}/`
+  const store = openFsStore(folder)
+  return {
+    source: { kind: 'folder', uri: pathToFileURL(folder + sep).href },
+    store,
+    async scan() {
+      const scan = await countItems((tell) => folderItems(store, { excludedPrefix, tell }))
+      const links = await countLinks(folder)
+      return links === 0 ? scan : { ...scan, skipped: { ...scan.skipped, 'symbolic link': links } }
+    },
+    items: () => folderItems(store, { excludedPrefix, tell: () => {} }),
+  }
+}
+
+async function* folderItems(
+  store: ObjectStore,
+  { excludedPrefix, tell }: { excludedPrefix: string | null; tell: Tell },
+): AsyncGenerator<WorkItem> {
+  for await (const { key } of listAll(store, { prefix: '', pageSize: 10_000 })) {
+    if (excludedPrefix !== null && key.startsWith(excludedPrefix)) continue
+    const reason = skipReason(key)
+    if (reason === null) yield { key }
+    else tell(reason)
+  }
+}
+
+function skipReason(key: string): SkipReason | null {
+  if (key.split('/').some((segment) => segment.startsWith('.'))) return 'hidden'
+  if (!imageExtensions.has(posix.extname(key).toLowerCase())) return 'not an image by its extension'
+  // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
+  return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null
+}
+
+async function countLinks(folder: string): Promise<number> {
+  let links = 0
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith('.')) continue
+    if (entry.isSymbolicLink()) links += 1
+    if (entry.isDirectory()) links += await countLinks(join(folder, entry.name))
+  }
+  return links
+}
+
+function imageSource(path: string): ImageSource {
+  const key = basename(path)
+  const problem = keyProblem(key)
+  if (problem !== null) throw new UserError(`the name ${JSON.stringify(key)} ${problem}; rename the file`)
+  return {
+    source: { kind: 'image', uri: pathToFileURL(path).href },
+    store: openFsStore(dirname(path)),
+    scan: async () => ({ images: 1, skipped: {} }),
+    async *items() {
+      yield { key }
+    },
+  }
+}
+
+function manifestSource(path: string): ImageSource {
+  return {
+    source: { kind: 'manifest', uri: pathToFileURL(path).href },
+    store: openFsStore(dirname(path)),
+    scan: async () => await countItems((tell) => manifestItems(path, tell)),
+    items: () => manifestItems(path, () => {}),
+  }
+}
+
+async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Promise<SourceScan> {
+  const scan: SourceScan = { images: 0, skipped: {} }
+  const items = start((reason) => {
+    scan.skipped[reason] = (scan.skipped[reason] ?? 0) + 1
+  })
+  for await (const item of items) if (item.key !== '') scan.images += 1
+  return scan
+}
+
+/** A line names its image by one of three fields; all others go into the records' `meta`. */
+const ManifestLine = z
+  .looseObject({
+    image: z.string().optional(),
+    path: z.string().optional(),
+    file: z.string().optional(),
+    id: z.union([z.string(), z.number()]).optional(),
+    meta: z.record(z.string(), z.json()).optional(),
+  })
+  .catchall(z.json())
+
+async function* manifestItems(path: string, tell: Tell): AsyncGenerator<WorkItem> {
+  const seen = new IdIndex()
+  let lineNumber = 0
+  for await (const text of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+    lineNumber += 1
+    const line = text.replace(/^\u{feff}/u, '').trim()
+    if (line === '') continue
+    const item = parseManifestLine(line, { where: `line ${lineNumber} of ${path}`, folder: dirname(path) })
+    const id = sha256Hex(item.key).slice(0, 32)
+    if (seen.has(id)) {
+      tell('named twice')
+      continue
+    }
+    seen.set(id, 0)
+    yield item
+  }
+}
+
+function parseManifestLine(line: string, { where, folder }: { where: string; folder: string }): WorkItem {
+  if (line.length > maxManifestLineChars)
+    throw new UserError(`${where} has ${line.length} characters, at most ${maxManifestLineChars} are read`)
+  const parsed = ManifestLine.safeParse(parseJson(line, where))
+  if (!parsed.success)
+    throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)
+  const { image, path, file, id, meta, ...others } = parsed.data
+  const named = image ?? path ?? file
+  if (named === undefined)
+    throw new UserError(`${where} names no image; expected a field "image", "path" or "file"`)
+  const allMeta = { ...others, ...meta, ...(id === undefined ? {} : { id }) }
+  const key = manifestKeyOf(named, { where, folder })
+  return Object.keys(allMeta).length === 0 ? { key } : { key, meta: allMeta }
+}
+
+function parseJson(line: string, where: string): unknown {
+  try {
+    return JSON.parse(line)
+  } catch (error) {
+    throw new UserError(
+      `${where} is not JSON: ${line.slice(0, 80)}; expected {"image": "relative/path.jpg"}`,
+      { cause: error },
+    )
+  }
+}
+
+/** The key of a manifest's image: a path in the manifest's own folder, whatever way it is written. */
+function manifestKeyOf(named: string, { where, folder }: { where: string; folder: string }): string {
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(named)) {
+    throw new UserError(
+      `${where} names ${named.slice(0, 200)}; only files beside the manifest are read, download it first`,
+    )
+  }
+  const key = posix.normalize(isAbsolute(named) ? relative(folder, named) : named)
+  if (key === '..' || key.startsWith('../') || isAbsolute(key)) {
+    throw new UserError(
+      `${where} names "${named.slice(0, 200)}", outside the manifest's folder ${folder}; put the manifest in a folder above all its images`,
+    )
+  }
+  const problem = keyProblem(key)
+  if (problem !== null)
+    throw new UserError(`${where}: the path ${JSON.stringify(named.slice(0, 200))} ${problem}`)
+  return key
+}

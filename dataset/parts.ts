@@ -1,0 +1,54 @@
+// Parts: the records of one micro-batch as one create-only object named by its content. It does not know tasks.
+import { gunzipSync, gzipSync } from 'node:zlib'
+import { UserError } from '../schemas/errors.ts'
+import type { LabelRecord } from '../schemas/label-record.ts'
+import { sha256Hex } from './canonical-json.ts'
+import type { ObjectStore } from './stores/object-store.ts'
+
+/** A hostile or broken object must not fill the memory when it is unpacked. */
+export const maxUnpackedBytes = 1024 * 1024 * 1024
+
+export type Part = { key: string; bytes: Uint8Array }
+
+/** Packs records, sorted by recordId, so the same records always make the same bytes and the same key. */
+export function packPart(records: readonly LabelRecord[]): Part {
+  const sorted = records.toSorted((left, right) => (left.recordId < right.recordId ? -1 : 1))
+  const bytes = packLines(sorted.map((record) => JSON.stringify(record)))
+  const hash = sha256Hex(bytes)
+  return { key: `parts/${hash.slice(0, 2)}/${hash.slice(0, 40)}.jsonl.gz`, bytes }
+}
+
+/** Writes a part; when it returns, the records are durable. Writing the same part again changes nothing. */
+export async function writePart(store: ObjectStore, records: readonly LabelRecord[]): Promise<string> {
+  const { key, bytes } = packPart(records)
+  await store.putIfAbsent(key, bytes)
+  return key
+}
+
+/** Gzip of lines with a fixed header: no time (RFC 1952 MTIME) and no operating system (OS 255). */
+export function packLines(lines: readonly string[]): Uint8Array {
+  const packed = gzipSync(lines.map((line) => `${line}\n`).join(''), { level: 6 })
+  packed.fill(0, 4, 8)
+  packed[9] = 255
+  return new Uint8Array(packed)
+}
+
+/** The lines of a packed object. Throws UserError when it is missing or damaged. */
+export async function readLines(store: ObjectStore, key: string): Promise<string[]> {
+  const bytes = await store.get(key)
+  if (bytes === null)
+    throw new UserError(`${store.uri}${key} is missing; the run folder was changed by hand, restore the file`)
+  return unpackLines(bytes, `${store.uri}${key}`)
+}
+
+/** The lines of a packed object's bytes; `name` is for the message when they are damaged. */
+export function unpackLines(bytes: Uint8Array, name: string): string[] {
+  try {
+    const text = gunzipSync(bytes, { maxOutputLength: maxUnpackedBytes }).toString('utf8')
+    return text === '' ? [] : text.replace(/\n$/, '').split('\n')
+  } catch (error) {
+    throw new UserError(`${name} is not readable gzip (${bytes.length} bytes); restore the file`, {
+      cause: error,
+    })
+  }
+}

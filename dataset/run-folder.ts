@@ -1,0 +1,97 @@
+// A run's own settings in its folder or prefix: created once, checked ever after. It does not know how labels are made.
+import { UserError } from '../schemas/errors.ts'
+import { RunConfig, runConfigKey, runConfigVersion } from '../schemas/run-config.ts'
+import { canonicalJson } from './canonical-json.ts'
+import { runIdOf } from './identity.ts'
+import type { ObjectStore } from './stores/object-store.ts'
+
+export type WantedRun = Omit<RunConfig, 'v' | 'runId' | 'createdAt'>
+
+/**
+ * The run of this store: begun with `wanted`, or, when it is there already, checked against it.
+ * Throws UserError that names what differs.
+ */
+export async function openRun(
+  store: ObjectStore,
+  { wanted, now }: { wanted: WantedRun; now: Date },
+): Promise<RunConfig> {
+  const config: RunConfig = RunConfig.parse({
+    v: runConfigVersion,
+    runId: runIdOf({ v: runConfigVersion, ...wanted }),
+    ...wanted,
+    createdAt: now.toISOString(),
+  })
+  const existing = (await readRun(store)) ?? null
+  if (existing === null) {
+    const created = await store.putIfAbsent(runConfigKey, Buffer.from(`${JSON.stringify(config, null, 2)}\n`))
+    if (created === 'created') return config
+  }
+  const standing = existing ?? (await readRun(store)) ?? config
+  const differences = describeDifferences(standing, config)
+  if (differences.length === 0) return standing
+  throw new UserError(
+    `${store.uri} holds a run with other settings:\n${differences.map((line) => `  ${line}`).join('\n')}\n` +
+      'a run keeps its settings, so that all its labels are made alike; repeat the first command to resume it, or give another folder to --out',
+  )
+}
+
+/** The run's settings, or null where there is no run. */
+export async function readRun(store: ObjectStore): Promise<RunConfig | null> {
+  const bytes = await store.get(runConfigKey)
+  if (bytes === null) return null
+  try {
+    return RunConfig.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
+  } catch (error) {
+    throw new UserError(
+      `${store.uri}${runConfigKey} is not a run this version can read; give another folder to --out`,
+      { cause: error },
+    )
+  }
+}
+
+/** One line for each setting that differs: what stands, and what is asked for now. */
+function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
+  const lines: string[] = []
+  const compare = (name: string, before: unknown, now: unknown) => {
+    if (canonicalJson(before ?? null) !== canonicalJson(now ?? null))
+      lines.push(`${name}: it has ${brief(before)}, now ${brief(now)}`)
+  }
+  compare('source', standing.source.uri, asked.source.uri)
+  compare(
+    'model',
+    `${standing.model.name} ${standing.model.digest}`,
+    `${asked.model.name} ${asked.model.digest}`,
+  )
+  compare('template', standing.template, asked.template)
+  compare('tasks', taskNames(standing), taskNames(asked))
+  if (lines.every((line) => !line.startsWith('tasks'))) {
+    for (const [index, spec] of asked.tasks.entries()) compareSpecs(compare, standing.tasks[index], spec)
+  }
+  const names = ['temperature', 'topK', 'topP', 'repetitionPenalty', 'seed'] as const
+  for (const name of names) compare(name, standing.sampling[name], asked.sampling[name])
+  return lines
+}
+
+function compareSpecs(
+  compare: (name: string, before: unknown, now: unknown) => void,
+  before: RunConfig['tasks'][number] | undefined,
+  now: RunConfig['tasks'][number],
+): void {
+  compare(`${now.task} version`, before?.taskVersion, now.taskVersion)
+  compare(
+    `${now.task} prompts`,
+    before?.prompts.map((prompt) => prompt.question),
+    now.prompts.map((prompt) => prompt.question),
+  )
+  compare(`${now.task} answer limit`, before?.maxNewTokens, now.maxNewTokens)
+  compare(`${now.task} options`, before?.options, now.options)
+}
+
+function taskNames(config: RunConfig): string[] {
+  return config.tasks.map((spec) => spec.task)
+}
+
+function brief(value: unknown): string {
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? 'nothing')
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}

@@ -1,0 +1,216 @@
+// An ObjectStore over a folder. Creation is atomic and durable: temp file, fsync, link(2), fsync of the folder.
+// It does not know runs or records. Symbolic links are never followed out of the folder.
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { link, lstat, mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
+import { dirname, join, resolve, sep } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { UserError } from '../../schemas/errors.ts'
+import { checkKey, compareKeys, defaultPageSize, type ObjectHead, type ObjectStore } from './object-store.ts'
+
+/** Half-written files live here, on the same disk, and under no key. */
+const tempFolder = '.tmp'
+
+/** A temp file this old belongs to a process that was killed. */
+const staleTempMs = 60 * 60 * 1000
+
+/**
+ * Opens a folder as a store; the folder is made on the first put.
+ * Throws UserError when the disk is full, the file would be too large or writing is not permitted.
+ */
+export function openFsStore(folder: string): ObjectStore {
+  const root = resolve(folder)
+  return {
+    uri: pathToFileURL(root + sep).href,
+    async putIfAbsent(key, bytes) {
+      checkKey(key)
+      refuseTemp(key)
+      try {
+        return await createFile({ root, key, bytes })
+      } catch (error) {
+        throw explainWriteError(error, { path: join(root, key), sizeBytes: bytes.length })
+      }
+    },
+    async get(key) {
+      return await withFile(root, key, async (file) => new Uint8Array(await file.readFile()))
+    },
+    async getRange(key, { start, end }) {
+      return await withFile(root, key, async (file, sizeBytes) => {
+        const length = Math.max(0, Math.min(end, sizeBytes) - start)
+        const { buffer, bytesRead } = await file.read(new Uint8Array(length), 0, length, start)
+        return buffer.subarray(0, bytesRead)
+      })
+    },
+    async head(key) {
+      return await withFile(root, key, async (_file, sizeBytes) => ({ key, sizeBytes }))
+    },
+    async list({ prefix, after, limit = defaultPageSize }) {
+      const objects: ObjectHead[] = []
+      for await (const object of walk({ root, folder: '', prefix, after })) {
+        if (objects.length === limit) return { objects, next: objects.at(-1)?.key ?? null }
+        objects.push(object)
+      }
+      return { objects, next: null }
+    },
+  }
+}
+
+/** Removes half-written files that killed processes left in a store's folder. */
+export async function sweepStaleTemps(folder: string, nowMs: number): Promise<void> {
+  const temps = join(resolve(folder), tempFolder)
+  for (const name of await readdir(temps).catch(() => [])) {
+    const path = join(temps, name)
+    const stats = await stat(path).catch(() => null)
+    if (stats !== null && nowMs - stats.mtimeMs > staleTempMs) await rm(path, { force: true })
+  }
+}
+
+type CreateFile = { root: string; key: string; bytes: Uint8Array }
+
+async function createFile({ root, key, bytes }: CreateFile): Promise<'created' | 'exists'> {
+  const path = join(root, key)
+  const temps = join(root, tempFolder)
+  await mkdir(temps, { recursive: true })
+  await makeFolderDurably(root, dirname(path))
+  await refuseOutside(root, dirname(path))
+  const temp = join(temps, `${process.pid}-${randomBytes(8).toString('hex')}`)
+  try {
+    const file = await open(temp, 'wx')
+    try {
+      await file.writeFile(bytes)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await link(temp, path)
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') return 'exists'
+    throw error
+  } finally {
+    await rm(temp, { force: true })
+  }
+  await syncFolder(dirname(path))
+  return 'created'
+}
+
+/** Makes a folder below the root and fsyncs each parent that gained an entry. */
+async function makeFolderDurably(root: string, folder: string): Promise<void> {
+  const made = await mkdir(folder, { recursive: true })
+  if (made === undefined) return
+  for (let parent = dirname(folder); parent.length >= root.length; parent = dirname(parent))
+    await syncFolder(parent)
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Opens a regular file below the root and hands it to `use`; null where there is none or it lies outside. */
+async function withFile<T>(
+  root: string,
+  key: string,
+  use: (file: FileHandle, sizeBytes: number) => Promise<T>,
+): Promise<T | null> {
+  checkKey(key)
+  const file = await openInside(root, key)
+  if (file === null) return null
+  try {
+    const stats = await file.stat()
+    return stats.isFile() ? await use(file, stats.size) : null
+  } finally {
+    await file.close()
+  }
+}
+
+async function openInside(root: string, key: string): Promise<FileHandle | null> {
+  if (key.startsWith(`${tempFolder}/`)) return null
+  try {
+    const real = await realpath(join(root, key))
+    if (!isInside(await realpath(root), real)) return null
+    // Never blocks on a pipe, and never follows a link that appeared since.
+    return await open(real, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errorCode(error))) return null
+    throw error
+  }
+}
+
+async function refuseOutside(root: string, folder: string): Promise<void> {
+  const [realRoot, real] = await Promise.all([realpath(root), realpath(folder)])
+  if (isInside(realRoot, real)) return
+  throw new UserError(`${folder} is a link to ${real}, outside ${root}; nothing was written, remove the link`)
+}
+
+function isInside(realRoot: string, real: string): boolean {
+  return real === realRoot || real.startsWith(realRoot.endsWith(sep) ? realRoot : realRoot + sep)
+}
+
+function refuseTemp(key: string): void {
+  if (key.startsWith(`${tempFolder}/`))
+    throw new UserError(`keys under ${tempFolder}/ are the store's own; "${key}" cannot be written`)
+}
+
+type Walk = { root: string; folder: string; prefix: string; after: string | undefined }
+
+/** Regular files in key order. Folders sort as their name with a slash, which is where their keys belong. */
+async function* walk({ root, folder, prefix, after }: Walk): AsyncGenerator<ObjectHead> {
+  for (const { name, isFolder } of await readFolder(join(root, folder))) {
+    const key = folder + name
+    if (key === `${tempFolder}/`) continue
+    if (isFolder) {
+      const mayMatch = key.startsWith(prefix) || prefix.startsWith(key)
+      const isDone = after !== undefined && !after.startsWith(key) && compareKeys(key, after) < 0
+      if (mayMatch && !isDone) yield* walk({ root, folder: key, prefix, after })
+      continue
+    }
+    if (!key.startsWith(prefix) || (after !== undefined && compareKeys(key, after) <= 0)) continue
+    const stats = await lstat(join(root, key)).catch(() => null)
+    if (stats !== null) yield { key, sizeBytes: stats.size }
+  }
+}
+
+async function readFolder(path: string): Promise<{ name: string; isFolder: boolean }[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
+    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return []
+    throw error
+  })
+  return entries
+    .filter((entry) => entry.isFile() || entry.isDirectory())
+    .map((entry) => ({
+      name: entry.isDirectory() ? `${entry.name}/` : entry.name,
+      isFolder: entry.isDirectory(),
+    }))
+    .toSorted((left, right) => compareKeys(left.name, right.name))
+}
+
+/** Turns what a user can mend into a UserError; passes the rest on. */
+export function explainWriteError(
+  error: unknown,
+  { path, sizeBytes }: { path: string; sizeBytes?: number },
+): unknown {
+  const sentences: Readonly<Record<string, string>> = {
+    ENOSPC: 'the disk is full',
+    EDQUOT: 'the disk quota is used up',
+    EFBIG: 'the file would pass the limit on file sizes (ulimit -f)',
+    EROFS: 'the disk is read-only',
+    EACCES: 'writing there is not permitted',
+    EPERM: 'writing there is not permitted, or the disk has no hard links',
+    ENOTDIR: 'a part of the path is a file, not a folder',
+    ENAMETOOLONG: 'the path is too long for this disk',
+  }
+  const sentence = sentences[errorCode(error)]
+  if (sentence === undefined) return error
+  return new UserError(
+    `could not write ${sizeBytes === undefined ? '' : `${sizeBytes} bytes to `}${path}: ${sentence}; nothing half-written was left, mend it and run the same command again`,
+    { cause: error },
+  )
+}
+
+function errorCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+}

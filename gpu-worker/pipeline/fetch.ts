@@ -1,0 +1,77 @@
+// Reading one image's bytes from its source; what goes wrong is a value. It does not know formats or models.
+import type { ImageIdentity } from '../../dataset/identity.ts'
+import { sha256Hex } from '../../dataset/canonical-json.ts'
+import { type ObjectHead, objectUri, type ObjectStore } from '../../dataset/stores/object-store.ts'
+import { RetryableError } from '../../schemas/errors.ts'
+import type { Failure } from '../../schemas/failure.ts'
+
+export type FetchedImage = {
+  uri: string
+  identity: ImageIdentity
+  sizeBytes: number | null
+  versionId?: string
+  fetchMs: number
+} & ({ ok: true; bytes: Buffer } | { ok: false; failure: Failure })
+
+/**
+ * Reads and hashes an image. Bytes that cannot be read, or that are too many to be read, get an identity
+ * from where they should have been. Throws only RetryableError.
+ */
+export async function fetchImage(
+  store: ObjectStore,
+  { key, maxBytes }: { key: string; maxBytes: number },
+): Promise<FetchedImage> {
+  const startMs = performance.now()
+  const uri = objectUri(store, key)
+  const unread = (failure: Failure, head?: ObjectHead): FetchedImage => ({
+    ok: false,
+    failure,
+    uri,
+    identity: { unread: [uri, head?.sizeBytes ?? '', head?.versionId ?? ''].join(' ') },
+    sizeBytes: head?.sizeBytes ?? null,
+    fetchMs: performance.now() - startMs,
+  })
+  try {
+    const head = await store.head(key)
+    if (head === null)
+      return unread({
+        code: 'source-not-found',
+        message: `there is no file ${key} in the source; it was removed or is a link that leads out of it`,
+      })
+    if (head.sizeBytes > maxBytes) {
+      return unread(
+        {
+          code: 'image-too-large',
+          message: `the file has ${head.sizeBytes} bytes; at most ${maxBytes} are read`,
+        },
+        head,
+      )
+    }
+    const bytes = await store.get(key)
+    if (bytes === null)
+      return unread(
+        { code: 'source-not-found', message: `the file ${key} was removed while it was read` },
+        head,
+      )
+    return {
+      ok: true,
+      bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      uri,
+      identity: { sha256: sha256Hex(bytes) },
+      sizeBytes: bytes.length,
+      ...(head.versionId === undefined ? {} : { versionId: head.versionId }),
+      fetchMs: performance.now() - startMs,
+    }
+  } catch (error) {
+    if (error instanceof RetryableError) throw error
+    return unread(describeReadError(error))
+  }
+}
+
+function describeReadError(error: unknown): Failure {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const message = error instanceof Error ? error.message : String(error)
+  if (code === 'EACCES' || code === 'EPERM')
+    return { code: 'source-denied', message: `reading is not permitted: ${message}` }
+  return { code: 'source-unreadable', message: `reading failed: ${message}` }
+}

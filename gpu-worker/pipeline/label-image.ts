@@ -1,0 +1,190 @@
+// The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
+// for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
+import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
+import type { ObjectStore } from '../../dataset/stores/object-store.ts'
+import { InvariantError, UserError } from '../../schemas/errors.ts'
+import type { Failure } from '../../schemas/failure.ts'
+import type { LabelRecord } from '../../schemas/label-record.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
+import type { TaskSpec } from '../../schemas/task-spec.ts'
+import type { WorkItem } from '../../schemas/work-item.ts'
+import { type Answer, type Engine, EngineCrashError } from '../engine/contract.ts'
+import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
+import { perceptualHash } from '../image/perceptual-hash.ts'
+import { preprocess } from '../image/preprocess.ts'
+import { type FetchedImage, fetchImage } from './fetch.ts'
+import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
+
+export type LabelContext = {
+  config: RunConfig
+  /** The run's specs with their hashes, computed once. */
+  specs: readonly { spec: TaskSpec; specHash: string }[]
+  /** Where the item's key leads. */
+  source: ObjectStore
+  engine: Engine
+  /** Lets a limited number of images into the engine at a time. */
+  inEngine: <T>(job: () => Promise<T>) => Promise<T>
+  /** Whether a record is there already; such a one is not made again. */
+  isDone: (recordId: string) => boolean
+  limits: DecodeLimits
+  clock: () => Date
+  signal: AbortSignal
+}
+
+/**
+ * Labels one image: exactly one record for each spec that has none yet; an empty list when all have.
+ * Throws only when the run cannot go on: the signal fired, or a UserError or InvariantError.
+ */
+export async function labelImage(item: WorkItem, context: LabelContext): Promise<LabelRecord[]> {
+  const { source, limits, signal } = context
+  const fetched = await fetchImage(source, { key: item.key, maxBytes: limits.maxBytes })
+  const units = pendingUnits(item, fetched, context)
+  if (units.length === 0) return []
+
+  signal.throwIfAborted()
+  const prepared = await prepareImage(fetched, context)
+  signal.throwIfAborted()
+  const asked = prepared.ok
+    ? await askModel(prepared.pixels, units, context)
+    : { answered: prepared, prefillMs: 0, generateMs: 0 }
+
+  const facts: ImageFacts = {
+    item,
+    fetched,
+    decoded: prepared.ok ? prepared.decoded : null,
+    timing: roundTiming({ ...asked, fetchMs: fetched.fetchMs, decodeMs: prepared.decodeMs }),
+    attempt: 1,
+  }
+  return units.map((unit, index) =>
+    makeRecord({
+      config: context.config,
+      engine: context.engine.info,
+      unit,
+      facts,
+      answered: answersOfUnit(asked.answered, units, index),
+      createdAt: context.clock(),
+    }),
+  )
+}
+
+function pendingUnits(
+  item: WorkItem,
+  fetched: FetchedImage,
+  { config, specs, isDone }: LabelContext,
+): RecordUnit[] {
+  const units = specs.map(({ spec, specHash }) => {
+    const { task, ordinal } = spec
+    const recordId = recordIdOf({
+      runId: config.runId,
+      specHash,
+      image: fetched.identity,
+      key: item.key,
+      task,
+      ordinal,
+    })
+    return {
+      spec,
+      specHash,
+      recordId,
+      sampling: { ...config.sampling, seed: recordSeed(config.sampling.seed, recordId) },
+    }
+  })
+  return units.filter((unit) => !isDone(unit.recordId))
+}
+
+type Prepared = { decodeMs: number } & (
+  | { ok: true; pixels: Float32Array; decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string } }
+  | { ok: false; failure: Failure }
+)
+
+async function prepareImage(fetched: FetchedImage, { engine, limits }: LabelContext): Promise<Prepared> {
+  if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
+  const startMs = performance.now()
+  const result = await decodeImage(fetched.bytes, limits)
+  if (!result.ok) return { ok: false, failure: result.failure, decodeMs: performance.now() - startMs }
+  const { rgb, ...image } = result.image
+  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
+  const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
+  return { ok: true, pixels, decoded, decodeMs: performance.now() - startMs }
+}
+
+type Asked = { answered: UnitAnswers; prefillMs: number; generateMs: number }
+
+/** One prefill of the image, then every prompt of every unit decoded together; answers in the order of the units. */
+async function askModel(
+  pixels: Float32Array,
+  units: readonly RecordUnit[],
+  { engine, inEngine, signal }: LabelContext,
+): Promise<Asked> {
+  const prompts = units.flatMap(({ spec, sampling }) =>
+    spec.prompts.map(({ question }) => ({
+      template: spec.template,
+      history: [],
+      question,
+      maxNewTokens: spec.maxNewTokens,
+      sampling,
+    })),
+  )
+  return await inEngine(async () => {
+    const startMs = performance.now()
+    let prefilledMs = startMs
+    try {
+      const session = await engine.openImage(pixels, signal)
+      prefilledMs = performance.now()
+      try {
+        const answers = await session.generate(prompts, signal)
+        if (answers.length !== prompts.length)
+          throw new InvariantError(`${prompts.length} prompts got ${answers.length} answers`)
+        return {
+          answered: { ok: true, answers },
+          prefillMs: prefilledMs - startMs,
+          generateMs: performance.now() - prefilledMs,
+        }
+      } finally {
+        await session.close()
+      }
+    } catch (error) {
+      return {
+        answered: { ok: false, failure: engineFailure(error, signal) },
+        prefillMs: prefilledMs - startMs,
+        generateMs: 0,
+      }
+    }
+  })
+}
+
+/** What the engine's error means for this image; rethrows what is not about the image. */
+function engineFailure(error: unknown, signal: AbortSignal): Failure {
+  if (signal.aborted || error instanceof UserError || error instanceof InvariantError) throw error
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof EngineCrashError)
+    return { code: 'engine-crashed', message: `${message}; the image was given up` }
+  return { code: 'engine-error', message: `the engine failed on this image: ${message}` }
+}
+
+/** The answers of one unit, cut from those of all. */
+function answersOfUnit(answered: UnitAnswers, units: readonly RecordUnit[], index: number): UnitAnswers {
+  if (!answered.ok) return answered
+  const from = units.slice(0, index).reduce((count, unit) => count + unit.spec.prompts.length, 0)
+  const answers: readonly Answer[] = answered.answers.slice(
+    from,
+    from + (units[index]?.spec.prompts.length ?? 0),
+  )
+  return { ok: true, answers }
+}
+
+/** To a tenth of a millisecond: more digits are noise that gzip has to carry. */
+function roundTiming({
+  fetchMs,
+  decodeMs,
+  prefillMs,
+  generateMs,
+}: ImageFacts['timing']): ImageFacts['timing'] {
+  const round = (ms: number) => Math.round(ms * 10) / 10
+  return {
+    fetchMs: round(fetchMs),
+    decodeMs: round(decodeMs),
+    prefillMs: round(prefillMs),
+    generateMs: round(generateMs),
+  }
+}

@@ -1,0 +1,129 @@
+// Assembling one record from what became of an image and a task. Pure; it does not know how either was made.
+import type { FetchedImage } from './fetch.ts'
+import type { Failure } from '../../schemas/failure.ts'
+import { labelRecordVersion, type LabelRecord, type RecordTiming } from '../../schemas/label-record.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
+import type { Sampling } from '../../schemas/sampling.ts'
+import type { TaskSpec } from '../../schemas/task-spec.ts'
+import type { WorkItem } from '../../schemas/work-item.ts'
+import type { Answer, EngineInfo } from '../engine/contract.ts'
+import type { DecodedImage } from '../image/decode.ts'
+import { findTask } from '../tasks/registry.ts'
+
+/** One record to be made: a spec of the run with the id and the sampling it has on this image. */
+export type RecordUnit = { spec: TaskSpec; specHash: string; recordId: string; sampling: Sampling }
+
+export type ImageFacts = {
+  item: WorkItem
+  fetched: FetchedImage
+  /** Null when the image was not decoded. */
+  decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string } | null
+  timing: RecordTiming
+  attempt: number
+}
+
+/** What the model said to a unit's prompts, or why it could not be asked. */
+export type UnitAnswers = { ok: true; answers: readonly Answer[] } | { ok: false; failure: Failure }
+
+type MakeRecord = {
+  config: RunConfig
+  engine: EngineInfo
+  unit: RecordUnit
+  facts: ImageFacts
+  answered: UnitAnswers
+  createdAt: Date
+}
+
+/** The record of one unit: ok with an output, or failed with a code and the raw answer. */
+export function makeRecord({ config, engine, unit, facts, answered, createdAt }: MakeRecord): LabelRecord {
+  const { spec } = unit
+  const answers = answered.ok ? answered.answers : []
+  const verdict = judgeAnswers(spec, answered)
+  return {
+    v: labelRecordVersion,
+    recordId: unit.recordId,
+    runId: config.runId,
+    specHash: unit.specHash,
+    task: spec.task,
+    taskVersion: spec.taskVersion,
+    ordinal: spec.ordinal,
+    attempt: facts.attempt,
+    source: describeSource(facts),
+    image: describeImage(facts),
+    status: verdict.output === null ? 'failed' : 'ok',
+    output: verdict.output,
+    raw: answered.ok ? answers.map((answer) => answer.text).join('\n') : null,
+    ...(verdict.repairs.length === 0 ? {} : { repairs: verdict.repairs }),
+    finishReason: finishReasonOf(answers),
+    usage: {
+      promptTokens: sum(answers.map((answer) => answer.usage.promptTokens)),
+      imageTokens: Math.max(0, ...answers.map((answer) => answer.usage.imageTokens)),
+      outputTokens: sum(answers.map((answer) => answer.usage.outputTokens)),
+    },
+    model: { ...config.model, engine: engine.engine, engineVersion: engine.engineVersion },
+    prompt: {
+      template: spec.template,
+      text: (answered.ok
+        ? answers.map((answer) => answer.promptText)
+        : spec.prompts.map((prompt) => prompt.question)
+      ).join('\n'),
+    },
+    sampling: unit.sampling,
+    checks: [],
+    ...(facts.item.meta === undefined ? {} : { meta: facts.item.meta }),
+    error: verdict.error,
+    timing: facts.timing,
+    createdAt: createdAt.toISOString(),
+  }
+}
+
+type Verdict = Pick<LabelRecord, 'output' | 'error'> & { repairs: string[] }
+
+function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
+  if (!answered.ok) return { output: null, error: answered.failure, repairs: [] }
+  const tooLong = answered.answers.findIndex((answer) => answer.finishReason === 'prompt-too-long')
+  if (tooLong !== -1) {
+    const { promptTokens, imageTokens } = answered.answers[tooLong]?.usage ?? {
+      promptTokens: 0,
+      imageTokens: 0,
+    }
+    const message = `the prompt has ${promptTokens} tokens and the image ${imageTokens}, which leaves no room for an answer; ask something shorter`
+    return { output: null, error: { code: 'prompt-too-long', message }, repairs: [] }
+  }
+  const task = findTask(spec.task)
+  const parsed = task.parse(
+    spec,
+    answered.answers.map((answer) => answer.text),
+  )
+  if (!parsed.ok)
+    return { output: null, error: { code: parsed.code, message: parsed.message }, repairs: parsed.repairs }
+  return { output: task.outputSchema.parse(parsed.output), error: null, repairs: parsed.repairs }
+}
+
+function describeSource({ fetched, item, decoded }: ImageFacts): LabelRecord['source'] {
+  return {
+    uri: fetched.uri,
+    key: item.key,
+    sha256: 'sha256' in fetched.identity ? fetched.identity.sha256 : null,
+    bytes: fetched.sizeBytes,
+    mime: decoded?.image.mime ?? null,
+    ...(fetched.versionId === undefined ? {} : { versionId: fetched.versionId }),
+    ...(decoded === null ? {} : { perceptualHash: decoded.perceptualHash }),
+  }
+}
+
+function describeImage({ decoded }: ImageFacts): LabelRecord['image'] {
+  if (decoded === null) return null
+  const { width, height, storedWidth, storedHeight, orientation } = decoded.image
+  return { width, height, storedWidth, storedHeight, orientation }
+}
+
+function finishReasonOf(answers: readonly Answer[]): LabelRecord['finishReason'] {
+  const asked = answers.filter((answer) => answer.finishReason !== 'prompt-too-long')
+  if (asked.length === 0) return null
+  return asked.some((answer) => answer.finishReason === 'length') ? 'length' : 'stop'
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
+}

@@ -1,0 +1,200 @@
+// The loop: a bounded number of images under way, their records gathered into parts. It does not know where the
+// images or the parts are, nor who watches: progress is told as events.
+import type { ImageSource } from '../../dataset/ingest.ts'
+import type { IdIndex } from '../../dataset/id-index.ts'
+import { specHash } from '../../dataset/identity.ts'
+import type { ObjectStore } from '../../dataset/stores/object-store.ts'
+import { UserError } from '../../schemas/errors.ts'
+import { type LabelRecord, type RecordStatus, statusRank } from '../../schemas/label-record.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
+import type { WorkItem } from '../../schemas/work-item.ts'
+import type { Engine } from '../engine/contract.ts'
+import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
+import { type LabelContext, labelImage } from './label-image.ts'
+import { type PartLimits, PartWriter } from './part-writer.ts'
+
+export type RunLimits = PartLimits & {
+  /** Images being read, decoded or answered at once: each holds its decoded pixels. */
+  imagesInFlight: number
+  /** Images whose keys and values the engine holds at once. */
+  imagesInEngine: number
+  /** Images in a row on which the engine fails before the run is given up: then it is not the images. */
+  engineFailuresInRow: number
+  decode: DecodeLimits
+}
+
+export const defaultRunLimits: RunLimits = {
+  imagesInFlight: 4,
+  imagesInEngine: 1,
+  engineFailuresInRow: 8,
+  imagesPerPart: 32,
+  partAgeMs: 10_000,
+  decode: defaultDecodeLimits,
+}
+
+export type RunEvent =
+  | { kind: 'image'; key: string; statuses: RecordStatus[]; wasDone: boolean }
+  | { kind: 'part'; key: string; records: number }
+
+export type RunOptions = {
+  config: RunConfig
+  engine: Engine
+  source: ImageSource
+  /** The run folder or prefix. */
+  store: ObjectStore
+  /** Records that are sealed already; those made now are added. */
+  done: IdIndex
+  clock: () => Date
+  /** First: take no new image, finish those under way. */
+  drain: AbortSignal
+  /** Then: stop now; what is under way gets no record. */
+  stop: AbortSignal
+  maxImages?: number | undefined
+  limits?: RunLimits
+  onEvent?: (event: RunEvent) => void
+}
+
+export type RunOutcome = { ended: 'all-done' | 'drained' | 'stopped' }
+
+/**
+ * Labels the source's images, in order, those without all their records. When it returns, every record made is
+ * durable. Throws UserError when the engine fails on many images in a row, or writing fails.
+ */
+export async function labelSource(options: RunOptions): Promise<RunOutcome> {
+  const { config, engine, source, store, done, clock, drain, stop, maxImages = Infinity } = options
+  const { limits = defaultRunLimits, onEvent = () => {} } = options
+  const writer = new PartWriter({ store, limits, onPart: (part) => onEvent({ kind: 'part', ...part }) })
+  const failed = new AbortController()
+  const context: LabelContext = {
+    config,
+    specs: config.tasks.map((spec) => ({
+      spec,
+      specHash: specHash(spec, { modelDigest: config.model.digest, sampling: config.sampling }),
+    })),
+    source: source.store,
+    engine,
+    inEngine: limitConcurrency(limits.imagesInEngine),
+    isDone: (recordId) => done.has(recordId),
+    limits: limits.decode,
+    clock,
+    signal: AbortSignal.any([stop, failed.signal]),
+  }
+  const keep = keepRecords({ writer, done, onEvent, maxFailures: limits.engineFailuresInRow })
+  const work = async (item: WorkItem) => await keep.image(item, await labelImage(item, context))
+  const halt = AbortSignal.any([drain, stop, failed.signal])
+  try {
+    const { isComplete } = await forEachInFlight({
+      items: source.items(),
+      maxItems: maxImages,
+      inFlight: limits.imagesInFlight,
+      halt,
+      work,
+      failed,
+    })
+    await keep.rest()
+    return { ended: isComplete ? 'all-done' : 'drained' }
+  } catch (error) {
+    if (!stop.aborted) throw error
+    return { ended: 'stopped' }
+  } finally {
+    // Also after an error: what is finished is kept, and an error of the writer itself is thrown again here.
+    await writer.flush()
+  }
+}
+
+type InFlight = {
+  items: AsyncGenerator<WorkItem>
+  maxItems: number
+  inFlight: number
+  halt: AbortSignal
+  work: (item: WorkItem) => Promise<void>
+  failed: AbortController
+}
+
+/** Works on up to `inFlight` items at once until they end or `halt` fires; the first error ends all and is thrown. */
+async function forEachInFlight({
+  items,
+  maxItems,
+  inFlight,
+  halt,
+  work,
+  failed,
+}: InFlight): Promise<{ isComplete: boolean }> {
+  const underWay = new Set<Promise<void>>()
+  let taken = 0
+  let isComplete = true
+  for await (const item of items) {
+    if (taken >= maxItems) break
+    if (halt.aborted) {
+      isComplete = false
+      break
+    }
+    taken += 1
+    const one = work(item)
+      .catch((error: unknown) => failed.abort(error))
+      .finally(() => underWay.delete(one))
+    underWay.add(one)
+    if (underWay.size >= inFlight) await Promise.race(underWay)
+  }
+  await Promise.all(underWay)
+  failed.signal.throwIfAborted()
+  return { isComplete }
+}
+
+type Keep = { writer: PartWriter; done: IdIndex; onEvent: (event: RunEvent) => void; maxFailures: number }
+
+/**
+ * Hands records to the writer. Those of images on which the engine failed wait until it answers again: when it
+ * never does, the fault is not theirs, and the next start shall try them anew.
+ */
+function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
+  let waiting: LabelRecord[][] = []
+  const hand = async (records: LabelRecord[]) => {
+    for (const record of records) done.set(record.recordId, statusRank[record.status])
+    await writer.add(records)
+  }
+  const rest = async () => {
+    const released = waiting
+    waiting = []
+    for (const records of released) await hand(records)
+  }
+  const image = async (item: WorkItem, records: LabelRecord[]) => {
+    const engineError = records.find(isEngineFailure)?.error ?? null
+    if (engineError !== null) waiting.push(records)
+    if (engineError !== null && waiting.length >= maxFailures) {
+      throw new UserError(
+        `the engine failed on ${maxFailures} images in a row, so the run was stopped; the last: ${engineError.message}`,
+      )
+    }
+    if (records.some((record) => record.raw !== null)) await rest()
+    if (engineError === null && records.length > 0) await hand(records)
+    onEvent({
+      kind: 'image',
+      key: item.key,
+      statuses: records.map((record) => record.status),
+      wasDone: records.length === 0,
+    })
+  }
+  return { image, rest }
+}
+
+function isEngineFailure({ error }: LabelRecord): boolean {
+  return error?.code === 'engine-crashed' || error?.code === 'engine-error'
+}
+
+/** Runs jobs in the order they come, at most `max` at a time. */
+function limitConcurrency(max: number): <T>(job: () => Promise<T>) => Promise<T> {
+  let running = 0
+  const queue: (() => void)[] = []
+  return async (job) => {
+    if (running >= max) await new Promise<void>((resolve) => void queue.push(resolve))
+    else running += 1
+    try {
+      return await job()
+    } finally {
+      const next = queue.shift()
+      if (next === undefined) running -= 1
+      else next()
+    }
+  }
+}

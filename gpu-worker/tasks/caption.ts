@@ -1,0 +1,31 @@
+// caption: what is in the image, in a sentence or two.
+// Example: "A dog sits beside two red apples on a blue background."
+import { CaptionOutput } from '../../schemas/task-output.ts'
+import { removeBoxes } from './boxes.ts'
+import { emptyAnswer, type ParsedAnswer, type Task } from './task.ts'
+
+const questions = {
+  chat: 'Describe the image.',
+  vqa: 'What does the image show?',
+  // Base checkpoints were trained to caption an image that nothing is asked about (reference: empty prompt).
+  base: '',
+} as const
+
+export const captionTask: Task = {
+  name: 'caption',
+  version: 1,
+  summary: 'what is in the image, in a sentence or two',
+  isDefault: true,
+  maxNewTokens: 256,
+  outputSchema: CaptionOutput,
+  plan: ({ template }) => [{ prompts: [{ question: questions[template] }] }],
+  parse: (spec, answers) => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? ''),
+}
+
+/** A caption is any text; boxes that a grounding model put in are taken out. */
+export function parseCaption(answer: string, question: string): ParsedAnswer {
+  const { text, repairs } = removeBoxes(answer)
+  if (text === '') return emptyAnswer(question)
+  const took = text === answer.trim() ? [] : ['took boxes out of a plain caption']
+  return { ok: true, output: { text }, repairs: [...took, ...repairs] }
+}

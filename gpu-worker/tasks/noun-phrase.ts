@@ -1,0 +1,75 @@
+// The noun phrase that ends a piece of English text, by its determiners. It does not know boxes or tasks.
+
+/** Words that begin a noun phrase. `that` is left out: before a box it is nearly always a relative pronoun. */
+const determiners = new Set(
+  (
+    'a an the this these those my your his her its our their some any no each every another other both all several many few ' +
+    'one two three four five six seven eight nine ten eleven twelve dozens'
+  ).split(' '),
+)
+
+/** Words after which a noun phrase without a determiner begins. `of` is left out: cups of coffee is one thing. */
+const joiners = new Set(
+  (
+    'and or but nor with without in on at by near beside besides behind under over above below beneath between among against ' +
+    'along across around through inside outside into onto from to for as like than next while where which who that is are was were ' +
+    'has have holding wearing sitting standing riding showing containing including left right top bottom plus'
+  ).split(' '),
+)
+
+type Word = { text: string; start: number; end: number }
+
+/**
+ * Offsets [start, end) of the noun phrase that `text` ends with, or null when it ends with none. The phrase begins
+ * at the last determiner or number after the last clause boundary; without one, after the last joining word.
+ * As the official parser takes the last noun chunk before a box, but without a language model.
+ */
+export function lastNounPhrase(text: string): { start: number; end: number } | null {
+  const end = text.trimEnd().length
+  const clauseStart =
+    Math.max(
+      ...[',', '.', ';', ':', '!', '?', '\n', '(', '"', '…'].map((mark) => lastBoundary(text, { mark, end })),
+    ) + 1
+  const words = splitWords(text.slice(clauseStart, end), clauseStart)
+  const from = firstWordOfPhrase(words)
+  const first = words[from]
+  return first === undefined ? null : { start: first.start, end }
+}
+
+/** Offset of the last clause mark before `end`; a point or comma inside a number such as 1,000 or 3.5 is none. */
+function lastBoundary(text: string, { mark, end }: { mark: string; end: number }): number {
+  let at = text.lastIndexOf(mark, end - 1)
+  while (at > 0 && /^\d.\d$/s.test(text.slice(at - 1, at + 2))) at = text.lastIndexOf(mark, at - 1)
+  return at
+}
+
+function splitWords(text: string, offset: number): Word[] {
+  return [...text.matchAll(/\S+/g)].map((match) => ({
+    text: match[0].toLowerCase(),
+    start: offset + match.index,
+    end: offset + match.index + match[0].length,
+  }))
+}
+
+function firstWordOfPhrase(words: readonly Word[]): number {
+  // The last word is the noun itself, even when it is spelt like a determiner or a joiner ("the right", "this one").
+  let at = words.length - 2
+  while (at >= 0 && !isDeterminer(words[at]) && !joiners.has(words[at]?.text ?? '')) at -= 1
+  if (at < 0 || !isDeterminer(words[at])) return skipJoiners(words, at + 1)
+  while (isDeterminer(words[at - 1])) at -= 1
+  // "one of the dogs", "a group of the men": the amount belongs to the phrase.
+  if (words[at - 1]?.text === 'of' && isDeterminer(words[at - 2])) return at - 2
+  return at
+}
+
+function skipJoiners(words: readonly Word[], from: number): number {
+  const isJoiner = (word: Word | undefined) =>
+    word !== undefined && (joiners.has(word.text) || word.text === 'of')
+  let at = from
+  while (isJoiner(words[at])) at += 1
+  return at
+}
+
+function isDeterminer(word: Word | undefined): boolean {
+  return word !== undefined && (determiners.has(word.text) || /^\d+([.,]\d+)*$/.test(word.text))
+}

@@ -1,0 +1,60 @@
+// What a labeling task is to the pipeline: it plans its prompts and parses its answers. It does not know engines or files.
+import type { FailureCode } from '../../schemas/failure.ts'
+import type { PromptTemplate } from '../../schemas/model-manifest.ts'
+import type { TaskOutput } from '../../schemas/task-output.ts'
+import type { TaskPrompt, TaskSpec } from '../../schemas/task-spec.ts'
+import type { z } from 'zod'
+
+/** What the user gave besides the task's name; each task takes what is its own. */
+export type TaskRequest = {
+  template: PromptTemplate
+  questions: readonly string[]
+  phrases: readonly string[]
+}
+
+/** The part of a spec that the task itself decides; one plan for each record it makes of an image. */
+export type TaskPlan = { prompts: TaskPrompt[]; options?: NonNullable<TaskSpec['options']> }
+
+export type ParsedAnswer =
+  | { ok: true; output: TaskOutput; repairs: string[] }
+  | {
+      ok: false
+      code: Extract<FailureCode, 'answer-unparsable' | 'answer-empty'>
+      message: string
+      repairs: string[]
+    }
+
+/** A task: one file, one line in the registry. Its name is also the capability that a model declares. */
+export type Task = {
+  name: string
+  /** Raised whenever a prompt or the parsing changes, so that old labels are not taken for new ones. */
+  version: number
+  /** One line for the help text. */
+  summary: string
+  /** Which input of the user switches this task on by itself. */
+  takes?: 'questions' | 'phrases'
+  /** Whether a run that names no tasks includes this one when the model can do it. */
+  isDefault: boolean
+  /** Answer limit of each prompt, in tokens. */
+  maxNewTokens: number
+  outputSchema: z.ZodType<TaskOutput>
+  /** Throws UserError when the request lacks what the task needs. */
+  plan(request: TaskRequest): TaskPlan[]
+  /** `answers` holds one text for each prompt of the spec, in order. Pure; never throws for what a model can say. */
+  parse(spec: TaskSpec, answers: readonly string[]): ParsedAnswer
+}
+
+/** A failure to parse, as a value. */
+export function unparsable(message: string, repairs: string[] = []): ParsedAnswer {
+  return { ok: false, code: 'answer-unparsable', message, repairs }
+}
+
+/** The failure of an answer with nothing in it. */
+export function emptyAnswer(question: string): ParsedAnswer {
+  return {
+    ok: false,
+    code: 'answer-empty',
+    message: `the model answered nothing to ${JSON.stringify(question)}; expected text`,
+    repairs: [],
+  }
+}

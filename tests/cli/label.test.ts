@@ -1,0 +1,273 @@
+// `coglabel label` as a process: its exit codes, its words, and what is left after it is killed.
+import { execFile, spawn } from 'node:child_process'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, test } from 'vitest'
+import { LabelRecord } from '../../schemas/label-record.ts'
+import { numberedPng, writeImages } from '../helpers/images.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
+
+const counting = fileURLToPath(new URL('../helpers/label-counting.ts', import.meta.url))
+const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+
+type Ended = { code: number | null; signal: string | null; stdout: string; stderr: string }
+
+async function run(command: readonly string[]): Promise<Ended> {
+  return await new Promise((resolve) => {
+    const child = execFile(process.execPath, [...command], (error, stdout, stderr) =>
+      resolve({ code: error === null ? 0 : child.exitCode, signal: child.signalCode, stdout, stderr }),
+    )
+  })
+}
+
+const label = async (...args: string[]) => await run([counting, '0', ...args])
+
+async function readLabels(out: string): Promise<LabelRecord[]> {
+  const lines = (await readFile(join(out, 'labels.jsonl'), 'utf8')).trimEnd().split('\n')
+  return lines.map((line) => LabelRecord.parse(JSON.parse(line)))
+}
+
+const place = (record: LabelRecord) => `${record.source.key} ${record.task} ${record.ordinal}`
+const places = (keys: readonly string[]) =>
+  keys.toSorted().flatMap((key) => ['caption', 'grounded-caption', 'qa'].map((task) => `${key} ${task} 0`))
+
+describe('coglabel label', () => {
+  test('labels a folder, says where, and does nothing the second time', async () => {
+    const folder = await tempFolder()
+    const keys = await writeImages(join(folder, 'in'), 5)
+    const out = join(folder, 'out')
+    const first = await label(join(folder, 'in'), '--out', out)
+    expect(first).toMatchObject({ code: 0, signal: null })
+    expect(first.stdout).toContain(`labels: ${out}/labels.jsonl (15 lines, 5 images)`)
+    expect((await readLabels(out)).map(place)).toEqual(places(keys))
+    expect((await readdir(out)).toSorted()).toEqual([
+      '.tmp',
+      'config.json',
+      'ids',
+      'labels.jsonl',
+      'manifests',
+      'parts',
+      'sealed',
+    ])
+    const second = await label(join(folder, 'in'), '--out', out)
+    expect(second.stdout).toContain('nothing to do: all 5 images had their labels already')
+    expect(second.code).toBe(0)
+  })
+
+  test('ends with 3 when records failed and names them', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'in'), 2)
+    await writeFile(join(folder, 'in', 'bad\u001b[31m.png'), 'no image')
+    const ended = await label(join(folder, 'in'), '--out', join(folder, 'out'))
+    expect(ended.code).toBe(3)
+    expect(ended.stdout).toContain('bad?[31m.png (caption): image-format-unsupported')
+    expect(ended.stdout).toContain('failed: 3 image-format-unsupported')
+    expect((await label(join(folder, 'in'), '--out', join(folder, 'out'))).code).toBe(3)
+  })
+
+  test('asks, grounds, limits and seeds as told', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'in'), 4)
+    const ended = await label(
+      join(folder, 'in'),
+      '--out',
+      join(folder, 'out'),
+      '--tasks',
+      'caption',
+      '--ask',
+      'Is it red?',
+      '--ground',
+      'the dog',
+      '--ground',
+      'a cat',
+      '--limit',
+      '2',
+      '--seed',
+      '9',
+      '--temperature',
+      '0.5',
+    )
+    expect(ended.code).toBe(0)
+    const records = await readLabels(join(folder, 'out'))
+    expect(records.map((record) => `${record.task} ${record.ordinal}`)).toEqual(
+      [...Array(2)].flatMap(() => ['caption 0', 'ground 0', 'ground 1', 'qa 0']),
+    )
+    expect(records.find((record) => record.task === 'qa')?.output).toMatchObject({
+      turns: [{ question: 'Is it red?', kind: 'asked' }],
+    })
+    expect(records[0]?.sampling.temperature).toBe(0.5)
+  })
+
+  test('refuses other settings in the same folder and names them', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'in'), 1)
+    const args = [join(folder, 'in'), '--out', join(folder, 'out')]
+    await label(...args)
+    const ended = await label(...args, '--seed', '4')
+    expect(ended.code).toBe(2)
+    expect(ended.stderr).toMatch(/other settings:\n {2}seed: it has 0, now 4\n.*--out/)
+  })
+
+  test.each([
+    [['--out', 'o'], /needs a source/],
+    [['x'], /needs a place/],
+    [['x', 'y', '--out', 'o'], /one source/],
+    [['/no/such', '--out', '/tmp/coglabel-none'], /no file or folder/],
+    [['.', '--out', '/tmp/coglabel-none', '--limit', '0'], /--limit is "0"/],
+    [['.', '--out', '/tmp/coglabel-none', '--seed', 'x'], /--seed is "x"/],
+    [['.', '--out', '/tmp/coglabel-none', '--temperature', '-1'], /--temperature|ambiguous/],
+    [['.', '--out', '/tmp/coglabel-none', '--tasks', ','], /names no task/],
+    [['.', '--out', '/tmp/coglabel-none', '--ask', ' '], /--ask is empty/],
+    [['.', '--out', '/tmp/coglabel-none', '--frobnicate'], /unknown option '--frobnicate'/],
+  ])('ends with 2 and a sentence on %j', async (args, message) => {
+    const ended = await run([main, 'label', ...args])
+    expect(ended.code).toBe(2)
+    expect(ended.stderr).toMatch(message)
+    expect(ended.stderr).not.toContain('    at ')
+  })
+
+  test('refuses folders without images and folders with other files', async () => {
+    const folder = await tempFolder()
+    await mkdir(join(folder, 'in'))
+    await writeFile(join(folder, 'in', 'a.txt'), '')
+    const none = await label(join(folder, 'in'), '--out', join(folder, 'out'))
+    expect([none.code, none.stderr]).toEqual([
+      2,
+      expect.stringContaining('left out: 1 not an image by its extension'),
+    ])
+    await writeFile(join(folder, 'in', 'a.png'), numberedPng(1))
+    await mkdir(join(folder, 'full'))
+    await writeFile(join(folder, 'full', 'thesis.doc'), '')
+    const full = await label(join(folder, 'in'), '--out', join(folder, 'full'))
+    expect([full.code, full.stderr]).toEqual([2, expect.stringContaining('thesis.doc')])
+    expect((await label(join(folder, 'in'), '--out', join(folder, 'full'), '--yes')).code).toBe(0)
+  })
+
+  test('refuses a task that the model lacks', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'in'), 1)
+    const ended = await label(join(folder, 'in'), '--out', join(folder, 'out'), '--tasks', 'fly')
+    expect([ended.code, ended.stderr]).toEqual([
+      2,
+      expect.stringContaining('there is no task "fly"; choose from caption'),
+    ])
+  })
+
+  test('drains at one interrupt with 130 and complete labels, and the same command goes on', async () => {
+    const folder = await tempFolder()
+    const keys = await writeImages(join(folder, 'in'), 60)
+    const out = join(folder, 'out')
+    const ended = await interrupt([counting, '20', join(folder, 'in'), '--out', out], { times: 1 })
+    expect(ended).toMatchObject({ code: 130, signal: null })
+    const some = (await readLabels(out)).map(place)
+    expect(some.length).toBeGreaterThan(0)
+    expect(some).toEqual(places(keys).slice(0, some.length))
+    expect((await label(join(folder, 'in'), '--out', out)).code).toBe(0)
+    expect((await readLabels(out)).map(place)).toEqual(places(keys))
+  })
+
+  test('stops at once at two interrupts with 130', async () => {
+    const folder = await tempFolder()
+    const keys = await writeImages(join(folder, 'in'), 8)
+    const out = join(folder, 'out')
+    const startMs = performance.now()
+    const ended = await interrupt([counting, '20000', join(folder, 'in'), '--out', out], { times: 2 })
+    expect(ended).toMatchObject({ code: 130, signal: null })
+    expect(performance.now() - startMs).toBeLessThan(15_000)
+    expect((await label(join(folder, 'in'), '--out', out)).code).toBe(0)
+    expect((await readLabels(out)).map(place)).toEqual(places(keys))
+  })
+
+  test('loses and doubles nothing when killed at random moments until it is done', async () => {
+    const folder = await tempFolder()
+    const keys = await writeImages(join(folder, 'in'), 160)
+    const out = join(folder, 'out')
+    let seed = 11
+    const random = (count: number) => (seed = (seed * 1103515245 + 12345) % 2147483648) % count
+    let kills = 0
+    for (let round = 0; round < 60; round += 1) {
+      const ended = await killAfter([counting, '4', join(folder, 'in'), '--out', out], random(900))
+      if (ended.code === 0) break
+      expect(ended.signal).toBe('SIGKILL')
+      kills += 1
+    }
+    expect(kills).toBeGreaterThan(2)
+    expect((await label(join(folder, 'in'), '--out', out)).code).toBe(0)
+    const records = await readLabels(out)
+    expect(records.map(place)).toEqual(places(keys))
+    expect(new Set(records.map((record) => record.recordId)).size).toBe(480)
+  }, 180_000)
+
+  test('ends with 2 and a sentence when the disk is full, leaves nothing torn, and goes on with room', async () => {
+    const folder = await tempFolder()
+    const keys = await writeImages(join(folder, 'in'), 100)
+    const out = join(folder, 'out')
+    // No file may pass 4 blocks of 1024 bytes: config.json fits, a part of 32 images does not.
+    const limited = await new Promise<Ended>((resolve) => {
+      const child = execFile(
+        'bash',
+        [
+          '-c',
+          `ulimit -f 4; exec "$@"`,
+          'bash',
+          process.execPath,
+          counting,
+          '0',
+          join(folder, 'in'),
+          '--out',
+          out,
+        ],
+        (_error, stdout, stderr) =>
+          resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
+      )
+    })
+    expect(limited).toMatchObject({ code: 2, signal: null })
+    expect(limited.stderr).toMatch(/could not write \d+ bytes to .*: the file would pass the limit/)
+    expect(await readdir(join(out, '.tmp'))).toEqual([])
+    expect((await label(join(folder, 'in'), '--out', out)).code).toBe(0)
+    expect((await readLabels(out)).map(place)).toEqual(places(keys))
+  })
+})
+
+/** Sends interrupts once the process has begun to label. */
+async function interrupt(command: readonly string[], { times }: { times: number }): Promise<Ended> {
+  const { child, ended, begun } = start(command)
+  await begun
+  await sleep(200)
+  for (let n = 0; n < times; n += 1) {
+    child.kill('SIGINT')
+    await sleep(200)
+  }
+  return await ended
+}
+
+/** Kills the process some time after it has begun to label. */
+async function killAfter(command: readonly string[], afterMs: number): Promise<Ended> {
+  const { child, ended, begun } = start(command)
+  await begun
+  const timer = setTimeout(() => child.kill('SIGKILL'), afterMs)
+  const result = await ended
+  clearTimeout(timer)
+  return result
+}
+
+function start(command: readonly string[]) {
+  const child = spawn(process.execPath, [...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (data: Buffer) => {
+    stdout += data.toString()
+  })
+  const ended = new Promise<Ended>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
+  )
+  const begun = new Promise<void>((resolve) => {
+    child.stderr.on('data', (data: Buffer) => {
+      stderr += data.toString()
+      resolve()
+    })
+    child.on('close', () => resolve())
+  })
+  return { child, ended, begun }
+}

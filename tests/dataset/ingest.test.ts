@@ -1,0 +1,100 @@
+// Ingest: which files of a source are work, in which order, and what is refused or left out and told.
+import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { openSource } from '../../dataset/ingest.ts'
+import { UserError } from '../../schemas/errors.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
+
+async function plant(files: Record<string, string>): Promise<string> {
+  const folder = await tempFolder()
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, name)), { recursive: true })
+    await writeFile(join(folder, name), text)
+  }
+  return folder
+}
+
+async function look(path: string, exclude = '/nowhere') {
+  const source = await openSource(path, { exclude })
+  const items = []
+  for await (const item of source.items()) items.push(item)
+  return { items, keys: items.map((item) => item.key), scan: await source.scan(), source }
+}
+
+test('finds images in all folders, in key order, and counts what it leaves out', async () => {
+  const folder = await plant({
+    'b.jpg': '',
+    'a/z.PNG': '',
+    'a/é.webp': '',
+    'a-b.gif': '',
+    '.hidden.jpg': '',
+    '.git/x.jpg': '',
+    'note.txt': '',
+    'a/readme': '',
+    'back\\slash.png': '',
+  })
+  await symlink('/etc/passwd', join(folder, 'link.jpg'))
+  await symlink('/etc', join(folder, 'etc'))
+  const { keys, scan, source } = await look(folder)
+  expect(keys).toEqual(['a-b.gif', 'a/z.PNG', 'a/é.webp', 'b.jpg'])
+  expect(scan).toEqual({
+    images: 4,
+    skipped: { 'hidden': 2, 'not an image by its extension': 2, 'unusable name': 1, 'symbolic link': 2 },
+  })
+  expect(source.source.kind).toBe('folder')
+})
+
+test('never takes its own run folder for a source', async () => {
+  const folder = await plant({ 'a.jpg': '', 'out/thumbs/b.jpg': '', 'out-2/c.jpg': '' })
+  expect((await look(folder, join(folder, 'out'))).keys).toEqual(['a.jpg', 'out-2/c.jpg'])
+  await expect(look(folder, folder)).rejects.toThrow(/both the source and the run folder/)
+})
+
+test('takes one image whatever its extension', async () => {
+  const folder = await plant({ 'photo.data': '' })
+  expect((await look(join(folder, 'photo.data'))).keys).toEqual(['photo.data'])
+})
+
+test('reads a manifest: three names for the image, other fields kept as meta, repeats told', async () => {
+  const lines = [
+    '\u{feff}{"image": "./a.jpg", "id": 7, "caption": "old"}',
+    '',
+    '{"path": "b//c.jpg", "meta": {"tags": ["x"]}}\r',
+    '{"file": "a.jpg"}',
+  ]
+  const folder = await plant({ 'list.jsonl': lines.join('\n') })
+  const { items, scan } = await look(join(folder, 'list.jsonl'))
+  expect(items).toEqual([
+    { key: 'a.jpg', meta: { caption: 'old', id: 7 } },
+    { key: 'b/c.jpg', meta: { tags: ['x'] } },
+  ])
+  expect(scan).toEqual({ images: 2, skipped: { 'named twice': 1 } })
+})
+
+test('accepts an absolute path inside the manifest folder', async () => {
+  const folder = await plant({})
+  await writeFile(join(folder, 'list.jsonl'), JSON.stringify({ image: join(folder, 'x/y.jpg') }))
+  expect((await look(join(folder, 'list.jsonl'))).keys).toEqual(['x/y.jpg'])
+})
+
+test.each([
+  ['{"image": "../x.jpg"}', /outside the manifest's folder/],
+  ['{"image": "a/../../x.jpg"}', /outside the manifest's folder/],
+  ['{"image": "/etc/passwd"}', /outside the manifest's folder/],
+  ['{"image": "a\\\\b.jpg"}', /backslash/],
+  ['{"image": "a\\u0000.jpg"}', /NUL/],
+  ['{"image": "https://example.org/x.jpg"}', /only files beside the manifest/],
+  ['{"name": "x.jpg"}', /names no image/],
+  ['{"image": 3}', /line 1 of/],
+  ['not json', /is not JSON/],
+])('fails on the manifest line %s and says which it is', async (line, message) => {
+  const folder = await plant({ 'list.jsonl': line })
+  const failed = look(join(folder, 'list.jsonl'))
+  await expect(failed).rejects.toThrow(UserError)
+  await expect(failed).rejects.toThrow(message)
+})
+
+test('fails on a source that is not there', async () => {
+  await expect(look('/no/such/place')).rejects.toThrow(/there is no file or folder/)
+})

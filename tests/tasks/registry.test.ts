@@ -1,0 +1,120 @@
+// The registry: every task file is in it, plans what it says, and parses its own example.
+import { readdir } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import { findTask, planTasks, tasks } from '../../gpu-worker/tasks/registry.ts'
+import { UserError } from '../../schemas/errors.ts'
+import { PromptTemplate } from '../../schemas/model-manifest.ts'
+import { TaskSpec } from '../../schemas/task-spec.ts'
+
+const all = tasks.map((task) => task.name)
+const model = { name: 'm', template: 'chat' as const, capabilities: all }
+const plan = (wanted: {
+  names?: string[]
+  questions?: string[]
+  phrases?: string[]
+  capabilities?: string[]
+}) =>
+  planTasks({
+    names: wanted.names,
+    questions: wanted.questions ?? [],
+    phrases: wanted.phrases ?? [],
+    model: { ...model, capabilities: wanted.capabilities ?? all },
+  })
+
+test('lists every task file', async () => {
+  const shared = new Set(['boxes.ts', 'noun-phrase.ts', 'registry.ts', 'task.ts'])
+  const files = (await readdir(new URL('../../gpu-worker/tasks/', import.meta.url))).filter(
+    (file) => !shared.has(file),
+  )
+  expect(files.toSorted()).toEqual(all.map((name) => `${name}.ts`).toSorted())
+})
+
+test.each(PromptTemplate.options)('plans valid specs for the %s template', (template) => {
+  const specs = planTasks({ names: all, questions: [], phrases: ['the dog'], model: { ...model, template } })
+  expect(specs.map((spec) => spec.task)).toEqual(all)
+  for (const spec of specs) expect(TaskSpec.parse(spec)).toEqual(spec)
+})
+
+test('asks the shipped model in the words it was trained on', () => {
+  const specs = plan({
+    names: ['caption', 'detailed-caption', 'grounded-caption', 'ground', 'qa'],
+    phrases: ['the dog', 'a cat'],
+  })
+  expect(
+    specs.map((spec) => [spec.task, spec.ordinal, ...spec.prompts.map((prompt) => prompt.question)]),
+  ).toEqual([
+    ['caption', 0, 'Describe the image.'],
+    ['detailed-caption', 0, 'Describe the image in detail.'],
+    ['grounded-caption', 0, 'Describe the image with boxes.'],
+    ['ground', 0, 'Where is the dog? Give its box.'],
+    ['ground', 1, 'Where is a cat? Give its box.'],
+    ['qa', 0, 'What is in the image?', 'How many objects are there?'],
+  ])
+})
+
+test('takes the default tasks as far as the model can do them', () => {
+  expect(plan({}).map((spec) => spec.task)).toEqual(['caption', 'qa', 'grounded-caption'])
+  expect(plan({ capabilities: ['caption'] }).map((spec) => spec.task)).toEqual(['caption'])
+  expect(() => plan({ capabilities: [] })).toThrow(UserError)
+})
+
+test('switches a task on by its input', () => {
+  expect(plan({ names: ['caption'], phrases: ['the dog'] }).map((spec) => spec.task)).toEqual([
+    'caption',
+    'ground',
+  ])
+  const [spec] = plan({ names: ['qa'], questions: ['Is it red?'] })
+  expect(spec?.prompts).toEqual([{ question: 'Is it red?', kind: 'asked' }])
+})
+
+test.each([
+  [{ names: ['captoin'] }, /there is no task "captoin"; choose from caption/],
+  [
+    { names: ['ground'], phrases: ['the dog'], capabilities: ['caption', 'qa'] },
+    /cannot do the task "ground"; it can do caption, qa/,
+  ],
+  [{ names: ['ground'] }, /add --ground/],
+])('fails with a sentence on %j', (wanted, message) => {
+  expect(() => plan(wanted)).toThrow(UserError)
+  expect(() => plan(wanted)).toThrow(message)
+})
+
+const specOf = (name: string) => plan({ names: [name], phrases: ['the dog'] })[0] as TaskSpec
+const box = { boxes: [[0.1, 0.2, 0.3, 0.4]] }
+
+test.each([
+  ['caption', ['A dog.'], { ok: true, output: { text: 'A dog.' }, repairs: [] }],
+  [
+    'caption',
+    ['A dog [[1,2,3,4]].'],
+    { ok: true, output: { text: 'A dog.' }, repairs: ['took boxes out of a plain caption'] },
+  ],
+  ['caption', [' '], { ok: false, code: 'answer-empty' }],
+  ['detailed-caption', ['Two. Things.'], { ok: true, output: { text: 'Two. Things.' } }],
+  ['ground', ['[[100,200,300,400]]'], { ok: true, output: { phrase: 'the dog', ...box } }],
+  ['ground', ['It is here: [[100,200,300,400]].'], { ok: true, output: box }],
+  ['ground', ['There is no dog.'], { ok: true, output: { phrase: 'the dog', boxes: [] } }],
+  ['ground', ["I don't see one."], { ok: true, output: { boxes: [] } }],
+  ['ground', ['On the left.'], { ok: false, code: 'answer-unparsable' }],
+  ['ground', ['Notably: [[1,1,1,1]]'], { ok: false, code: 'answer-unparsable' }],
+  ['ground', [''], { ok: false, code: 'answer-empty' }],
+  [
+    'qa',
+    ['A dog.', ' Two. '],
+    {
+      ok: true,
+      output: {
+        turns: [
+          { answer: 'A dog.', kind: 'content' },
+          { answer: 'Two.', kind: 'count' },
+        ],
+      },
+    },
+  ],
+  ['qa', ['A dog.', ''], { ok: false, code: 'answer-empty' }],
+])('%s parses %j', (name, answers, expected) => {
+  const task = findTask(name)
+  const parsed = task.parse(specOf(name), answers)
+  expect(parsed).toMatchObject(expected)
+  if (parsed.ok) expect(task.outputSchema.parse(parsed.output)).toEqual(parsed.output)
+})
