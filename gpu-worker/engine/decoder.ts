@@ -1,6 +1,5 @@
 // Runs the two compiled graphs: pixels to image rows, rows to logits and new cache rows. Turns plain arrays into the
 // graph's inputs and back. Knows neither sequences nor sampling.
-import { join } from 'node:path'
 import { InvariantError } from '../../schemas/errors.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { CacheRows, CacheShape } from './kv-cache.ts'
@@ -9,6 +8,7 @@ import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
+import { openCachedSession } from './prepacked.ts'
 import { openSession } from './session.ts'
 import type { HostTensor, Session } from './session.ts'
 
@@ -64,12 +64,11 @@ export async function openDecoder(
   const { folder, manifest } = compiled
   const threadOption = threads === undefined ? {} : { threads }
   const kernel = await detectKernel(compiled)
-  const vision = await openSession({ graph: join(folder, manifest.graphs.vision), ...threadOption })
-  const graph =
+  const vision = await openCachedSession(compiled, { graph: manifest.graphs.vision, ...threadOption })
+  const decoder =
     decoderGraph === undefined
-      ? join(folder, manifest.graphs.decoder)
-      : { bytes: decoderGraph, weightsFolder: folder }
-  const decoder = await openSession({ graph, ...threadOption })
+      ? await openCachedSession(compiled, { graph: manifest.graphs.decoder, ...threadOption })
+      : await openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption })
   const shape = manifest.language
   let tables: RotaryTables | undefined
   const tablesFor = (positionCount: number): RotaryTables => {

@@ -187,7 +187,7 @@ function limitConcurrency(max: number): <T>(job: () => Promise<T>) => Promise<T>
   let running = 0
   const queue: (() => void)[] = []
   return async (job) => {
-    if (running >= max) await new Promise<void>((resolve) => void queue.push(resolve))
+    if (running >= max) await untilCalled(queue)
     else running += 1
     try {
       return await job()
@@ -197,4 +197,11 @@ function limitConcurrency(max: number): <T>(job: () => Promise<T>) => Promise<T>
       else next()
     }
   }
+}
+
+/** Waits in the queue until whoever holds the place calls. */
+async function untilCalled(queue: (() => void)[]): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  queue.push(resolve)
+  await promise
 }
