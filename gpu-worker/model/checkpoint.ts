@@ -108,11 +108,9 @@ async function readRows({
   return floats
 }
 
-/** Zero times any number is zero, but for NaN and infinity: one pass without a branch. */
 function allFinite(values: Float32Array): boolean {
-  let sum = 0
-  for (const value of values) sum += value * 0
-  return sum === 0
+  for (const value of values) if (!Number.isFinite(value)) return false
+  return true
 }
 
 async function listFolder(folder: string): Promise<string[]> {
