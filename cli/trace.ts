@@ -70,7 +70,8 @@ export async function openTracedDecoder(modelFolder: string): Promise<Decoder> {
 
 async function readCase(path: string, manifest: ModelManifest): Promise<TraceCase> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw new UserError(`cannot read ${path}`, { cause })
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new UserError(`cannot read the case ${path}: ${reason}\n\n${traceUsage}`, { cause })
   })
   let json: unknown
   try {
