@@ -7,11 +7,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
-import { causalMask, openDecoder, prefillBos } from '../gpu-worker/engine/decoder.ts'
+import { causalMask, openDecoder } from '../gpu-worker/engine/decoder.ts'
 import type { Decoder } from '../gpu-worker/engine/decoder.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
 import { emptyRows } from '../gpu-worker/engine/kv-cache.ts'
-import { imagePrefix } from '../gpu-worker/engine/prefix.ts'
+import { imagePrefix, textPrefix } from '../gpu-worker/engine/prefix.ts'
 import type { Prefix } from '../gpu-worker/engine/generation.ts'
 import { largestIndex, seededRandom } from '../gpu-worker/engine/sampler.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
@@ -64,7 +64,7 @@ async function openFormat(weights: WeightFormat): Promise<Decoder> {
 async function makeSamples(decoder: Decoder, count: number, tokenCount: number): Promise<Sample[]> {
   const { vision, language } = decoder.compiled.manifest
   const random = seededRandom(7)
-  const bos = await prefillBos(decoder)
+  const bos = await textPrefix(decoder)
   const samples: Sample[] = []
   for (let index = 0; index < count; index++) {
     const pixels = Float32Array.from({ length: 3 * vision.imageSize ** 2 }, () => random() * 3.6 - 1.8)
@@ -83,7 +83,7 @@ async function makeSamples(decoder: Decoder, count: number, tokenCount: number):
 
 /** Logits [scored, V] of each sample. */
 async function scoreAll(decoder: Decoder, samples: readonly Sample[]): Promise<Float32Array[]> {
-  const bos = await prefillBos(decoder)
+  const bos = await textPrefix(decoder)
   const scores: Float32Array[] = []
   for (const sample of samples)
     scores.push(await score(decoder, await imagePrefix(decoder, bos, sample.pixels), sample))

@@ -44,7 +44,8 @@ export async function runDraw(args: readonly string[]): Promise<number> {
     drawn += 1
     if (sheet.length < maxOnSheet) sheet.push(png)
   }
-  if (drawn === 0) throw new UserError(`none of the ${pictures.length} pictures of ${flags.run} could be drawn; see above`)
+  if (drawn === 0)
+    throw new UserError(`none of the ${pictures.length} pictures of ${flags.run} could be drawn; see above`)
   const sheetPath = join(flags.out, 'contact-sheet.png')
   await writeFile(sheetPath, await contactSheet(sheet, { columns: flags.columns, tileWidth }))
   const shown = sheet.length < drawn ? ` (the first ${sheet.length})` : ''
@@ -81,7 +82,10 @@ type Picture = { key: string; task: DrawnTask; records: LabelRecord[] }
 /** One picture for each image and task, in order of key; of an image that was replaced, only the newest content. */
 async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
   const store = openFsStore(resolve(run))
-  const isFolder = await stat(run).then((stats) => stats.isDirectory(), () => false)
+  const isFolder = await stat(run).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
   if (!isFolder || (await readRun(store)) === null)
     throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
   const byKey = new Map<string, LabelRecord[]>()

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
 import { readFile } from 'node:fs/promises'
-import { UserError } from '../schemas/errors.ts'
+import { RetryableError, UserError } from '../schemas/errors.ts'
 
 type Verb = {
   summary: string
@@ -15,6 +15,16 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: 'label the images of a folder',
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
+  },
+  draw: {
+    summary: 'draw the labels of a run over its images',
+    run: async (args) => await (await import('./draw.ts')).runDraw(args),
+    usage: async () => (await import('./draw.ts')).drawUsage,
+  },
+  evaluate: {
+    summary: 'compare the labels of a run with answers known to be right',
+    run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
+    usage: async () => (await import('./evaluate.ts')).evaluateUsage,
   },
   compile: {
     summary: 'turn a checkpoint into a model that coglabel runs',
@@ -42,7 +52,8 @@ async function main(args: readonly string[]): Promise<number> {
       console.error(`coglabel: ${lowerFirst(error.message)}\nsee coglabel ${args[0] ?? ''} --help`)
       return 2
     }
-    console.error(error)
+    // What may work the next time needs no stack.
+    console.error(error instanceof RetryableError ? `coglabel: ${error.message}` : error)
     return 1
   }
 }

@@ -24,7 +24,11 @@ export function describePicture(task: DrawnTask, records: readonly LabelRecord[]
   switch (task) {
     case 'grounded-caption': {
       const { text, phrases } = GroundedCaptionOutput.parse(outputs[0])
-      const drawn = phrases.map(({ text: words, boxes, start, end }) => ({ text: words, boxes, span: { start, end } }))
+      const drawn = phrases.map(({ text: words, boxes, start, end }) => ({
+        text: words,
+        boxes,
+        span: { start, end },
+      }))
       return { caption: text, phrases: drawn }
     }
     case 'ground':

@@ -3,7 +3,6 @@
 import { InvariantError } from '../../schemas/errors.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { CacheRows, CacheShape } from './kv-cache.ts'
-import { emptyRows } from './kv-cache.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rotaryTables } from './rotary.ts'
@@ -82,7 +81,7 @@ export async function openDecoder(
     compiled,
     shape,
     kernel,
-    encodeImage: (pixels) => encodeImage(vision, compiled, kernel, pixels),
+    encodeImage: (pixels) => encodeImage({ vision, compiled, kernel }, pixels),
     run: (run) => runDecoder({ decoder, compiled, kernel, tables: tablesFor(tableLength(run)) }, run),
     close: async () => {
       await vision.close()
@@ -106,12 +105,10 @@ function threadsFor({ manifest }: CompiledModel, asked: number | undefined): { t
 }
 
 async function encodeImage(
-  vision: Session,
-  { manifest }: CompiledModel,
-  kernel: Kernel,
+  { vision, compiled, kernel }: { vision: Session; compiled: CompiledModel; kernel: Kernel },
   pixels: Float32Array,
 ): Promise<Float32Array> {
-  const { imageSize } = manifest.vision
+  const { imageSize } = compiled.manifest.vision
   if (pixels.length !== 3 * imageSize * imageSize) {
     throw new InvariantError(
       `the tower takes ${3 * imageSize * imageSize} pixel values, it was given ${pixels.length}`,
@@ -177,23 +174,6 @@ function cacheFeeds({ manifest }: CompiledModel, { prefix, suffix }: DecoderRun)
     }
   }
   return feeds
-}
-
-/**
- * Cache rows of the very first token, which is the same before every image and every text: position 0, seeing itself.
- */
-export async function prefillBos(decoder: Decoder): Promise<CacheRows> {
-  const { newRows } = await decoder.run({
-    visionRows: new Float32Array(0),
-    embeddedRows: new Float32Array(0),
-    tokenIds: [decoder.compiled.manifest.tokens.bos],
-    positionIds: [0],
-    logitRows: [],
-    prefix: emptyRows(decoder.shape),
-    suffix: emptyRows(decoder.shape),
-    mask: Float32Array.of(0),
-  })
-  return newRows
 }
 
 /** Mask of R rows in causal order behind a prefix that all may see: [R, prefix + R]. */

@@ -6,7 +6,7 @@ import { renderPrompt } from '../tokenizer/template.ts'
 import { openCompiledModel } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
-import { openDecoder, prefillBos } from './decoder.ts'
+import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder.ts'
 import { generate } from './generation.ts'
 import type { Prefix, SequenceRequest } from './generation.ts'
@@ -29,14 +29,14 @@ export async function openEngine({ modelFolder, threads }: EngineOptions): Promi
   }
   const tokenizer = await loadTokenizer(compiled)
   const decoder = await openDecoder(compiled, threads === undefined ? {} : { threads })
-  const bos = await prefillBos(decoder)
+  const bos = await textPrefix(decoder)
   const inTurn = createTurnQueue()
   return {
     info: describe(compiled, decoder),
     openImage: (pixels, signal) =>
       inTurn(async () => {
         signal?.throwIfAborted()
-        const prefix = pixels === null ? textPrefix(bos) : await imagePrefix(decoder, bos, pixels)
+        const prefix = pixels === null ? bos : await imagePrefix(decoder, bos, pixels)
         return imageSession({ decoder, tokenizer, prefix, hasImage: pixels !== null, inTurn })
       }),
     close: () => inTurn(() => decoder.close()),

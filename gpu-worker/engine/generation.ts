@@ -10,7 +10,7 @@ import { planStep, stepMask } from './scheduler.ts'
 import type { PendingToken, StepPlan } from './scheduler.ts'
 
 export type SequenceRequest = {
-  /** Text tokens behind the prefix, at least one. */
+  /** Text tokens behind the prefix; none where the model speaks right after the image (base checkpoints caption so). */
   tokenIds: readonly number[]
   /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
   positionIds?: readonly number[]
@@ -31,8 +31,14 @@ type Sequence = SequenceRequest & {
   random: () => number
 }
 
-/** What the sequences share: the cache rows of bos and image, and the position of the first text token. */
-export type Prefix = { rows: CacheRows; nextPosition: number }
+/** What the sequences share: the cache rows of bos and image, and what follows them. */
+export type Prefix = {
+  rows: CacheRows
+  /** Position of the first text token. */
+  nextPosition: number
+  /** Logits [V] of the last row, for an answer that starts right there. */
+  lastLogits: Float32Array
+}
 
 /**
  * Generates all sequences together. Each gets the tokens it would get alone.
@@ -45,6 +51,8 @@ export async function generate(
 ): Promise<SequenceResult[]> {
   const sequences = requests.map((request, id) => startSequence(request, id, prefix))
   const suffix = new SuffixCache(decoder.shape)
+  for (const sequence of sequences.filter(({ pending }) => pending.length === 0))
+    extend(sequence, prefix.lastLogits)
   for (;;) {
     const running = sequences.filter(({ finishReason }) => finishReason === undefined)
     if (running.length === 0) break
@@ -110,6 +118,7 @@ function commitStep({
 }
 
 function extend(sequence: Sequence, logits: Float32Array): void {
+  if (sequence.finishReason !== undefined) return
   const { sampling, tokenIds, answer, stopIds, random } = sequence
   const token = chooseToken({ logits, sampling, seen: [...tokenIds, ...answer], random })
   if (stopIds.includes(token)) {

@@ -4,6 +4,7 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { extname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { EngineCrashError } from './contract.ts'
@@ -35,7 +36,7 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
     if (child.alive) return child
     if (closed) throw new InvariantError('the engine is closed')
     crashCount += restarting === undefined ? 1 : 0
-    restarting ??= startChild(options)
+    restarting ??= restart(options)
       .then((fresh) => {
         child = fresh
         return fresh
@@ -60,6 +61,21 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
       await restarting?.catch(() => undefined)
       await child.stop()
     },
+  }
+}
+
+/** Tries to load again before it gives up: a process that dies while loading says nothing about an image. */
+const maxLoadAttempts = 3
+
+/** Starts a fresh process, patiently: what killed the last one (too little memory) may need a moment to pass. */
+async function restart(options: EngineOptions): Promise<EngineChild> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startChild(options)
+    } catch (error) {
+      if (!(error instanceof RetryableError) || attempt === maxLoadAttempts) throw error
+      await sleep(500 * attempt)
+    }
   }
 }
 

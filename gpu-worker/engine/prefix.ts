@@ -3,7 +3,6 @@
 import type { Decoder } from './decoder.ts'
 import { causalMask } from './decoder.ts'
 import { emptyRows, joinRows } from './kv-cache.ts'
-import type { CacheRows } from './kv-cache.ts'
 import type { Prefix } from './generation.ts'
 
 /** Positions of an image's rows (paper section 2.2, "position embedding"): boi 1, every patch 2, eoi 3; text goes on at 4. */
@@ -11,25 +10,38 @@ export function imagePositions(patchRows: number): number[] {
   return [1, ...Array.from({ length: patchRows }, () => 2), 3]
 }
 
-/** Without an image: bos alone, text from position 1. */
-export function textPrefix(bos: CacheRows): Prefix {
-  return { rows: bos, nextPosition: 1 }
+/**
+ * Without an image: bos alone, text from position 1. The very first token is the same before every image and every
+ * text, so it runs once: position 0, seeing itself.
+ */
+export async function textPrefix(decoder: Decoder): Promise<Prefix> {
+  const { newRows, logits } = await decoder.run({
+    visionRows: new Float32Array(0),
+    embeddedRows: new Float32Array(0),
+    tokenIds: [decoder.compiled.manifest.tokens.bos],
+    positionIds: [0],
+    logitRows: [0],
+    prefix: emptyRows(decoder.shape),
+    suffix: emptyRows(decoder.shape),
+    mask: Float32Array.of(0),
+  })
+  return { rows: newRows, nextPosition: 1, lastLogits: logits }
 }
 
 /** Runs the tower and prefills its rows behind bos. */
-export async function imagePrefix(decoder: Decoder, bos: CacheRows, pixels: Float32Array): Promise<Prefix> {
+export async function imagePrefix(decoder: Decoder, bos: Prefix, pixels: Float32Array): Promise<Prefix> {
   const { patchRows, hiddenSize } = decoder.compiled.manifest.vision
   const features = await decoder.encodeImage(pixels)
   const positionIds = imagePositions(patchRows)
-  const { newRows } = await decoder.run({
+  const { newRows, logits } = await decoder.run({
     visionRows: features.subarray(0, (patchRows + 1) * hiddenSize),
     embeddedRows: features.subarray((patchRows + 1) * hiddenSize),
     tokenIds: [],
     positionIds,
-    logitRows: [],
-    prefix: bos,
+    logitRows: [positionIds.length - 1],
+    prefix: bos.rows,
     suffix: emptyRows(decoder.shape),
-    mask: causalMask(bos.length, positionIds.length),
+    mask: causalMask(bos.rows.length, positionIds.length),
   })
-  return { rows: joinRows(decoder.shape, bos, newRows), nextPosition: 4 }
+  return { rows: joinRows(decoder.shape, bos.rows, newRows), nextPosition: 4, lastLogits: logits }
 }

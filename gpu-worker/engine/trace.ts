@@ -54,7 +54,7 @@ export async function traceSequence(decoder: Decoder, traceCase: TraceCase): Pro
   if (lastStep === undefined) throw new UserError('input_ids is empty; a sequence starts with bos')
   const last = await runStep(decoder, { step: lastStep, prefix, positionIds, imageFeatures })
   collected.push(last)
-  const greedyIds = await continueGreedily(decoder, { traceCase, lastStep, prefix, positionIds })
+  const greedyIds = await continueGreedily(decoder, { traceCase, lastStep, prefix, positionIds, last })
   return { imageFeatures, ...joinTraces(decoder, collected, total), lastLogits: last.lastLogits, greedyIds }
 }
 
@@ -137,7 +137,7 @@ async function runStep(
   }
 }
 
-/** Runs the last step again through the generation loop of `label`, which must give the same first token. */
+/** Runs the text again through the generation loop of `label`, which must give the same first token. */
 async function continueGreedily(
   decoder: Decoder,
   {
@@ -145,19 +145,27 @@ async function continueGreedily(
     lastStep,
     prefix,
     positionIds,
-  }: { traceCase: TraceCase; lastStep: Step; prefix: CacheRows; positionIds: readonly number[] },
+    last,
+  }: {
+    traceCase: TraceCase
+    lastStep: Step
+    prefix: CacheRows
+    positionIds: readonly number[]
+    last: StepTrace
+  },
 ): Promise<number[]> {
-  if (traceCase.maxNewTokens === 0) return []
-  if (lastStep.kind === 'image')
-    throw new UserError('the sequence ends with the image; give at least one text token behind it')
-  const request = {
-    tokenIds: lastStep.tokenIds,
-    positionIds: positionIds.slice(lastStep.start, lastStep.end),
-    maxNewTokens: traceCase.maxNewTokens,
-    sampling: greedySampling,
-    stopIds: [],
+  const request = { maxNewTokens: traceCase.maxNewTokens, sampling: greedySampling, stopIds: [] }
+  if (lastStep.kind === 'image') {
+    // The model speaks right after the image.
+    const rows = joinRows(decoder.shape, prefix, last.newRows)
+    const nextPosition = (positionIds.at(-1) ?? 0) + 1
+    const behindImage = { rows, nextPosition, lastLogits: last.lastLogits }
+    const [result] = await generate(decoder, behindImage, { requests: [{ ...request, tokenIds: [] }] })
+    return result?.tokenIds ?? []
   }
-  const [result] = await generate(decoder, { rows: prefix, nextPosition: 0 }, { requests: [request] })
+  const text = { tokenIds: lastStep.tokenIds, positionIds: positionIds.slice(lastStep.start, lastStep.end) }
+  const behindPrefix = { rows: prefix, nextPosition: 0, lastLogits: new Float32Array(0) }
+  const [result] = await generate(decoder, behindPrefix, { requests: [{ ...request, ...text }] })
   return result?.tokenIds ?? []
 }
 

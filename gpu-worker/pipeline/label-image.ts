@@ -2,7 +2,7 @@
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
-import { InvariantError, UserError } from '../../schemas/errors.ts'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import type { RunConfig } from '../../schemas/run-config.ts'
@@ -33,7 +33,7 @@ export type LabelContext = {
 
 /**
  * Labels one image: exactly one record for each spec that has none yet; an empty list when all have.
- * Throws only when the run cannot go on: the signal fired, or a UserError or InvariantError.
+ * Throws only when the run cannot go on: the signal fired, or one of the three errors that are not about an image.
  */
 export async function labelImage(item: WorkItem, context: LabelContext): Promise<LabelRecord[]> {
   const { source, limits, signal } = context
@@ -155,7 +155,8 @@ async function askModel(
 
 /** What the engine's error means for this image; rethrows what is not about the image. */
 function engineFailure(error: unknown, signal: AbortSignal): Failure {
-  if (signal.aborted || error instanceof UserError || error instanceof InvariantError) throw error
+  const isAboutTheRun = [UserError, RetryableError, InvariantError].some((kind) => error instanceof kind)
+  if (signal.aborted || isAboutTheRun) throw error
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof EngineCrashError)
     return { code: 'engine-crashed', message: `${message}; the image was given up` }

@@ -259,15 +259,15 @@ function start(command: readonly string[]) {
   child.stdout.on('data', (data: Buffer) => {
     stdout += data.toString()
   })
-  const ended = new Promise<Ended>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr })),
-  )
-  const begun = new Promise<void>((resolve) => {
-    child.stderr.on('data', (data: Buffer) => {
-      stderr += data.toString()
-      resolve()
-    })
-    child.on('close', () => resolve())
+  const { promise: ended, resolve: end } = Promise.withResolvers<Ended>()
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+  child.stderr.on('data', (data: Buffer) => {
+    stderr += data.toString()
+    begin()
+  })
+  child.on('close', (code, signal) => {
+    begin()
+    end({ code, signal, stdout, stderr })
   })
   return { child, ended, begun }
 }

@@ -22,7 +22,10 @@ afterAll(() => rmSync(folder, { recursive: true }))
 async function features(minBytes: number): Promise<Float32Array> {
   const session = await openCachedSession(compiled, { graph: 'vision.onnx', threads: 1, minBytes })
   const pixels = Float32Array.from({ length: 3 * 56 * 56 }, (_, index) => Math.sin(index))
-  const { image_features: tensor } = await session.run({ pixels: { type: 'float32', data: pixels, dims: [1, 3, 56, 56] } }, ['image_features'])
+  const { image_features: tensor } = await session.run(
+    { pixels: { type: 'float32', data: pixels, dims: [1, 3, 56, 56] } },
+    ['image_features'],
+  )
   await session.close()
   return tensor?.type === 'float32' ? tensor.data : new Float32Array(0)
 }

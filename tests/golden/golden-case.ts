@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { decodeFloats, openSafetensors } from '../../gpu-worker/model/safetensors.ts'
 
-export const goldensFolder = process.env['COGLABEL_GOLDENS'] ?? fileURLToPath(new URL('./data', import.meta.url))
+export const goldensFolder =
+  process.env['COGLABEL_GOLDENS'] ?? fileURLToPath(new URL('./data', import.meta.url))
 
 export type GoldenRow = {
   image: string | null
@@ -39,14 +40,20 @@ export type Golden = {
 export function listGoldens(): { name: string; dtype: string }[] {
   return readdirSync(goldensFolder).flatMap((name) =>
     ['f32', 'bf16']
-      .filter((dtype) => existsSync(join(goldensFolder, name, `golden-${dtype}.json`)) && existsSync(join(goldensFolder, name, dtype)))
+      .filter(
+        (dtype) =>
+          existsSync(join(goldensFolder, name, `golden-${dtype}.json`)) &&
+          existsSync(join(goldensFolder, name, dtype)),
+      )
       .map((dtype) => ({ name, dtype })),
   )
 }
 
 export function openGolden({ name, dtype }: { name: string; dtype: string }): Golden {
   const folder = join(goldensFolder, name)
-  const { cases } = JSON.parse(readFileSync(join(folder, `golden-${dtype}.json`), 'utf8')) as { cases: GoldenCase[] }
+  const { cases } = JSON.parse(readFileSync(join(folder, `golden-${dtype}.json`), 'utf8')) as {
+    cases: GoldenCase[]
+  }
   const tensor = async (tensorName: string): Promise<{ data: Float32Array; shape: readonly number[] }> => {
     const file = await openSafetensors(join(folder, `golden-${dtype}.safetensors`))
     try {

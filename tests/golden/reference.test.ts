@@ -27,7 +27,11 @@ describe.each(goldens)('$name $dtype', (place) => {
   let decoder: Decoder
 
   beforeAll(async () => {
-    await compileModel({ checkpointFolder: golden.checkpointFolder, outFolder: join(folder, 'model'), weights: 'fp32' })
+    await compileModel({
+      checkpointFolder: golden.checkpointFolder,
+      outFolder: join(folder, 'model'),
+      weights: 'fp32',
+    })
     decoder = await openTracedDecoder(join(folder, 'model'))
   })
   afterAll(async () => {
@@ -35,30 +39,36 @@ describe.each(goldens)('$name $dtype', (place) => {
     rmSync(folder, { recursive: true })
   })
 
-  const rows = golden.cases.flatMap((goldenCase) => goldenCase.rows.map((_, row) => ({ name: `${goldenCase.name} row ${row}`, goldenCase, row })))
+  const rows = golden.cases.flatMap((goldenCase) =>
+    goldenCase.rows.map((_, row) => ({ name: `${goldenCase.name} row ${row}`, goldenCase, row })),
+  )
 
-  it.each(rows)('$name: every tensor within tolerance, every greedy token equal', async ({ goldenCase, row }) => {
-    const kept = unpadded(goldenCase, row)
-    const pick = (values: number[][]): number[] => kept.map((index) => values[row]?.[index] ?? -1)
-    const greedy = goldenCase.greedy[row]?.ids ?? []
-    const trace = await traceSequence(decoder, {
-      pixels: await pixelsOf(golden, goldenCase, row),
-      inputIds: pick(goldenCase.input_ids),
-      tokenTypeIds: pick(goldenCase.token_type_ids),
-      maxNewTokens: greedy.length,
-    })
-    await compareTensors({ golden, goldenCase, row, kept, trace })
-    expect(trace.greedyIds).toEqual(greedy)
-  })
-
-  it.each(rows.filter(({ goldenCase, row }) => unpadded(goldenCase, row).length === goldenCase.input_ids[row]?.length))(
-    '$name: expert rule and positions are the reference builder\'s',
-    ({ goldenCase, row }) => {
-      const types = goldenCase.token_type_ids[row] ?? []
-      expect(visionExpertMask(types).map(Number)).toEqual(goldenCase.vision_expert_mask[row]?.map(Number))
-      expect(sequencePositions(types)).toEqual(goldenCase.position_ids[row])
+  it.each(rows)(
+    '$name: every tensor within tolerance, every greedy token equal',
+    async ({ goldenCase, row }) => {
+      const kept = unpadded(goldenCase, row)
+      const pick = (values: number[][]): number[] => kept.map((index) => values[row]?.[index] ?? -1)
+      const greedy = goldenCase.greedy[row]?.ids ?? []
+      const trace = await traceSequence(decoder, {
+        pixels: await pixelsOf(golden, goldenCase, row),
+        inputIds: pick(goldenCase.input_ids),
+        tokenTypeIds: pick(goldenCase.token_type_ids),
+        maxNewTokens: greedy.length,
+      })
+      await compareTensors({ golden, goldenCase, row, kept, trace })
+      expect(trace.greedyIds).toEqual(greedy)
     },
   )
+
+  it.each(
+    rows.filter(
+      ({ goldenCase, row }) => unpadded(goldenCase, row).length === goldenCase.input_ids[row]?.length,
+    ),
+  )("$name: expert rule and positions are the reference builder's", ({ goldenCase, row }) => {
+    const types = goldenCase.token_type_ids[row] ?? []
+    expect(visionExpertMask(types).map(Number)).toEqual(goldenCase.vision_expert_mask[row]?.map(Number))
+    expect(sequencePositions(types)).toEqual(goldenCase.position_ids[row])
+  })
 })
 
 async function pixelsOf(golden: Golden, goldenCase: GoldenCase, row: number): Promise<Float32Array | null> {
@@ -87,17 +97,25 @@ async function compareTensors({
   if (index !== undefined && trace.imageFeatures !== null) {
     const { data } = await read('image_features')
     const size = trace.imageFeatures.length
-    expect(largestDifference(trace.imageFeatures, data.slice(index * size, (index + 1) * size))).toBeLessThan(tolerance.imageFeatures)
+    expect(largestDifference(trace.imageFeatures, data.slice(index * size, (index + 1) * size))).toBeLessThan(
+      tolerance.imageFeatures,
+    )
   }
   const hidden = await read('hidden')
   const [layerCount = 0, , , width = 0] = hidden.shape
-  const expectedHidden = Array.from({ length: layerCount }, (_, layer) => takeRows(hidden, { outer: layer, row, kept, width })).flat()
+  const expectedHidden = Array.from({ length: layerCount }, (_, layer) =>
+    takeRows(hidden, { outer: layer, row, kept, width }),
+  ).flat()
   expect(largestDifference(trace.hidden, expectedHidden)).toBeLessThan(tolerance.hidden)
   const norm = await read('final_norm')
-  expect(largestDifference(trace.finalNorm, takeRows(norm, { row, kept, width }))).toBeLessThan(tolerance.logits)
+  expect(largestDifference(trace.finalNorm, takeRows(norm, { row, kept, width }))).toBeLessThan(
+    tolerance.logits,
+  )
   const logits = await read('last_logits')
   const vocabulary = trace.lastLogits.length
-  expect(largestDifference(trace.lastLogits, logits.data.slice(row * vocabulary, (row + 1) * vocabulary))).toBeLessThan(tolerance.logits)
+  expect(
+    largestDifference(trace.lastLogits, logits.data.slice(row * vocabulary, (row + 1) * vocabulary)),
+  ).toBeLessThan(tolerance.logits)
 }
 
 /** Rows `kept` of [outer?, B, T, width] at one batch row. */
@@ -115,6 +133,7 @@ function takeRows(
 function largestDifference(seen: ArrayLike<number>, expected: ArrayLike<number>): number {
   expect(seen.length).toBe(expected.length)
   let largest = 0
-  for (let index = 0; index < seen.length; index++) largest = Math.max(largest, Math.abs((seen[index] ?? NaN) - (expected[index] ?? NaN)))
+  for (let index = 0; index < seen.length; index++)
+    largest = Math.max(largest, Math.abs((seen[index] ?? NaN) - (expected[index] ?? NaN)))
   return largest
 }

@@ -84,11 +84,15 @@ export function configOf(shape: CheckpointShape): Record<string, unknown> {
   }
 }
 
+/** Shape of every tensor of such a checkpoint by name. */
+export function tensorShapes(shape: CheckpointShape): Record<string, number[]> {
+  return { ...decoderShapes(shape), ...visionShapes(shape) }
+}
+
 /** Every tensor of such a checkpoint. A tensor's numbers depend on its name and the seed alone. */
 export function randomTensors(shape: CheckpointShape, seed: number): Map<string, RandomTensor> {
-  const shapes = { ...decoderShapes(shape), ...visionShapes(shape) }
   return new Map(
-    Object.entries(shapes).map(([name, dims]) => [
+    Object.entries(tensorShapes(shape)).map(([name, dims]) => [
       name,
       { shape: dims, data: randomNumbers(name, dims, seed) },
     ]),
@@ -172,7 +176,7 @@ function randomNumbers(name: string, dims: readonly number[], seed: number): Flo
   const isMatrix = dims.length > 1 && dims[0] !== 1 && !isTable
   const spread = isMatrix ? 2 / Math.sqrt(fanIn) : isNorm ? 0.3 : isTable ? 1.5 : 0.5
   const uniform = seededUniform(
-    [...name].reduce((hash, letter) => Math.imul(hash, 31) + (letter.codePointAt(0) ?? 0), seed * 7919) | 0,
+    Buffer.from(name).reduce((hash, byte) => Math.imul(hash, 31) + byte, seed * 7919) | 0,
   )
   // Three uniform numbers make a bell that is close enough to normal; its deviation is one half.
   return Float32Array.from(

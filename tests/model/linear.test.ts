@@ -40,14 +40,22 @@ const matrix: Matrix = {
   readRows: (first, count) => Promise.resolve(weights.slice(first * columns, (first + count) * columns)),
 }
 
-async function runLinear(format: { weights: WeightFormat; role: MatrixRole; gains?: Float32Array; levels?: number }, input: Float32Array): Promise<{ product: Float32Array; quantized: QuantizedMatrix[] }> {
+async function runLinear(
+  format: { weights: WeightFormat; role: MatrixRole; gains?: Float32Array; levels?: number },
+  input: Float32Array,
+): Promise<{ product: Float32Array; quantized: QuantizedMatrix[] }> {
   const builder = new GraphBuilder('test')
   const x = builder.input('x', 'float32', ['T', columns])
   const quantized: QuantizedMatrix[] = []
   const levels = builder.input('activation_levels', 'float32', [])
   const zeroPoint = builder.input('activation_zero', 'uint8', [])
   const context = { weights: format.weights, target: 'cpu' as const, levels, zeroPoint, quantized }
-  const y = linear(builder, context, x, { name: 'linear', matrix, role: format.role, ...(format.gains === undefined ? {} : { inputGains: format.gains }) })
+  const y = linear(builder, context, x, {
+    name: 'linear',
+    matrix,
+    role: format.role,
+    ...(format.gains === undefined ? {} : { inputGains: format.gains }),
+  })
   builder.output('y', y, ['T', rows])
   const folder = mkdtempSync(join(tmpdir(), 'coglabel-linear-'))
   try {
@@ -91,7 +99,8 @@ function plainProduct(input: Float32Array, matrixRows: Float32Array): Float32Arr
   return Float32Array.from({ length: rowCount * rows }, (_, index) => {
     const [token, out] = [Math.floor(index / rows), index % rows]
     let sum = 0
-    for (let k = 0; k < columns; k++) sum += (input[token * columns + k] ?? 0) * (matrixRows[out * columns + k] ?? 0)
+    for (let k = 0; k < columns; k++)
+      sum += (input[token * columns + k] ?? 0) * (matrixRows[out * columns + k] ?? 0)
     return sum
   })
 }
@@ -122,23 +131,58 @@ const exact = plainProduct(input, weights)
 describe('a product with a large matrix', () => {
   it.each([
     { name: 'fp32', format: { weights: 'fp32', role: 'tower' }, packing: undefined, most: 1e-6 },
-    { name: 'int8, inputs in two bytes of 7 bits', format: { weights: 'int8', role: 'languageExpert' }, packing: 'int8-split', most: 0.006 },
-    { name: 'int8, inputs in one byte where the norm says it is enough', format: { weights: 'int8', role: 'visionExpert', gains: new Float32Array(columns).fill(1) }, packing: 'int8', most: 0.05 },
-    { name: 'int8, outlier channels keep two bytes', format: { weights: 'int8', role: 'visionExpert', gains: Float32Array.from({ length: columns }, (_, c) => (c % 31 === 7 ? 60 : 1)) }, packing: 'int8-split', most: 0.006 },
-    { name: '4-bit blocks', format: { weights: 'int4', role: 'languageExpert' }, packing: 'int4', most: 0.12 },
-    { name: '8-bit blocks for the head', format: { weights: 'int4', role: 'head' }, packing: 'int8-block', most: 0.02 },
+    {
+      name: 'int8, inputs in two bytes of 7 bits',
+      format: { weights: 'int8', role: 'languageExpert' },
+      packing: 'int8-split',
+      most: 0.006,
+    },
+    {
+      name: 'int8, inputs in one byte where the norm says it is enough',
+      format: { weights: 'int8', role: 'visionExpert', gains: new Float32Array(columns).fill(1) },
+      packing: 'int8',
+      most: 0.05,
+    },
+    {
+      name: 'int8, outlier channels keep two bytes',
+      format: {
+        weights: 'int8',
+        role: 'visionExpert',
+        gains: Float32Array.from({ length: columns }, (_, c) => (c % 31 === 7 ? 60 : 1)),
+      },
+      packing: 'int8-split',
+      most: 0.006,
+    },
+    {
+      name: '4-bit blocks',
+      format: { weights: 'int4', role: 'languageExpert' },
+      packing: 'int4',
+      most: 0.12,
+    },
+    {
+      name: '8-bit blocks for the head',
+      format: { weights: 'int4', role: 'head' },
+      packing: 'int8-block',
+      most: 0.02,
+    },
   ] as const)('$name: close to the exact product', async ({ format, packing, most }) => {
     const { product, quantized } = await runLinear(format, input)
     expect(quantized[0]?.format).toBe(packing)
     expect(relativeError(product, exact)).toBeLessThan(most)
   })
 
-  it.each([4, 8] as const)('%i-bit blocks: the graph multiplies the numbers that were packed', async (bits) => {
-    const plain = noise(5 * columns, 3)
-    const { product } = await runLinear({ weights: 'int4', role: bits === 4 ? 'languageExpert' : 'head' }, plain)
-    // What is left is the rounding of inputs to 8 bits per block.
-    expect(relativeError(product, plainProduct(plain, unpackBlocks(bits)))).toBeLessThan(0.01)
-  })
+  it.each([4, 8] as const)(
+    '%i-bit blocks: the graph multiplies the numbers that were packed',
+    async (bits) => {
+      const plain = noise(5 * columns, 3)
+      const { product } = await runLinear(
+        { weights: 'int4', role: bits === 4 ? 'languageExpert' : 'head' },
+        plain,
+      )
+      // What is left is the rounding of inputs to 8 bits per block.
+      expect(relativeError(product, plainProduct(plain, unpackBlocks(bits)))).toBeLessThan(0.01)
+    },
+  )
 
   it.each(['fp32', 'int8', 'int4'] as const)('%s: no rows in, no rows out', async (format) => {
     const { product } = await runLinear({ weights: format, role: 'languageExpert' }, new Float32Array(0))
@@ -147,7 +191,10 @@ describe('a product with a large matrix', () => {
 
   it('two bytes for an input are better than one', async () => {
     const { product } = await runLinear({ weights: 'int8', role: 'languageExpert' }, input)
-    const single = await runLinear({ weights: 'int8', role: 'visionExpert', gains: new Float32Array(columns).fill(1) }, input)
+    const single = await runLinear(
+      { weights: 'int8', role: 'visionExpert', gains: new Float32Array(columns).fill(1) },
+      input,
+    )
     expect(relativeError(product, exact) * 4).toBeLessThan(relativeError(single.product, exact))
   })
 })

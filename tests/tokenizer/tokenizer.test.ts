@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { openTokenizer } from '../../gpu-worker/tokenizer/tokenizer.ts'
-import type { Tokenizer, TokenizerKind } from '../../gpu-worker/tokenizer/tokenizer.ts'
+import type { Tokenizer } from '../../gpu-worker/tokenizer/tokenizer-contract.ts'
+import type { TokenizerKind } from '../../gpu-worker/tokenizer/tokenizer.ts'
 import { UserError } from '../../schemas/errors.ts'
 
 const folder = new URL('../golden/data/tokenizers/', import.meta.url).pathname

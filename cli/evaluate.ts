@@ -1,0 +1,215 @@
+// `coglabel evaluate`: the labels of a run against gold answers. It does not know how a metric is counted.
+import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { gradeImage } from '../dataset/metrics/grade-image.ts'
+import { type GradedImage, tally } from '../dataset/metrics/tally.ts'
+import { openVocabulary } from '../dataset/metrics/vocabulary.ts'
+import { readRun } from '../dataset/run-folder.ts'
+import { openFsStore } from '../dataset/stores/fs.ts'
+import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
+import { UserError } from '../schemas/errors.ts'
+import { GoldLine } from '../schemas/gold.ts'
+import { World } from '../schemas/world.ts'
+import { renderEvaluation, type Evaluation } from './evaluation-table.ts'
+import { describePicture, openRecordImage } from './pictures.ts'
+import { type JoinedImage, joinGold } from './join-gold.ts'
+
+export const evaluateUsage = `coglabel evaluate DIR --gold GOLD.jsonl [options]
+
+Compares the labels of the run in DIR with answers known to be right. GOLD has a line for each image: {"key", "width",
+"height", "objects": [{"name", "box": [x0, y0, x1, y1] from 0 to 1}], "questions": [{"question", "answer", "kind"}]}.
+Answers are found by the exact question, asked with --ask or --ground or by a manifest; an answer that is missing or
+cannot be graded is wrong. Prints a table by number of objects, and writes DIR/evaluation.json and
+DIR/evaluation-worst.png, the images with the most wrong.
+
+  --gold FILE     the gold lines (needed)
+  --world FILE    names and synonyms of things (world.json of the model that comes with coglabel)
+  --worst N       images on the sheet of the worst (12; 0 for none)
+
+Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
+
+export const evaluationName = 'evaluation.json'
+export const worstName = 'evaluation-worst.png'
+const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
+const tileWidth = 380
+const maxWorst = 64
+
+type Flags = { run: string; goldPath: string; worldPath: string; worstCount: number }
+
+/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
+export async function runEvaluate(args: readonly string[]): Promise<number> {
+  const flags = parseFlags(args)
+  const store = openFsStore(resolve(flags.run))
+  const isFolder = await stat(flags.run).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+  const config = isFolder ? await readRun(store) : null
+  if (config === null)
+    throw new UserError(`"${flags.run}" is no run folder; expected one that coglabel label --out made`)
+  const gold = await readGold(flags.goldPath)
+  const world = await readWorld(flags.worldPath)
+  const vocabulary = openVocabulary(
+    world,
+    gold.flatMap(({ objects }) => objects.map(({ name }) => name)),
+  )
+  const joined = await joinGold(store, gold)
+  if (joined.every(({ records }) => records.length === 0)) {
+    throw new UserError(
+      `no image of ${flags.goldPath} is in the run ${flags.run}: the gold has "${gold[0]?.key ?? ''}"; keys are paths below the source that was labelled`,
+    )
+  }
+  const graded = joined.map((image) => ({
+    key: image.gold.key,
+    objects: image.gold.objects.length,
+    grades: gradeImage(image.gold, image.said, vocabulary),
+  }))
+  const evaluation = summarise({ graded, joined, model: config.model, gold: flags.goldPath })
+  await writeWhole(join(flags.run, evaluationName), `${JSON.stringify(evaluation, null, 1)}\n`)
+  console.log(renderEvaluation(evaluation))
+  console.log(`\nfigures of each image: ${join(flags.run, evaluationName)}`)
+  const worst = await drawWorst({ graded, joined, count: flags.worstCount })
+  if (worst !== null) {
+    await writeWhole(join(flags.run, worstName), worst)
+    console.log(`the worst images, true boxes dashed: ${join(flags.run, worstName)}`)
+  }
+  return 0
+}
+
+function parseFlags(args: readonly string[]): Flags {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      gold: { type: 'string' },
+      world: { type: 'string', default: defaultWorld },
+      worst: { type: 'string', default: '12' },
+    },
+  })
+  const [run, ...rest] = positionals
+  if (run === undefined || rest.length > 0)
+    throw new UserError(
+      `evaluate takes one run folder, got ${positionals.length}: coglabel evaluate DIR --gold GOLD.jsonl`,
+    )
+  if (values.gold === undefined)
+    throw new UserError(`evaluate needs the right answers: coglabel evaluate ${run} --gold GOLD.jsonl`)
+  const worstCount = Number(values.worst)
+  if (!Number.isInteger(worstCount) || worstCount < 0 || worstCount > maxWorst)
+    throw new UserError(`--worst is "${values.worst}"; expected a whole number from 0 to ${maxWorst}`)
+  return { run, goldPath: values.gold, worldPath: values.world, worstCount }
+}
+
+async function readGold(path: string): Promise<GoldLine[]> {
+  const lines = (await readText(path)).replace(/^\u{feff}/u, '').split('\n')
+  const gold = lines.flatMap((line, index) =>
+    line.trim() === '' ? [] : [parseLine(line, { schema: GoldLine, where: `line ${index + 1} of ${path}` })],
+  )
+  if (gold.length === 0) throw new UserError(`${path} is empty; expected a gold line for each image`)
+  const keys = new Set<string>()
+  for (const { key } of gold) {
+    if (keys.has(key)) throw new UserError(`${path} has two lines for "${key}"; expected one for each image`)
+    keys.add(key)
+  }
+  return gold
+}
+
+async function readWorld(path: string): Promise<World> {
+  return parseLine(await readText(path), { schema: World, where: path })
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    throw new UserError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+function parseLine<T>(text: string, { schema, where }: { schema: z.ZodType<T>; where: string }): T {
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch (error) {
+    throw new UserError(`${where} is not JSON: ${text.slice(0, 80)}`, { cause: error })
+  }
+  const parsed = schema.safeParse(json)
+  if (parsed.success) return parsed.data
+  throw new UserError(`${where} is not as expected: ${z.prettifyError(parsed.error).slice(0, 600)}`)
+}
+
+type Summarise = {
+  graded: readonly GradedImage[]
+  joined: readonly JoinedImage[]
+  model: Evaluation['model']
+  gold: string
+}
+
+function summarise({ graded, joined, model, gold }: Summarise): Evaluation {
+  const tasks = new Set(joined.flatMap(({ records }) => records.map(({ task }) => task)))
+  return {
+    v: 1,
+    gold,
+    model,
+    images: graded.length,
+    imagesMissing: joined.filter(({ records }) => records.length === 0).length,
+    tasks: [...tasks].toSorted(),
+    metrics: tally(graded),
+    byImage: graded.map(({ key, objects, grades }) => ({ key, objects, grades: [...grades] })),
+  }
+}
+
+type Worst = { graded: readonly GradedImage[]; joined: readonly JoinedImage[]; count: number }
+
+/** The images with the most wrong, with their boxes and the true ones; null when none can be drawn. */
+async function drawWorst({ graded, joined, count }: Worst): Promise<Buffer | null> {
+  const ranked = graded
+    .map((image, index) => ({ joined: joined[index], wrong: wrongOf(image), image }))
+    .filter(({ wrong }) => wrong > 0)
+    .toSorted((a, b) => b.wrong - a.wrong)
+  const tiles: Buffer[] = []
+  for (const { joined: image, image: grades } of ranked) {
+    if (tiles.length >= count) break
+    const tile = image === undefined ? null : await drawOne(image, grades)
+    if (tile !== null) tiles.push(tile)
+  }
+  return tiles.length === 0 ? null : await contactSheet(tiles, { columns: 4, tileWidth })
+}
+
+/** Share of what could be right that is not, with answers that are not there left out: there is nothing to look at. */
+function wrongOf({ grades }: GradedImage): number {
+  const answered = grades.filter(({ missing }) => missing === 0)
+  const total = answered.reduce((sum, grade) => sum + grade.total, 0)
+  return total === 0 ? 0 : answered.reduce((sum, grade) => sum + grade.total - grade.right, 0) / total
+}
+
+async function drawOne({ gold, records }: JoinedImage, { grades }: GradedImage): Promise<Buffer | null> {
+  const record = records.find(({ task }) => task === 'grounded-caption') ?? records[0]
+  if (record === undefined) return null
+  const opened = await openRecordImage(record)
+  if (!opened.ok) return null
+  const task = record.task === 'grounded-caption' ? 'grounded-caption' : 'caption'
+  const ofTask = records.filter((other) => other.task === task)
+  const text = describePicture(task, ofTask) ?? { phrases: [], caption: '' }
+  const wrong = new Set(
+    grades.filter(({ right, total, missing }) => missing === 0 && right < total).map(({ metric }) => metric),
+  )
+  return await drawLabels({
+    image: opened.image,
+    ...text,
+    title: `${gold.key} · wrong: ${[...wrong].join(', ')}`,
+    expected: gold.objects.map(({ box }) => box),
+  })
+}
+
+/** Written aside and renamed, so that a reader never sees half. */
+async function writeWhole(path: string, content: string | Buffer): Promise<void> {
+  const aside = join(path, '..', '.tmp', `evaluate-${process.pid}`)
+  await mkdir(join(aside, '..'), { recursive: true })
+  await writeFile(aside, content)
+  await rename(aside, path)
+}

@@ -1,0 +1,61 @@
+// An evaluation as a table for people. It counts nothing.
+import type { Grade } from '../dataset/metrics/grade-image.ts'
+import type { Figure, TallyRow } from '../dataset/metrics/tally.ts'
+import type { RunModel } from '../schemas/run-config.ts'
+
+/** What evaluation.json holds. */
+export type Evaluation = {
+  v: 1
+  gold: string
+  model: RunModel
+  images: number
+  /** Images of the gold that the run has no record of: all about them counts as wrong. */
+  imagesMissing: number
+  /** Tasks that the run has records of. */
+  tasks: string[]
+  metrics: TallyRow[]
+  byImage: { key: string; objects: number; grades: Grade[] }[]
+}
+
+/** Rows are metrics, columns the number of objects in an image; shares in percent. */
+export function renderEvaluation({ model, images, imagesMissing, metrics }: Evaluation): string {
+  const objectCounts = [...new Set(metrics.flatMap(({ byObjects }) => Object.keys(byObjects)))].toSorted(
+    (a, b) => Number(a) - Number(b),
+  )
+  const header = ['', 'all', ...objectCounts, 'of', 'missing']
+  const rows = metrics.map(({ metric, all, byObjects, missing }) => [
+    metric,
+    percent(all),
+    ...objectCounts.map((count) => percent(byObjects[count])),
+    String(all.total),
+    String(missing),
+  ])
+  const table = [header, ...rows]
+  const widths = header.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
+  const lines = table.map((row) =>
+    row
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
+      )
+      .join('  '),
+  )
+  const title = `${model.name} (${model.weights}) on ${images} images; percent right, overall and by number of objects`
+  const notes = noteMissing(metrics, imagesMissing)
+  return [title, '', ...lines, ...(notes.length === 0 ? [] : ['', ...notes])].join('\n')
+}
+
+function percent(figure: Figure | undefined): string {
+  return figure === undefined || figure.share === null ? '–' : (figure.share * 100).toFixed(1)
+}
+
+function noteMissing(metrics: readonly TallyRow[], imagesMissing: number): string[] {
+  const missing = metrics.filter((row) => row.missing > 0).map(({ metric }) => metric)
+  return [
+    ...(imagesMissing > 0 ? [`${imagesMissing} images of the gold are not in the run`] : []),
+    ...(missing.length > 0
+      ? [
+          `missing answers count as wrong (${missing.join(', ')}); label with the tasks and questions of the gold`,
+        ]
+      : []),
+  ]
+}
