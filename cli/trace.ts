@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import type { ModelManifest } from '../schemas/model-manifest.ts'
-import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
+import { openCompiledModel, requireCpuTarget } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
 import type { Decoder } from '../gpu-worker/engine/decoder.ts'
 import { traceSequence } from '../gpu-worker/engine/trace.ts'
@@ -27,7 +27,8 @@ const CaseFile = z.strictObject({
   pixel_values: z.strictObject({ file: z.string().min(1), tensor: z.string().min(1) }).nullable(),
   input_ids: Ids,
   token_type_ids: z.array(z.int().min(0).max(1)).min(1).max(1_000_000),
-  position_ids: Ids.optional(),
+  // A table of cosines is made up to the largest position.
+  position_ids: z.array(z.int().min(0).max(1_000_000)).min(1).max(1_000_000).optional(),
   max_new_tokens: z.int().nonnegative().max(100_000).default(24),
 })
 
@@ -44,6 +45,7 @@ export async function runTrace(args: readonly string[]): Promise<number> {
   }
   const decoder = await openTracedDecoder(modelFolder)
   try {
+    requireCpuTarget(decoder.compiled)
     const traceCase = await readCase(values.case, decoder.compiled.manifest)
     const trace = await traceSequence(decoder, traceCase)
     await writeFile(values.out, encodeSafetensors(toTensors(trace, traceCase, decoder.compiled.manifest)))

@@ -96,4 +96,9 @@ export const ModelManifest = z.strictObject({
 })
 export type ModelManifest = z.infer<typeof ModelManifest>
 
+/** The text whose sha256 is a compiled model's digest. */
+export function digestText(files: ModelManifest['files']): string {
+  return JSON.stringify(files.map(({ name, bytes, sha256 }) => [name, bytes, sha256]))
+}
+
 export const manifestFileName = 'manifest.json'

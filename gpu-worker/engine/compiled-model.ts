@@ -5,7 +5,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
-import { manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
+import { digestText, manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
 
 export type CompiledModel = { folder: string; manifest: ModelManifest }
 
@@ -22,8 +22,21 @@ export async function openCompiledModel(folder: string): Promise<CompiledModel> 
     )
   })
   const manifest = parseManifest(text, path)
+  if (sha256Of(digestText(manifest.files)) !== manifest.digest) {
+    throw new UserError(
+      `${path} has a digest that is not that of its list of files: it was edited; compile the model again`,
+    )
+  }
   for (const file of manifest.files) await checkFile(folder, file)
   return { folder, manifest }
+}
+
+/** Throws UserError for a model that was compiled for a GPU: its graph would run here, but as nobody measured it. */
+export function requireCpuTarget({ folder, manifest }: CompiledModel): void {
+  if (manifest.target === 'cpu') return
+  throw new UserError(
+    `${folder} was compiled for ${manifest.target}, this engine runs on the cpu; compile the checkpoint with --target cpu`,
+  )
 }
 
 function parseManifest(text: string, path: string): ModelManifest {
@@ -71,4 +84,8 @@ async function checkFile(
       `${path} has the digest ${seen.slice(0, 12)}…, the manifest says ${sha256.slice(0, 12)}…: it was changed or damaged; compile the model again`,
     )
   }
+}
+
+function sha256Of(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
 }

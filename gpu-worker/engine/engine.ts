@@ -3,7 +3,7 @@ import { UserError } from '../../schemas/errors.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
-import { openCompiledModel } from './compiled-model.ts'
+import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
 import { openDecoder } from './decoder.ts'
@@ -22,11 +22,7 @@ export type EngineOptions = { modelFolder: string; threads?: number }
  */
 export async function openEngine({ modelFolder, threads }: EngineOptions): Promise<Engine> {
   const compiled = await openCompiledModel(modelFolder)
-  if (compiled.manifest.target !== 'cpu') {
-    throw new UserError(
-      `${modelFolder} was compiled for ${compiled.manifest.target}, this engine runs on the cpu; compile the checkpoint with --target cpu`,
-    )
-  }
+  requireCpuTarget(compiled)
   const tokenizer = await loadTokenizer(compiled)
   const decoder = await openDecoder(compiled, threads === undefined ? {} : { threads })
   const bos = await textPrefix(decoder)

@@ -5,7 +5,7 @@ import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile }
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
-import { manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
+import { digestText, manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
 import type { PromptTemplate, Target, WeightFormat } from '../../schemas/model-manifest.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import type { Checkpoint } from './checkpoint.ts'
@@ -111,9 +111,7 @@ async function writeModel(
     v: manifestVersion,
     name: checkpointName(settings.checkpointFolder),
     family: variant.family,
-    digest: createHash('sha256')
-      .update(JSON.stringify(files.map(({ name, bytes, sha256 }) => [name, bytes, sha256])))
-      .digest('hex'),
+    digest: createHash('sha256').update(digestText(files)).digest('hex'),
     licence:
       variant.declared.licence ??
       'CogVLM License and that of its base language model, unless the checkpoint says otherwise',
@@ -346,7 +344,7 @@ async function isCompiledModel(folder: string): Promise<boolean> {
 }
 
 async function replaceFolder(from: string, to: string): Promise<void> {
-  const aside = `${to}.old-${process.pid}`
+  const aside = hiddenBeside(to, `old-${process.pid}`)
   const existed = await rename(to, aside).then(
     () => true,
     () => false,
@@ -355,13 +353,28 @@ async function replaceFolder(from: string, to: string): Promise<void> {
   if (existed) await rm(aside, { recursive: true, force: true })
 }
 
+/** `.name.suffix` in the folder of `name`. */
+function hiddenBeside(path: string, suffix: string): string {
+  return join(dirname(path), `.${basename(path)}.${suffix}`)
+}
+
 /** Folders that a killed compile left beside the result, where that process is gone. */
 async function removeStaleParts(outFolder: string): Promise<void> {
-  const prefix = `.${basename(outFolder)}.partial-`
   const names = await readdir(dirname(outFolder)).catch(() => [])
-  for (const name of names.filter((candidate) => candidate.startsWith(prefix))) {
-    if (!isRunning(Number(name.slice(prefix.length))))
-      await rm(join(dirname(outFolder), name), { recursive: true, force: true })
+  for (const kind of ['old', 'partial']) {
+    const prefix = basename(hiddenBeside(outFolder, `${kind}-`))
+    for (const name of names.filter((candidate) => candidate.startsWith(prefix))) {
+      if (isRunning(Number(name.slice(prefix.length)))) continue
+      const path = join(dirname(outFolder), name)
+      // Killed between the two renames: the model that was there before comes back.
+      const isRestored =
+        kind === 'old' &&
+        (await rename(path, outFolder).then(
+          () => true,
+          () => false,
+        ))
+      if (!isRestored) await rm(path, { recursive: true, force: true })
+    }
   }
 }
 
