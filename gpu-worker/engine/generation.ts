@@ -120,7 +120,9 @@ function commitStep({
 function extend(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
   const { sampling, tokenIds, answer, stopIds, random } = sequence
-  const token = chooseToken({ logits, sampling, seen: [...tokenIds, ...answer], random })
+  // Only the penalty looks back; without it a long answer need not be copied at every token.
+  const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
+  const token = chooseToken({ logits, sampling, seen, random })
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

@@ -1,34 +1,37 @@
-// The merge loop of byte-pair encoding, in n log n. It knows symbols by index and asks its caller what a merge scores.
+// The merge loop of byte-pair encoding, in n log n. It knows spans of a text and asks its caller what a merge scores.
 
-/** Adjacent symbols by their span in the text. A symbol merged into its left neighbour has an empty span. */
-export type SymbolList = { starts: number[]; ends: number[]; frozen: Set<number> }
+export type Span = { start: number; end: number }
 
-/** The score of joining the symbols at two indices, the higher the sooner; undefined where no such piece exists. */
-export type ScoreMerge = (left: number, right: number) => number | undefined
+/** The score of the piece that spans `start` to `end`, the higher the sooner; undefined where there is no such piece. */
+export type ScoreSpan = (start: number, end: number) => number | undefined
 
 /**
- * Merges in place: always the best-scored pair, among equals the leftmost, until none is left (sentencepiece,
- * bpe_model.cc). A candidate whose symbols have changed since it was queued is dropped when it comes up.
+ * Merges neighbours, always the best-scored pair, among equals the leftmost, until no pair has a score (sentencepiece,
+ * bpe_model.cc). `ends` says where each first symbol ends, in rising order; returns the spans that are left, in order.
+ * A candidate whose symbols have changed since it was queued is dropped when it comes up.
  */
-export function mergeSymbols(symbols: SymbolList, scoreMerge: ScoreMerge): void {
-  const { starts, ends, frozen } = symbols
-  const count = starts.length
-  const previous = Int32Array.from({ length: count }, (_, index) => index - 1)
-  const next = Int32Array.from({ length: count }, (_, index) => (index + 1 < count ? index + 1 : -1))
-  const heap = new CandidateHeap()
+export function mergeSymbols(ends: Int32Array, scoreSpan: ScoreSpan): Span[] {
+  const count = ends.length
+  const starts = Int32Array.from(ends, (_, index) => ends[index - 1] ?? 0)
+  const current = ends.slice()
+  // Neighbours by index; -1 at the ends and for a symbol that was merged into its left neighbour.
+  const previous = Int32Array.from(ends, (_, index) => index - 1)
+  const next = Int32Array.from(ends, (_, index) => (index + 1 < count ? index + 1 : -1))
+  // Every pair is queued once and every merge queues two more.
+  const heap = createHeap(3 * count)
   const queue = (left: number, right: number) => {
-    if (left < 0 || right < 0 || frozen.has(left) || frozen.has(right)) return
-    const score = scoreMerge(left, right)
-    if (score !== undefined)
-      heap.push({ score, left, right, end: ends[right] ?? 0, start: starts[left] ?? 0 })
+    if (left < 0 || right < 0) return
+    const end = current[right] ?? 0
+    const score = scoreSpan(starts[left] ?? 0, end)
+    if (score !== undefined) heap.push(score, left, end)
   }
   for (let index = 0; index + 1 < count; index++) queue(index, index + 1)
-  for (let best = heap.pop(); best !== undefined; best = heap.pop()) {
-    const { left, right } = best
-    const fresh = next[left] === right && ends[left] === starts[right] && ends[right] === best.end
-    if (!fresh || ends[left] === starts[left]) continue
-    ends[left] = best.end
-    starts[right] = best.end
+  while (heap.pop()) {
+    const { left, end } = heap.popped
+    const right = next[left] ?? -1
+    // The pair is as it was queued: a merged symbol has no right neighbour, and a grown one ends later.
+    if (right < 0 || current[right] !== end) continue
+    current[left] = end
     const after = next[right] ?? -1
     next[left] = after
     next[right] = -1
@@ -36,52 +39,69 @@ export function mergeSymbols(symbols: SymbolList, scoreMerge: ScoreMerge): void 
     queue(previous[left] ?? -1, left)
     queue(left, after)
   }
+  const spans: Span[] = []
+  for (let at = count > 0 ? 0 : -1; at >= 0; at = next[at] ?? -1) {
+    spans.push({ start: starts[at] ?? 0, end: current[at] ?? 0 })
+  }
+  return spans
 }
 
-type Candidate = { score: number; left: number; right: number; start: number; end: number }
+/** A candidate merge: the index of its left symbol and where its right symbol ends. */
+type Candidate = { left: number; end: number }
 
-/** A binary heap of candidate merges, best first. */
-class CandidateHeap {
-  readonly #items: Candidate[] = []
+type CandidateHeap = {
+  push(score: number, left: number, end: number): void
+  /** Moves the best candidate into `popped`; false when there is none. */
+  pop(): boolean
+  readonly popped: Candidate
+}
 
-  push(candidate: Candidate): void {
-    const items = this.#items
-    let at = items.length
-    items.push(candidate)
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      const above = items[parent]
-      if (above === undefined || !isBetter(candidate, above)) break
-      items[at] = above
-      at = parent
-    }
-    items[at] = candidate
+/** A binary heap, best score first, then leftmost. Its columns are typed arrays: a long text has millions of candidates. */
+function createHeap(capacity: number): CandidateHeap {
+  const scores = new Float64Array(capacity)
+  const lefts = new Int32Array(capacity)
+  const ends = new Int32Array(capacity)
+  const popped: Candidate = { left: 0, end: 0 }
+  let size = 0
+  const place = (at: number, from: number) => {
+    scores[at] = scores[from] ?? 0
+    lefts[at] = lefts[from] ?? 0
+    ends[at] = ends[from] ?? 0
   }
-
-  pop(): Candidate | undefined {
-    const items = this.#items
-    const best = items[0]
-    const last = items.pop()
-    if (last === undefined || items.length === 0) return best
-    let at = 0
-    for (;;) {
-      const right = 2 * at + 2
-      let child = right - 1
-      let below = items[child]
-      const sibling = items[right]
-      if (below !== undefined && sibling !== undefined && isBetter(sibling, below)) {
-        child = right
-        below = sibling
+  const isBetter = (at: number, score: number, left: number) => {
+    const other = scores[at] ?? 0
+    return other > score || (other === score && (lefts[at] ?? 0) < left)
+  }
+  return {
+    popped,
+    push(score, left, end) {
+      let at = size++
+      for (let parent = (at - 1) >> 1; at > 0 && !isBetter(parent, score, left); parent = (at - 1) >> 1) {
+        place(at, parent)
+        at = parent
       }
-      if (below === undefined || !isBetter(below, last)) break
-      items[at] = below
-      at = child
-    }
-    items[at] = last
-    return best
+      scores[at] = score
+      lefts[at] = left
+      ends[at] = end
+    },
+    pop() {
+      if (size === 0) return false
+      popped.left = lefts[0] ?? 0
+      popped.end = ends[0] ?? 0
+      size--
+      // The last candidate, which no loop below overwrites, looks for its place from the top.
+      const score = scores[size] ?? 0
+      const left = lefts[size] ?? 0
+      let at = 0
+      for (let child = 1; child < size; child = 2 * at + 1) {
+        const sibling = child + 1
+        if (sibling < size && isBetter(sibling, scores[child] ?? 0, lefts[child] ?? 0)) child = sibling
+        if (!isBetter(child, score, left)) break
+        place(at, child)
+        at = child
+      }
+      place(at, size)
+      return true
+    },
   }
-}
-
-function isBetter(a: Candidate, b: Candidate): boolean {
-  return a.score > b.score || (a.score === b.score && a.left < b.left)
 }

@@ -1,7 +1,6 @@
 // SentencePiece BPE over a model already read: text to ids and back. It knows no file format and no prompt.
 import { isUtf8 } from 'node:buffer'
 import { mergeSymbols } from './bpe-merge.ts'
-import type { SymbolList } from './bpe-merge.ts'
 import type { Piece, SentencePieceModel } from './sentencepiece-model.ts'
 import type { Tokenizer } from './tokenizer-contract.ts'
 
@@ -15,21 +14,18 @@ const spaceMark = '\u2581'
 export function createSentencePieceTokenizer(model: SentencePieceModel): Tokenizer {
   const { pieces, addDummyPrefix } = model
   const vocabulary = buildVocabulary(pieces)
+  const encodeSegment = createSegmentEncoder(vocabulary, model.byteTokenIds)
   return {
     vocabSize: pieces.length,
     encode(text) {
       if (text === '') return []
       // A lone surrogate has no UTF-8 form; sentencepiece would see U+FFFD too.
       const escaped = (addDummyPrefix ? ' ' : '') + text.toWellFormed()
-      const normalised = escaped.replaceAll(' ', spaceMark)
-      const symbols = splitSymbols(normalised, vocabulary.userDefined)
-      mergeSymbols(symbols, (left, right) => {
-        const start = symbols.starts[left] ?? 0
-        const end = symbols.ends[right] ?? 0
-        if (end - start > vocabulary.longestPiece) return undefined
-        return vocabulary.scores.get(normalised.slice(start, end))
-      })
-      return collectTokenIds({ normalised, symbols, model, tokenIds: vocabulary.tokenIds })
+      const tokenIds: number[] = []
+      for (const segment of splitSegments(escaped.replaceAll(' ', spaceMark), vocabulary)) {
+        for (const tokenId of encodeSegment(segment)) tokenIds.push(tokenId)
+      }
+      return tokenIds
     },
     decode: (tokenIds) => decodePieces(tokenIds, model),
     tokenText: (tokenId) => pieces[tokenId]?.text,
@@ -41,7 +37,10 @@ type Vocabulary = {
   scores: Map<string, number>
   /** In UTF-16 units. */
   longestPiece: number
-  /** Matches user-defined pieces, longest first; null where the model has none. */
+  /** Every two characters that stand side by side inside some piece, as `pairKey`. */
+  innerPairs: Set<number>
+  /** User-defined pieces, which stand for themselves wherever they occur, and what matches them, longest first. */
+  userDefinedIds: Map<string, number>
   userDefined: RegExp | null
 }
 
@@ -49,7 +48,8 @@ type Vocabulary = {
 function buildVocabulary(pieces: readonly Piece[]): Vocabulary {
   const tokenIds = new Map<string, number>()
   const scores = new Map<string, number>()
-  const userDefined: string[] = []
+  const innerPairs = new Set<number>()
+  const userDefinedIds = new Map<string, number>()
   let longestPiece = 0
   for (const [tokenId, piece] of pieces.entries()) {
     if (piece.kind !== 'normal' && piece.kind !== 'user-defined') continue
@@ -57,66 +57,119 @@ function buildVocabulary(pieces: readonly Piece[]): Vocabulary {
     tokenIds.set(piece.text, tokenId)
     scores.set(piece.text, piece.score)
     longestPiece = Math.max(longestPiece, piece.text.length)
-    if (piece.kind === 'user-defined') userDefined.push(piece.text)
+    addPairs(piece.text, innerPairs)
+    if (piece.kind === 'user-defined') userDefinedIds.set(piece.text, tokenId)
   }
   // The longest match wins, and an alternation takes the first that matches.
-  const literals = userDefined.toSorted((a, b) => b.length - a.length).map(escapeRegExp)
+  const literals = [...userDefinedIds.keys()].toSorted((a, b) => b.length - a.length).map(escapeRegExp)
   return {
     tokenIds,
     scores,
     longestPiece,
+    innerPairs,
+    userDefinedIds,
     userDefined: literals.length > 0 ? new RegExp(literals.join('|'), 'gu') : null,
   }
+}
+
+function addPairs(text: string, pairs: Set<number>): void {
+  let before = -1
+  for (const character of text) {
+    const codePoint = character.codePointAt(0) ?? 0
+    if (before >= 0) pairs.add(pairKey(before, codePoint))
+    before = codePoint
+  }
+}
+
+/** Code points have 21 bits, so that two of them fit a safe integer. */
+function pairKey(before: number, codePoint: number): number {
+  return before * 0x200000 + codePoint
 }
 
 function escapeRegExp(literal: string): string {
   return literal.replaceAll(/[\\^$.*+?()[\]{}|/]/g, '\\$&')
 }
 
-/** One symbol per character; a user-defined piece is one symbol that never merges. */
-function splitSymbols(text: string, userDefined: RegExp | null): SymbolList {
-  const symbols: SymbolList = { starts: [], ends: [], frozen: new Set() }
+/**
+ * Cuts a text where no piece can reach across, which changes no id: every user-defined piece stands alone, and two
+ * characters part that no piece holds side by side (in LLaMA's vocabulary: before most spaces). Prompts become words.
+ */
+function splitSegments(text: string, { userDefined, innerPairs }: Vocabulary): string[] {
+  const segments: string[] = []
   let at = 0
-  const pushCharacters = (end: number) => {
+  const cutUntil = (end: number) => {
+    let before = -1
+    let start = at
     while (at < end) {
-      const next = at + ((text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1)
-      symbols.starts.push(at)
-      symbols.ends.push(next)
-      at = next
+      const codePoint = text.codePointAt(at) ?? 0
+      if (at > start && !innerPairs.has(pairKey(before, codePoint))) {
+        segments.push(text.slice(start, at))
+        start = at
+      }
+      before = codePoint
+      at += codePoint > 0xffff ? 2 : 1
     }
+    if (start < end) segments.push(text.slice(start, end))
   }
   for (const match of userDefined === null ? [] : text.matchAll(userDefined)) {
-    pushCharacters(match.index)
-    symbols.frozen.add(symbols.starts.length)
-    symbols.starts.push(at)
+    cutUntil(match.index)
+    segments.push(match[0])
     at += match[0].length
-    symbols.ends.push(at)
   }
-  pushCharacters(text.length)
-  return symbols
+  cutUntil(text.length)
+  return segments
 }
 
-function collectTokenIds({
-  normalised,
-  symbols,
-  model,
-  tokenIds,
-}: {
-  normalised: string
-  symbols: SymbolList
-  model: SentencePieceModel
-  tokenIds: Map<string, number>
-}): number[] {
-  const collected: number[] = []
-  for (const [index, start] of symbols.starts.entries()) {
-    const end = symbols.ends[index] ?? start
-    if (end === start) continue
-    const text = normalised.slice(start, end)
-    const tokenId = tokenIds.get(text)
-    if (tokenId !== undefined) collected.push(tokenId)
-    else for (const byte of Buffer.from(text, 'utf8')) collected.push(model.byteTokenIds[byte] ?? 0)
+const maxRememberedSegments = 10_000
+const longestRememberedSegment = 64
+
+/** Segment to token ids. It remembers short segments, because words come again. */
+function createSegmentEncoder(
+  vocabulary: Vocabulary,
+  byteTokenIds: readonly number[],
+): (segment: string) => readonly number[] {
+  const remembered = new Map<string, readonly number[]>()
+  return (segment) => {
+    const literal = vocabulary.userDefinedIds.get(segment)
+    if (literal !== undefined) return [literal]
+    const known = remembered.get(segment)
+    if (known !== undefined) return known
+    const tokenIds = mergeSegment(segment, vocabulary, byteTokenIds)
+    if (segment.length <= longestRememberedSegment) {
+      if (remembered.size === maxRememberedSegments) remembered.clear()
+      remembered.set(segment, tokenIds)
+    }
+    return tokenIds
   }
-  return collected
+}
+
+function mergeSegment(
+  segment: string,
+  { tokenIds, scores, longestPiece }: Vocabulary,
+  byteTokenIds: readonly number[],
+): number[] {
+  const merged: number[] = []
+  const spans = mergeSymbols(splitCharacters(segment), (start, end) =>
+    end - start > longestPiece ? undefined : scores.get(segment.slice(start, end)),
+  )
+  for (const { start, end } of spans) {
+    const text = segment.slice(start, end)
+    const tokenId = tokenIds.get(text)
+    if (tokenId !== undefined) merged.push(tokenId)
+    else for (const byte of Buffer.from(text, 'utf8')) merged.push(byteTokenIds[byte] ?? 0)
+  }
+  return merged
+}
+
+/** Where each character ends, in UTF-16 units. */
+function splitCharacters(text: string): Int32Array {
+  const ends = new Int32Array(text.length)
+  let count = 0
+  for (let at = 0; at < text.length; count++) {
+    at += (text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1
+    ends[count] = at
+  }
+  return ends.subarray(0, count)
 }
 
 /** Joins pieces, merges runs of byte pieces as UTF-8, and removes the space that the dummy prefix put in front. */

@@ -5,6 +5,7 @@ import { UserError } from '../../schemas/errors.ts'
 import { readSentencePieceModel } from './sentencepiece-model.ts'
 import { createSentencePieceTokenizer } from './sentencepiece.ts'
 import { createTokenizerFromJson } from './tokenizer-json.ts'
+import { maxTextLength } from './tokenizer-contract.ts'
 import type { Tokenizer } from './tokenizer-contract.ts'
 
 export type TokenizerKind = 'sentencepiece' | 'tokenizer-json'
@@ -32,6 +33,18 @@ export async function openTokenizer({
 }): Promise<Tokenizer> {
   const path = join(folder, file)
   const bytes = await readCapped(path)
+  return limitText(createTokenizer({ kind, bytes, path }))
+}
+
+function createTokenizer({
+  kind,
+  bytes,
+  path,
+}: {
+  kind: TokenizerKind
+  bytes: Uint8Array
+  path: string
+}): Tokenizer {
   switch (kind) {
     case 'sentencepiece':
       return createSentencePieceTokenizer(readSentencePieceModel({ bytes, path }))
@@ -39,6 +52,20 @@ export async function openTokenizer({
       return createTokenizerFromJson({ bytes, path })
     default:
       return kind satisfies never
+  }
+}
+
+function limitText(tokenizer: Tokenizer): Tokenizer {
+  return {
+    ...tokenizer,
+    encode(text) {
+      if (text.length > maxTextLength) {
+        throw new UserError(
+          `a prompt has ${text.length} characters; expected at most ${maxTextLength}; shorten the question`,
+        )
+      }
+      return tokenizer.encode(text)
+    },
   }
 }
 

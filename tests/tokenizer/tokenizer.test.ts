@@ -54,13 +54,19 @@ describe.each(Object.keys(golden))('tokenizer %s', (name) => {
     expect(tokenizer.tokenText(specials[1]!)).toMatch(/^<.*>$/)
   })
 
+  it('refuses a text longer than any prompt', async () => {
+    const tokenizer = await open(name)
+    expect(() => tokenizer.encode('a'.repeat(100_001))).toThrow(UserError)
+    expect(() => tokenizer.encode('a'.repeat(100_001))).toThrow(/100001 characters; expected at most 100000/)
+  })
+
   it('does not take quadratic time for a long text', async () => {
     const tokenizer = await open(name)
     for (const unit of ['a', ' ', 'Question']) {
-      const text = unit.repeat(200_000 / unit.length)
+      const text = unit.repeat(100_000 / unit.length)
       const started = performance.now()
       expect(tokenizer.encode(text).length).toBeGreaterThan(1000)
-      // Measured: one or two seconds at most; a quadratic loop over 200 000 symbols takes minutes.
+      // Measured: one or two seconds at most; a quadratic loop over 100 000 symbols takes minutes.
       expect(performance.now() - started).toBeLessThan(15_000)
     }
   })
@@ -126,6 +132,22 @@ describe('a tokenizer file that is not one', () => {
       'tokenizer-json',
       async () => JSON.stringify({ ...(await json()), model: { type: 'BPE', vocab: { a: -1 }, merges: [] } }),
       /model\.vocab/,
+    ],
+    [
+      'has no token for some byte',
+      'tokenizer-json',
+      async () => JSON.stringify({ ...(await json()), model: { type: 'BPE', vocab: { a: 0 }, merges: [] } }),
+      /model\.vocab: expected token ids by spelling, the 256 bytes/,
+    ],
+    [
+      'splits text with a regular expression of its own',
+      'tokenizer-json',
+      async () => {
+        const file = await json()
+        file.pre_tokenizer.pretokenizers[0].pattern = { Regex: '(a+)+$' }
+        return JSON.stringify(file)
+      },
+      /the split pattern "\(a\+\)\+\$" is not a known one/,
     ],
   ])('fails with a sentence when it %s', async (...[, kind, make, message]) => {
     const failure = await openBytes(kind, await make()).then(
