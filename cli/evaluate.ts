@@ -4,14 +4,17 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { compareRuns } from '../dataset/metrics/compare.ts'
 import { gradeImage } from '../dataset/metrics/grade-image.ts'
 import { type GradedImage, tally } from '../dataset/metrics/tally.ts'
-import { openVocabulary } from '../dataset/metrics/vocabulary.ts'
+import { openVocabulary, type Vocabulary } from '../dataset/metrics/vocabulary.ts'
 import { readRun } from '../dataset/run-folder.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
+import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { UserError } from '../schemas/errors.ts'
 import { GoldLine } from '../schemas/gold.ts'
+import type { RunModel } from '../schemas/run-config.ts'
 import { World } from '../schemas/world.ts'
 import { renderEvaluation, type Evaluation } from './evaluation-table.ts'
 import { describePicture, openRecordImage } from './pictures.ts'
@@ -27,6 +30,8 @@ DIR/evaluation-worst.png, the images with the most wrong.
 
   --gold FILE     the gold lines (needed)
   --world FILE    names and synonyms of things (world.json of the model that comes with coglabel)
+  --against DIR2  another run over the same images, for example by the model with other weights: the difference of
+                  each figure, with the interval that chance leaves it (paired bootstrap, 95 %)
   --worst N       images on the sheet of the worst (12; 0 for none)
 
 Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
@@ -37,29 +42,63 @@ const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', imp
 const tileWidth = 380
 const maxWorst = 64
 
-type Flags = { run: string; goldPath: string; worldPath: string; worstCount: number }
+type Flags = {
+  run: string
+  goldPath: string
+  worldPath: string
+  againstRun: string | undefined
+  worstCount: number
+}
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
 export async function runEvaluate(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args)
-  const store = openFsStore(resolve(flags.run))
-  const isFolder = await stat(flags.run).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  const config = isFolder ? await readRun(store) : null
-  if (config === null)
-    throw new UserError(`"${flags.run}" is no run folder; expected one that coglabel label --out made`)
+  await readRunOf(flags.run)
   const gold = await readGold(flags.goldPath)
   const world = await readWorld(flags.worldPath)
   const vocabulary = openVocabulary(
     world,
     gold.flatMap(({ objects }) => objects.map(({ name }) => name)),
   )
+  const graded = await gradeRun(flags.run, { gold, goldPath: flags.goldPath, vocabulary })
+  const other =
+    flags.againstRun === undefined
+      ? null
+      : await gradeRun(flags.againstRun, { gold, goldPath: flags.goldPath, vocabulary })
+  const evaluation = summarise(graded, { other, goldPath: flags.goldPath })
+  await writeWhole(join(flags.run, evaluationName), `${JSON.stringify(evaluation, null, 1)}\n`)
+  const places = [`figures of each image: ${join(flags.run, evaluationName)}`]
+  const worst = await drawWorst(graded, flags.worstCount)
+  if (worst !== null) {
+    await writeWhole(join(flags.run, worstName), worst)
+    places.push(`the worst images, true boxes dashed: ${join(flags.run, worstName)}`)
+  }
+  console.log(`${renderEvaluation(evaluation)}\n\n${places.join('\n')}`)
+  return 0
+}
+
+type GradedRun = { model: RunModel; graded: GradedImage[]; joined: JoinedImage[] }
+
+async function readRunOf(run: string): Promise<{ store: ObjectStore; model: RunModel }> {
+  const store = openFsStore(resolve(run))
+  const isFolder = await stat(run).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+  const config = isFolder ? await readRun(store) : null
+  if (config === null)
+    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  return { store, model: config.model }
+}
+
+type GoldFile = { gold: readonly GoldLine[]; goldPath: string; vocabulary: Vocabulary }
+
+async function gradeRun(run: string, { gold, goldPath, vocabulary }: GoldFile): Promise<GradedRun> {
+  const { store, model } = await readRunOf(run)
   const joined = await joinGold(store, gold)
   if (joined.every(({ records }) => records.length === 0)) {
     throw new UserError(
-      `no image of ${flags.goldPath} is in the run ${flags.run}: the gold has "${gold[0]?.key ?? ''}"; keys are paths below the source that was labelled`,
+      `no image of ${goldPath} is in the run ${run}: the gold has "${gold[0]?.key ?? ''}"; keys are paths below the source that was labelled`,
     )
   }
   const graded = joined.map((image) => ({
@@ -67,16 +106,7 @@ export async function runEvaluate(args: readonly string[]): Promise<number> {
     objects: image.gold.objects.length,
     grades: gradeImage(image.gold, image.said, vocabulary),
   }))
-  const evaluation = summarise({ graded, joined, model: config.model, gold: flags.goldPath })
-  await writeWhole(join(flags.run, evaluationName), `${JSON.stringify(evaluation, null, 1)}\n`)
-  console.log(renderEvaluation(evaluation))
-  console.log(`\nfigures of each image: ${join(flags.run, evaluationName)}`)
-  const worst = await drawWorst({ graded, joined, count: flags.worstCount })
-  if (worst !== null) {
-    await writeWhole(join(flags.run, worstName), worst)
-    console.log(`the worst images, true boxes dashed: ${join(flags.run, worstName)}`)
-  }
-  return 0
+  return { model, graded, joined }
 }
 
 function parseFlags(args: readonly string[]): Flags {
@@ -86,6 +116,7 @@ function parseFlags(args: readonly string[]): Flags {
     options: {
       gold: { type: 'string' },
       world: { type: 'string', default: defaultWorld },
+      against: { type: 'string' },
       worst: { type: 'string', default: '12' },
     },
   })
@@ -99,7 +130,7 @@ function parseFlags(args: readonly string[]): Flags {
   const worstCount = Number(values.worst)
   if (!Number.isInteger(worstCount) || worstCount < 0 || worstCount > maxWorst)
     throw new UserError(`--worst is "${values.worst}"; expected a whole number from 0 to ${maxWorst}`)
-  return { run, goldPath: values.gold, worldPath: values.world, worstCount }
+  return { run, goldPath: values.gold, worldPath: values.world, againstRun: values.against, worstCount }
 }
 
 async function readGold(path: string): Promise<GoldLine[]> {
@@ -142,31 +173,26 @@ function parseLine<T>(text: string, { schema, where }: { schema: z.ZodType<T>; w
   throw new UserError(`${where} is not as expected: ${z.prettifyError(parsed.error).slice(0, 600)}`)
 }
 
-type Summarise = {
-  graded: readonly GradedImage[]
-  joined: readonly JoinedImage[]
-  model: Evaluation['model']
-  gold: string
-}
-
-function summarise({ graded, joined, model, gold }: Summarise): Evaluation {
+function summarise(
+  { model, graded, joined }: GradedRun,
+  { other, goldPath }: { other: GradedRun | null; goldPath: string },
+): Evaluation {
   const tasks = new Set(joined.flatMap(({ records }) => records.map(({ task }) => task)))
   return {
     v: 1,
-    gold,
+    gold: goldPath,
     model,
     images: graded.length,
     imagesMissing: joined.filter(({ records }) => records.length === 0).length,
     tasks: [...tasks].toSorted(),
     metrics: tally(graded),
-    byImage: graded.map(({ key, objects, grades }) => ({ key, objects, grades: [...grades] })),
+    against: other === null ? null : { model: other.model, comparisons: compareRuns(graded, other.graded) },
+    byImage: graded,
   }
 }
 
-type Worst = { graded: readonly GradedImage[]; joined: readonly JoinedImage[]; count: number }
-
 /** The images with the most wrong, with their boxes and the true ones; null when none can be drawn. */
-async function drawWorst({ graded, joined, count }: Worst): Promise<Buffer | null> {
+async function drawWorst({ graded, joined }: GradedRun, count: number): Promise<Buffer | null> {
   const ranked = graded
     .map((image, index) => ({ joined: joined[index], wrong: wrongOf(image), image }))
     .filter(({ wrong }) => wrong > 0)
@@ -195,9 +221,8 @@ async function drawOne({ gold, records }: JoinedImage, { grades }: GradedImage):
   const task = record.task === 'grounded-caption' ? 'grounded-caption' : 'caption'
   const ofTask = records.filter((other) => other.task === task)
   const text = describePicture(task, ofTask) ?? { phrases: [], caption: '' }
-  const wrong = new Set(
-    grades.filter(({ right, total, missing }) => missing === 0 && right < total).map(({ metric }) => metric),
-  )
+  const answered = grades.filter(({ missing }) => missing === 0)
+  const wrong = new Set(answered.filter(({ right, total }) => right < total).map(({ metric }) => metric))
   return await drawLabels({
     image: opened.image,
     ...text,

@@ -1,4 +1,5 @@
 // An evaluation as a table for people. It counts nothing.
+import type { Comparison } from '../dataset/metrics/compare.ts'
 import type { Grade } from '../dataset/metrics/grade-image.ts'
 import type { Figure, TallyRow } from '../dataset/metrics/tally.ts'
 import type { RunModel } from '../schemas/run-config.ts'
@@ -14,11 +15,13 @@ export type Evaluation = {
   /** Tasks that the run has records of. */
   tasks: string[]
   metrics: TallyRow[]
-  byImage: { key: string; objects: number; grades: Grade[] }[]
+  /** The same figures of another run, where one was given. */
+  against: { model: RunModel; comparisons: Comparison[] } | null
+  byImage: { key: string; objects: number; grades: readonly Grade[] }[]
 }
 
 /** Rows are metrics, columns the number of objects in an image; shares in percent. */
-export function renderEvaluation({ model, images, imagesMissing, metrics }: Evaluation): string {
+export function renderEvaluation({ model, images, imagesMissing, metrics, against }: Evaluation): string {
   const objectCounts = [...new Set(metrics.flatMap(({ byObjects }) => Object.keys(byObjects)))].toSorted(
     (a, b) => Number(a) - Number(b),
   )
@@ -30,18 +33,46 @@ export function renderEvaluation({ model, images, imagesMissing, metrics }: Eval
     String(all.total),
     String(missing),
   ])
-  const table = [header, ...rows]
-  const widths = header.map((_, column) => Math.max(...table.map((row) => row[column]?.length ?? 0)))
-  const lines = table.map((row) =>
+  const title = `${model.name} (${model.weights}) on ${images} images; percent right, overall and by number of objects`
+  const notes = noteMissing(metrics, imagesMissing)
+  const parts = [
+    [title],
+    renderTable([header, ...rows]),
+    notes,
+    against === null ? [] : renderAgainst(against),
+  ]
+  return parts
+    .filter((lines) => lines.length > 0)
+    .map((lines) => lines.join('\n'))
+    .join('\n\n')
+}
+
+/** First column to the left, the others to the right. */
+function renderTable(table: readonly (readonly string[])[]): string[] {
+  const widths = (table[0] ?? []).map((_, column) =>
+    Math.max(...table.map((row) => row[column]?.length ?? 0)),
+  )
+  return table.map((row) =>
     row
       .map((cell, column) =>
         column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0),
       )
       .join('  '),
   )
-  const title = `${model.name} (${model.weights}) on ${images} images; percent right, overall and by number of objects`
-  const notes = noteMissing(metrics, imagesMissing)
-  return [title, '', ...lines, ...(notes.length === 0 ? [] : ['', ...notes])].join('\n')
+}
+
+function renderAgainst({ model, comparisons }: NonNullable<Evaluation['against']>): string[] {
+  const points = (share: number) => (share * 100).toFixed(1)
+  const signed = (share: number) => `${share > 0 ? '+' : ''}${points(share)}`
+  const rows = comparisons.map((row) => [
+    row.metric,
+    points(row.share),
+    points(row.otherShare),
+    signed(row.difference),
+    `${signed(row.low)} to ${signed(row.high)}`,
+  ])
+  const header = ['', 'this', 'that', 'difference', '95 % interval']
+  return [`against ${model.name} (${model.weights}), in points`, '', ...renderTable([header, ...rows])]
 }
 
 function percent(figure: Figure | undefined): string {

@@ -8,8 +8,9 @@ import { Sampling } from '../schemas/sampling.ts'
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
 Labels images with a model. SRC is a folder (searched recursively), one image, or a .jsonl manifest with a line
-{"image": "relative/path.jpg"} for each image. DIR becomes a run folder; DIR/labels.jsonl holds one line for each
-image and task. The same command continues a run that was interrupted, and does nothing that is already done.
+{"image": "relative/path.jpg"} for each image, and "questions": [...] or "phrases": [...] for qa and ground to ask
+about that image. DIR becomes a run folder; DIR/labels.jsonl holds one line for each image and task. The same command
+continues a run that was interrupted, and does nothing that is already done.
 
   --out DIR              where the run is kept (needed)
   --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)

@@ -10,7 +10,7 @@ import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
 import { labelSource, type RunOutcome } from '../gpu-worker/pipeline/run.ts'
-import { planTasks } from '../gpu-worker/tasks/registry.ts'
+import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
@@ -88,12 +88,30 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   return exitCode(outcome, view)
 }
 
-async function openRunFor(store: ObjectStore, { flags, source, engine, root }: LabelJob): Promise<RunConfig> {
+async function openRunFor(
+  store: ObjectStore,
+  { flags, source, scan, engine, root }: LabelJob,
+): Promise<RunConfig> {
   const { model, template, capabilities } = engine.info
   const { taskNames: names, questions, phrases, sampling } = flags
-  const tasks = planTasks({ names, questions, phrases, model: { name: model.name, template, capabilities } })
+  const wanted = {
+    names,
+    questions,
+    phrases,
+    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+    model: { name: model.name, template, capabilities },
+  }
+  const tasks = planTasks(wanted)
+  const itemTasks = listItemTasks(wanted)
   return await openRun(store, {
-    wanted: { source: source.source, model, template, tasks, sampling },
+    wanted: {
+      source: source.source,
+      model,
+      template,
+      tasks,
+      ...(itemTasks.length === 0 ? {} : { itemTasks }),
+      sampling,
+    },
     now: root.clock(),
   })
 }

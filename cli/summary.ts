@@ -56,9 +56,10 @@ function renderFailures({ failed, byErrorCode }: LabelsView): string[] {
 
 function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'out' | 'config'>): string[] {
   const steps = [`  head -n 1 ${shellWord(view.path)}`]
-  const tasks = new Set(config.tasks.map((spec) => spec.task))
+  const tasks = new Set([...config.tasks.map((spec) => spec.task), ...(config.itemTasks ?? [])])
   const other = shellWord(`${out.replace(/\/+$/, '')}-2`)
-  if (!config.tasks.some((spec) => spec.prompts.some((prompt) => prompt.kind === 'asked'))) {
+  const isAsked = config.tasks.some((spec) => spec.prompts.some((prompt) => prompt.kind === 'asked'))
+  if (!isAsked && config.itemTasks?.includes('qa') !== true) {
     steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --ask "What is in the picture?"`)
   }
   if (!tasks.has('ground') && tasks.has('grounded-caption')) {

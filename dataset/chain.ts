@@ -18,10 +18,13 @@ export function manifestKey(generation: number): string {
   return `${sealedManifestsPrefix}${String(generation).padStart(8, '0')}.json`
 }
 
-/** Generations 1, 2, … in order, each checked against the digest that the next one names. */
-export async function* readChain(store: ObjectStore): AsyncGenerator<ChainLink> {
-  let prevSha256: string | null = null
-  for (let generation = 1; ; generation += 1) {
+/** Generations in order, from the first or from behind `after`, each checked against the digest the next one names. */
+export async function* readChain(
+  store: ObjectStore,
+  after: ChainLink | null = null,
+): AsyncGenerator<ChainLink> {
+  let prevSha256 = after?.sha256 ?? null
+  for (let generation = (after?.manifest.generation ?? 0) + 1; ; generation += 1) {
     const bytes = await store.get(manifestKey(generation))
     if (bytes === null) return
     const manifest = parseManifest(bytes, store.uri + manifestKey(generation))
@@ -82,4 +85,21 @@ export async function loadIdIndex(store: ObjectStore): Promise<IdIndex> {
   const index = new IdIndex()
   for await (const { manifest } of readChain(store)) await addIds(store, manifest, index)
   return index
+}
+
+/** Ids that a growing chain names: `refresh` reads the generations added since. Beyond `maxIds` it learns no more. */
+export type IdFollower = { index: IdIndex; refresh(): Promise<void> }
+
+/** Follows a run's sealed ids from the first generation on; empty until the first refresh. */
+export function followIds(store: ObjectStore, { maxIds }: { maxIds: number }): IdFollower {
+  const index = new IdIndex()
+  let last: ChainLink | null = null
+  const refresh = async () => {
+    for await (const link of readChain(store, last)) {
+      if (index.size >= maxIds) return
+      await addIds(store, link.manifest, index)
+      last = link
+    }
+  }
+  return { index, refresh }
 }

@@ -22,22 +22,43 @@ export function runIdOf(config: Omit<RunConfig, 'runId' | 'createdAt'>): string 
 /** What identifies an image: its bytes, or, when they were never read, where they should have been. */
 export type ImageIdentity = { sha256: string } | { unread: string }
 
+/** Which bytes were not read: whatever names their version best, or else their size. */
+type Unread = {
+  uri: string
+  versionId?: string | undefined
+  etag?: string | undefined
+  sizeBytes?: number | undefined
+}
+
+/** The identity of bytes that were never read: bucket and key (the URI), and the version or ETag where there is one. */
+export function unreadIdentity({ uri, versionId, etag, sizeBytes }: Unread): ImageIdentity {
+  const version =
+    versionId !== undefined
+      ? ['version', versionId]
+      : etag !== undefined
+        ? ['etag', etag]
+        : ['size', sizeBytes ?? null]
+  return { unread: canonicalJson([uri, ...version]) }
+}
+
 export type RecordIdentity = {
   runId: string
   specHash: string
   image: ImageIdentity
+  /** Where a run has images of several; left out where its one source is part of the run. */
+  bucket?: string | undefined
   key: string
   task: string
   ordinal: number
 }
 
 /** The record's id, 32 hex digits. A JSON array has one reading, so no two identities share a spelling. */
-export function recordIdOf({ runId, specHash: spec, image, key, task, ordinal }: RecordIdentity): string {
+export function recordIdOf(identity: RecordIdentity): string {
+  const { runId, specHash: spec, image, bucket, key, task, ordinal } = identity
   const imageId = 'sha256' in image ? ['sha256', image.sha256] : ['unread', image.unread]
-  return sha256Hex(canonicalJson(['coglabel-record-1', runId, spec, imageId, key, task, ordinal])).slice(
-    0,
-    32,
-  )
+  const place = bucket === undefined ? key : [bucket, key]
+  const text = canonicalJson(['coglabel-record-1', runId, spec, imageId, place, task, ordinal])
+  return sha256Hex(text).slice(0, 32)
 }
 
 /** Seed of one record, 32 bits: independent of order and batching, so a resumed run draws the same texts. */

@@ -8,7 +8,7 @@ import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import type { RunSource } from '../schemas/run-config.ts'
-import type { WorkItem } from '../schemas/work-item.ts'
+import { WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { IdIndex } from './id-index.ts'
 import { openFsStore } from './stores/fs.ts'
@@ -22,7 +22,12 @@ export type SkipReason =
   | 'unusable name'
   | 'named twice'
 
-export type SourceScan = { images: number; skipped: Partial<Record<SkipReason, number>> }
+export type SourceScan = {
+  images: number
+  skipped: Partial<Record<SkipReason, number>>
+  /** Whether any image comes with questions or phrases of its own; absent where none can. */
+  brings?: { questions: boolean; phrases: boolean }
+}
 
 export type ImageSource = {
   source: RunSource
@@ -152,15 +157,24 @@ function manifestSource(path: string): ImageSource {
 }
 
 async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Promise<SourceScan> {
+  const brings = { questions: false, phrases: false }
   const scan: SourceScan = { images: 0, skipped: {} }
   const items = start((reason) => {
     scan.skipped[reason] = (scan.skipped[reason] ?? 0) + 1
   })
-  for await (const item of items) if (item.key !== '') scan.images += 1
+  for await (const item of items) {
+    scan.images += 1
+    brings.questions ||= item.questions !== undefined
+    brings.phrases ||= item.phrases !== undefined
+  }
+  if (brings.questions || brings.phrases) scan.brings = brings
   return scan
 }
 
-/** A line names its image by one of three fields; all others go into the records' `meta`. */
+/**
+ * A line names its image by one of three fields, and may have questions and phrases for it; all others go into the
+ * records' `meta`, and so do questions in any other form: other people's manifests hold all kinds of things.
+ */
 const ManifestLine = z
   .looseObject({
     image: z.string().optional(),
@@ -199,9 +213,25 @@ function parseManifestLine(line: string, { where, folder }: { where: string; fol
   const named = image ?? path ?? file
   if (named === undefined)
     throw new UserError(`${where} names no image; expected a field "image", "path" or "file"`)
-  const allMeta = { ...others, ...meta, ...(id === undefined ? {} : { id }) }
+  const { own, rest } = takeOwn(others)
+  const allMeta = { ...rest, ...meta, ...(id === undefined ? {} : { id }) }
   const key = manifestKeyOf(named, { where, folder })
-  return Object.keys(allMeta).length === 0 ? { key } : { key, meta: allMeta }
+  return { key, ...own, ...(Object.keys(allMeta).length === 0 ? {} : { meta: allMeta }) }
+}
+
+type Own = Pick<WorkItem, 'questions' | 'phrases'>
+
+/** Parts an image's own questions and phrases from the fields that we do not know. */
+function takeOwn<T>(fields: Record<string, T>): { own: Own; rest: Record<string, T> } {
+  const own: Own = {}
+  const rest = { ...fields }
+  for (const name of ['questions', 'phrases'] as const) {
+    const texts = WorkItem.shape[name].safeParse(fields[name])
+    if (!texts.success || texts.data === undefined) continue
+    own[name] = [...new Set(texts.data)]
+    delete rest[name]
+  }
+  return { own, rest }
 }
 
 function parseJson(line: string, where: string): unknown {

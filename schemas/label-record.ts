@@ -32,6 +32,10 @@ export const RecordSource = z.strictObject({
     .regex(/^[0-9a-f]{64}$/)
     .nullable()
     .describe('of the bytes; null when they were never read'),
+  unread: z
+    .literal(true)
+    .optional()
+    .describe('the bytes were never read: the recordId follows from the URI and the version, ETag or size'),
   bytes: z.int().nonnegative().nullable().describe('size of the file; null when even that is unknown'),
   mime: z
     .string()

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
-import { TaskSpec } from './task-spec.ts'
+import { TaskName, TaskSpec } from './task-spec.ts'
 
 export const runConfigVersion = 1
 export const runConfigKey = 'config.json'
@@ -34,7 +34,11 @@ export const RunConfig = z.strictObject({
   source: RunSource,
   model: RunModel,
   template: PromptTemplate,
-  tasks: z.array(TaskSpec).min(1).max(256).describe('one record for each of these and each image'),
+  tasks: z.array(TaskSpec).max(256).describe('one record for each of these and each image'),
+  itemTasks: z
+    .array(TaskName)
+    .optional()
+    .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
   sampling: RunSampling,
   createdAt: z.iso.datetime(),
 })

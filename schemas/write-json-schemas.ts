@@ -2,12 +2,15 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { RunConfig } from './run-config.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
+import { WorkMessage } from './work-message.ts'
+import { World } from './world.ts'
 
 const written: Readonly<Record<string, z.ZodType>> = {
   'label-record': LabelRecord,
@@ -16,6 +19,9 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
   'model-manifest': ModelManifest,
+  'gold': GoldLine,
+  'world': World,
+  'work-message': WorkMessage,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)

@@ -177,7 +177,8 @@ async function* walk({ root, folder, prefix, after }: Walk): AsyncGenerator<Obje
 async function readFolder(path: string): Promise<{ name: string; isFolder: boolean }[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return []
-    throw error
+    if (!['EACCES', 'EPERM'].includes(errorCode(error))) throw error
+    throw new UserError(`the folder ${path} may not be listed; permit it or move it away`, { cause: error })
   })
   return entries
     .filter((entry) => entry.isFile() || entry.isDirectory())
@@ -201,6 +202,7 @@ export function explainWriteError(
     EACCES: 'writing there is not permitted',
     EPERM: 'writing there is not permitted, or the disk has no hard links',
     ENOTDIR: 'a part of the path is a file, not a folder',
+    EEXIST: 'a part of the path is a file, not a folder',
     ENAMETOOLONG: 'the path is too long for this disk',
   }
   const sentence = sentences[errorCode(error)]

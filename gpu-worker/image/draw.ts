@@ -22,43 +22,69 @@ export type Drawing = {
   expected?: readonly Box[]
 }
 
-/** A picture is drawn at least this large so that its text can be read, and at most that large. */
-const minLongSide = 640
-const maxLongSide = 1280
-const minWidth = 360
+/** Pictures are drawn this wide or as wide as the image is, within limits, so that text can be read on all of them. */
+const minWidth = 640
+const maxWidth = 1280
+const maxHeight = 1600
+/** A picture that is narrow because it is so tall still gets this much room for its caption. */
+const minCaptionWidth = 360
 
-const palette = ['#e0243f', '#0a6ff2', '#0c8a3e', '#c75000', '#8b2fc9', '#00808c', '#d4149c', '#7a5310', '#5a6b00', '#23307a']
+const palette = [
+  '#e0243f',
+  '#0a6ff2',
+  '#0c8a3e',
+  '#c75000',
+  '#8b2fc9',
+  '#00808c',
+  '#d4149c',
+  '#7a5310',
+  '#5a6b00',
+  '#23307a',
+]
 const ink = '#1b1f27'
 const paper = '#ffffff'
 
 /** The labelled picture as a PNG. */
 export async function drawLabels(drawing: Drawing): Promise<Buffer> {
   const { rgb, width, height } = drawing.image
-  const longSide = Math.min(maxLongSide, Math.max(minLongSide, width, height))
-  const scale = Math.max(longSide / Math.max(width, height), 0)
-  const frame = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
-  const total = Math.max(minWidth, frame.width)
+  const wanted = Math.min(maxWidth, Math.max(minWidth, width))
+  const scale = Math.min(wanted / width, maxHeight / height)
+  const frame = {
+    width: Math.max(1, Math.round(width * scale)),
+    height: Math.max(1, Math.round(height * scale)),
+  }
+  const total = Math.max(minCaptionWidth, frame.width)
+  // Lines and letters are measured in units that grow with the picture, so that all look alike side by side.
+  const unit = Math.max(1, total / minWidth)
+  const units = { width: frame.width / unit, height: frame.height / unit }
+  const caption = drawCaption(drawing, total / unit)
+  const captionHeight = Math.ceil(caption.height * unit)
   const left = Math.floor((total - frame.width) / 2)
-  const caption = drawCaption(drawing, total)
-  const boxes = drawBoxes(drawing, frame)
   const picture = await sharp(rgb, { raw: { width, height, channels: 3 } })
     .resize(frame.width, frame.height, { fit: 'fill', kernel: scale > 3 ? 'nearest' : 'lanczos3' })
     .png({ compressionLevel: 1 })
     .toBuffer()
-  return await sharp({ create: { width: total, height: frame.height + caption.height, channels: 3, background: paper } })
+  const boxes = svg(frame, { units, body: drawBoxes(drawing, units) })
+  const strip = { width: total, height: captionHeight }
+  const text = svg(strip, { units: { width: total / unit, height: captionHeight / unit }, body: caption.svg })
+  return await sharp({
+    create: { width: total, height: frame.height + captionHeight, channels: 3, background: paper },
+  })
     .composite([
       { input: picture, left, top: 0 },
-      { input: Buffer.from(svg(frame, boxes)), left, top: 0 },
-      { input: Buffer.from(svg({ width: total, height: caption.height }, caption.svg)), left: 0, top: frame.height },
+      { input: Buffer.from(boxes), left, top: 0 },
+      { input: Buffer.from(text), left: 0, top: frame.height },
     ])
-    .png({ compressionLevel: 9, effort: 8 })
+    .png({ compressionLevel: 9 })
     .toBuffer()
 }
 
 type Frame = { width: number; height: number }
 
-function svg({ width, height }: Frame, body: string): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${body}</svg>`
+/** An SVG of a size in pixels whose body is measured in units. */
+function svg({ width, height }: Frame, { units, body }: { units: Frame; body: string }): string {
+  const viewBox = `0 0 ${units.width.toFixed(3)} ${units.height.toFixed(3)}`
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="${viewBox}">${body}</svg>`
 }
 
 /** Boxes first, then all name tags, so that no box crosses a name. */
@@ -89,7 +115,10 @@ function toPixels([x0, y0, x1, y1]: Box, { width, height }: Frame): Rectangle {
 }
 
 /** A coloured line between two white ones, which stands out from any background. Kept inside the picture. */
-function rectangle(box: Box, { frame, colour, dash }: { frame: Frame; colour: string; dash?: string }): string {
+function rectangle(
+  box: Box,
+  { frame, colour, dash }: { frame: Frame; colour: string; dash?: string },
+): string {
   const inset = 3
   const { x, y, width, height } = toPixels(box, frame)
   const [x0, y0] = [Math.max(inset, x), Math.max(inset, y)]
@@ -106,7 +135,10 @@ const tagHeight = 25
 type Tag = { text: string; place: Rectangle }
 
 /** The place for a name that hides least: above its box, else below or inside, clear of the names placed before. */
-function placeTag(text: string, { box, frame, taken }: { box: Rectangle; frame: Frame; taken: readonly Rectangle[] }): Tag {
+function placeTag(
+  text: string,
+  { box, frame, taken }: { box: Rectangle; frame: Frame; taken: readonly Rectangle[] },
+): Tag {
   const shown = fitText(text, { size: tagSize, maxWidth: frame.width - 2 * tagPadding - 4 })
   const width = measureText(shown, tagSize) + 2 * tagPadding
   const [above, below] = [box.y - tagHeight - 1, box.y + box.height + 1]
@@ -160,31 +192,52 @@ function drawCaption({ caption, title, phrases }: Drawing, width: number): { svg
     const text = fitText(title, { size: titleSize, maxWidth })
     shapes.push(svgText(text, { x: margin, y: margin + titleSize * 0.85, size: titleSize, fill: '#6b7280' }))
   }
-  for (const { text, start, end, x, line } of pieces) {
+  const owners = pieces.map(({ start, end }) =>
+    phrases.findIndex(({ span }) => span !== undefined && start < span.end && end > span.start),
+  )
+  for (const [index, { text, x, line }] of pieces.entries()) {
     const top = margin + titleHeight + line * rowHeight
-    const owner = phrases.findIndex(({ span }) => span !== undefined && start < span.end && end > span.start)
-    if (owner !== -1) shapes.push(underline({ text, x: margin + x, top, rowHeight, colour: colourOf(owner) }))
+    const owner = owners[index] ?? -1
+    const next = pieces[index + 1]
+    const isJoined = next !== undefined && next.line === line && owners[index + 1] === owner
+    const bare = isJoined ? next.x - x : measureText(text.replace(/[.,;:!?]+$/, ''), captionSize)
+    if (owner !== -1)
+      shapes.push(underline({ x: margin + x, width: bare, top: top + rowHeight, colour: colourOf(owner) }))
     const y = baselineIn({ top, height: rowHeight, size: captionSize })
     shapes.push(svgText(text, { x: margin + x, y, size: captionSize, fill: ink }))
   }
   return { svg: shapes.join(''), height: Math.ceil(2 * margin + titleHeight + lines * rowHeight) }
 }
 
-type Underline = { text: string; x: number; top: number; rowHeight: number; colour: string }
-
-function underline({ text, x, top, rowHeight, colour }: Underline): string {
-  const bare = text.replace(/[.,;:!?]+$/, '')
-  const width = measureText(bare, captionSize)
-  return `<rect x="${x.toFixed(1)}" y="${(top + rowHeight - 4.5).toFixed(1)}" width="${width.toFixed(1)}" height="3.5" rx="1.5" fill="${colour}"/>`
+function underline({
+  x,
+  width,
+  top,
+  colour,
+}: {
+  x: number
+  width: number
+  top: number
+  colour: string
+}): string {
+  return `<rect x="${x.toFixed(1)}" y="${(top - 4.5).toFixed(1)}" width="${width.toFixed(1)}" height="3.5" rx="1.5" fill="${colour}"/>`
 }
 
-export type SheetOptions = { columns: number; tileWidth: number }
+export type SheetOptions = {
+  columns: number
+  tileWidth: number
+  /** Writes 256 colours only: a third of the bytes, and no loss to drawings; photographs suffer. */
+  isCompact?: boolean
+}
 
 const gap = 14
 const sheetColour = '#e7e9ee'
 
 /** Pictures side by side, each column filled where it is shortest, as one PNG. Throws nothing for an empty list: an empty sheet. */
-export async function contactSheet(pictures: readonly Buffer[], { columns, tileWidth }: SheetOptions): Promise<Buffer> {
+export async function contactSheet(
+  pictures: readonly Buffer[],
+  { columns, tileWidth, isCompact = false }: SheetOptions,
+): Promise<Buffer> {
   const used = Math.max(1, Math.min(columns, pictures.length))
   const heights = Array.from({ length: used }, () => gap)
   const tiles: { input: Buffer; left: number; top: number }[] = []
@@ -201,6 +254,8 @@ export async function contactSheet(pictures: readonly Buffer[], { columns, tileW
   const size = { width: gap + used * (tileWidth + gap), height: Math.max(...heights, 2 * gap) }
   return await sharp({ create: { ...size, channels: 3, background: sheetColour } })
     .composite(tiles)
-    .png({ compressionLevel: 9, effort: 8 })
+    .png(
+      isCompact ? { compressionLevel: 9, palette: true, effort: 10, dither: 0.5 } : { compressionLevel: 9 },
+    )
     .toBuffer()
 }

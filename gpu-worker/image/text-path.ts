@@ -1,15 +1,26 @@
 // Text as SVG without a font on the machine: letters become outlines. It does not know what the text is about.
-import { ascent, descent, glyphs } from './glyphs.ts'
+import { ascent, descent, glyphLines } from './glyphs.ts'
 
 const unitsPerEm = 1000
-const byCharacter = new Map(glyphs.map(([character, advance, path]) => [character, { advance, path }]))
+const byCharacter = new Map(
+  glyphLines
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const [code = '', advance = '', ...path] = line.split(' ')
+      return [
+        String.fromCodePoint(Number.parseInt(code, 16)),
+        { advance: Number(advance), path: path.join(' ') },
+      ]
+    }),
+)
 
 /** Height of a line over its text size. */
 export const lineHeight = 1.35
 
 /** Width in pixels of a line at a size (pixels an em). */
 export function measureText(text: string, size: number): number {
-  return ([...text].reduce((sum, character) => sum + advanceOf(character), 0) * size) / unitsPerEm
+  return (Array.from(text).reduce((sum, character) => sum + advanceOf(character), 0) * size) / unitsPerEm
 }
 
 export type TextPlace = { x: number; y: number; size: number; fill: string }
@@ -20,12 +31,12 @@ export type TextPlace = { x: number; y: number; size: number; fill: string }
  */
 export function svgText(text: string, { x, y, size, fill }: TextPlace): string {
   const plain = text.normalize('NFC').replaceAll(/\s/g, ' ')
-  if ([...plain].some((character) => !byCharacter.has(character))) {
+  if (Array.from(plain).some((character) => !byCharacter.has(character))) {
     return `<text x="${round(x)}" y="${round(y)}" font-size="${size}" font-family="sans-serif" fill="${fill}" xml:space="preserve">${escapeXml(plain)}</text>`
   }
   const scale = size / unitsPerEm
   let units = 0
-  const paths = [...plain].map((character) => {
+  const paths = Array.from(plain).map((character) => {
     const { advance, path } = byCharacter.get(character) ?? { advance: 0, path: '' }
     const at = units
     units += advance
@@ -42,7 +53,7 @@ export function baselineIn({ top, height, size }: { top: number; height: number;
 /** The text cut to a width, with an ellipsis where something was left out. */
 export function fitText(text: string, { size, maxWidth }: { size: number; maxWidth: number }): string {
   if (measureText(text, size) <= maxWidth) return text
-  const characters = [...text]
+  const characters = Array.from(text)
   while (characters.length > 0 && measureText(`${characters.join('')}…`, size) > maxWidth) characters.pop()
   return `${characters.join('').trimEnd()}…`
 }
@@ -51,7 +62,10 @@ export function fitText(text: string, { size, maxWidth }: { size: number; maxWid
 export type TextPiece = { text: string; start: number; end: number; x: number; line: number }
 
 /** Breaks text into lines no wider than `maxWidth`; a word that is wider by itself is broken too. */
-export function layOutText(text: string, { size, maxWidth }: { size: number; maxWidth: number }): { pieces: TextPiece[]; lines: number } {
+export function layOutText(
+  text: string,
+  { size, maxWidth }: { size: number; maxWidth: number },
+): { pieces: TextPiece[]; lines: number } {
   const space = measureText(' ', size)
   const pieces: TextPiece[] = []
   let [x, line] = [0, 0]
@@ -68,7 +82,10 @@ export function layOutText(text: string, { size, maxWidth }: { size: number; max
   return { pieces, lines: line + 1 }
 }
 
-function breakWord(word: string, { size, maxWidth }: { size: number; maxWidth: number }): { text: string; start: number }[] {
+function breakWord(
+  word: string,
+  { size, maxWidth }: { size: number; maxWidth: number },
+): { text: string; start: number }[] {
   if (measureText(word, size) <= maxWidth) return [{ text: word, start: 0 }]
   const parts: { text: string; start: number }[] = []
   let [text, start] = ['', 0]
@@ -89,9 +106,18 @@ function advanceOf(character: string): number {
 }
 
 export function escapeXml(text: string): string {
-  const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&apos;' }
+  const escapes: Readonly<Record<string, string>> = {
+    '&': '&amp;',
+    '<': '&lt;',
+    '>': '&gt;',
+    '"': '&quot;',
+    "'": '&apos;',
+  }
   // XML has no way to write most control characters and lone surrogates, so they are dropped.
-  return text.toWellFormed().replaceAll(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '').replaceAll(/[&<>"']/g, (character) => escapes[character] ?? '')
+  return text
+    .toWellFormed()
+    .replaceAll(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '')
+    .replaceAll(/[&<>"']/g, (character) => escapes[character] ?? '')
 }
 
 function round(value: number): number {

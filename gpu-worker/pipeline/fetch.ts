@@ -1,9 +1,12 @@
 // Reading one image's bytes from its source; what goes wrong is a value. It does not know formats or models.
-import type { ImageIdentity } from '../../dataset/identity.ts'
+import { type ImageIdentity, unreadIdentity } from '../../dataset/identity.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
 import { type ObjectHead, objectUri, type ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
+
+/** What whoever asked for the image knows of it. */
+export type KnownVersion = { versionId?: string | undefined; etag?: string | undefined }
 
 export type FetchedImage = {
   uri: string
@@ -19,7 +22,7 @@ export type FetchedImage = {
  */
 export async function fetchImage(
   store: ObjectStore,
-  { key, maxBytes }: { key: string; maxBytes: number },
+  { key, maxBytes, known = {} }: { key: string; maxBytes: number; known?: KnownVersion },
 ): Promise<FetchedImage> {
   const startMs = performance.now()
   const uri = objectUri(store, key)
@@ -27,7 +30,12 @@ export async function fetchImage(
     ok: false,
     failure,
     uri,
-    identity: { unread: [uri, head?.sizeBytes ?? '', head?.versionId ?? ''].join(' ') },
+    identity: unreadIdentity({
+      uri,
+      versionId: head?.versionId ?? known.versionId,
+      etag: known.etag,
+      sizeBytes: head?.sizeBytes,
+    }),
     sizeBytes: head?.sizeBytes ?? null,
     fetchMs: performance.now() - startMs,
   })

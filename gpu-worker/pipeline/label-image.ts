@@ -6,21 +6,23 @@ import { InvariantError, RetryableError, UserError } from '../../schemas/errors.
 import type { Failure } from '../../schemas/failure.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import type { RunConfig } from '../../schemas/run-config.ts'
-import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import { type Answer, type Engine, EngineCrashError } from '../engine/contract.ts'
 import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
 import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
-import { type FetchedImage, fetchImage } from './fetch.ts'
+import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
+import { specsOfItem, type HashedSpec } from './item-specs.ts'
 import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
 
 export type LabelContext = {
   config: RunConfig
   /** The run's specs with their hashes, computed once. */
-  specs: readonly { spec: TaskSpec; specHash: string }[]
+  specs: readonly HashedSpec[]
   /** Where the item's key leads. */
   source: ObjectStore
+  /** What the message that asked for the image says of it; left out where no message did. */
+  delivery?: KnownVersion & { attempt: number; bucket: string }
   engine: Engine
   /** Lets a limited number of images into the engine at a time. */
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
@@ -36,8 +38,12 @@ export type LabelContext = {
  * Throws only when the run cannot go on: the signal fired, or one of the three errors that are not about an image.
  */
 export async function labelImage(item: WorkItem, context: LabelContext): Promise<LabelRecord[]> {
-  const { source, limits, signal } = context
-  const fetched = await fetchImage(source, { key: item.key, maxBytes: limits.maxBytes })
+  const { source, limits, signal, delivery } = context
+  const fetched = await fetchImage(source, {
+    key: item.key,
+    maxBytes: limits.maxBytes,
+    ...(delivery === undefined ? {} : { known: delivery }),
+  })
   const units = pendingUnits(item, fetched, context)
   if (units.length === 0) return []
 
@@ -53,7 +59,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     fetched,
     decoded: prepared.ok ? prepared.decoded : null,
     timing: roundTiming({ ...asked, fetchMs: fetched.fetchMs, decodeMs: prepared.decodeMs }),
-    attempt: 1,
+    attempt: delivery?.attempt ?? 1,
   }
   return units.map((unit, index) =>
     makeRecord({
@@ -70,14 +76,15 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
 function pendingUnits(
   item: WorkItem,
   fetched: FetchedImage,
-  { config, specs, isDone }: LabelContext,
+  { config, specs, isDone, delivery }: LabelContext,
 ): RecordUnit[] {
-  const units = specs.map(({ spec, specHash }) => {
+  const units = specsOfItem(item, { config, specs }).map(({ spec, specHash }) => {
     const { task, ordinal } = spec
     const recordId = recordIdOf({
       runId: config.runId,
       specHash,
       image: fetched.identity,
+      bucket: delivery?.bucket,
       key: item.key,
       task,
       ordinal,

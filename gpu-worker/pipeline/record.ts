@@ -104,7 +104,9 @@ function describeSource({ fetched, item, decoded }: ImageFacts): LabelRecord['so
   return {
     uri: fetched.uri,
     key: item.key,
-    sha256: 'sha256' in fetched.identity ? fetched.identity.sha256 : null,
+    ...('sha256' in fetched.identity
+      ? { sha256: fetched.identity.sha256 }
+      : { sha256: null, unread: true as const }),
     bytes: fetched.sizeBytes,
     mime: decoded?.image.mime ?? null,
     ...(fetched.versionId === undefined ? {} : { versionId: fetched.versionId }),

@@ -2,14 +2,15 @@
 // images or the parts are, nor who watches: progress is told as events.
 import type { ImageSource } from '../../dataset/ingest.ts'
 import type { IdIndex } from '../../dataset/id-index.ts'
-import { specHash } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
-import { UserError } from '../../schemas/errors.ts'
 import { type LabelRecord, type RecordStatus, statusRank } from '../../schemas/label-record.ts'
 import type { RunConfig } from '../../schemas/run-config.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
+import { limitConcurrency } from './concurrency.ts'
+import { watchEngine } from './engine-streak.ts'
+import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
 import { type PartLimits, PartWriter } from './part-writer.ts'
 
@@ -67,10 +68,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
   const failed = new AbortController()
   const context: LabelContext = {
     config,
-    specs: config.tasks.map((spec) => ({
-      spec,
-      specHash: specHash(spec, { modelDigest: config.model.digest, sampling: config.sampling }),
-    })),
+    specs: hashSpecs(config.tasks, config),
     source: source.store,
     engine,
     inEngine: limitConcurrency(limits.imagesInEngine),
@@ -143,31 +141,15 @@ async function forEachInFlight({
 
 type Keep = { writer: PartWriter; done: IdIndex; onEvent: (event: RunEvent) => void; maxFailures: number }
 
-/**
- * Hands records to the writer. Those of images on which the engine failed wait until it answers again: when it
- * never does, the fault is not theirs, and the next start shall try them anew.
- */
+/** Hands records to the writer, those of images on which the engine failed not before it answers again. */
 function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
-  let waiting: LabelRecord[][] = []
-  const hand = async (records: LabelRecord[]) => {
+  const streak = watchEngine({ maxFailures })
+  const hand = async (records: readonly LabelRecord[]) => {
     for (const record of records) done.set(record.recordId, statusRank[record.status])
     await writer.add(records)
   }
-  const rest = async () => {
-    const released = waiting
-    waiting = []
-    for (const records of released) await hand(records)
-  }
-  const image = async (item: WorkItem, records: LabelRecord[]) => {
-    const engineError = records.find(isEngineFailure)?.error ?? null
-    if (engineError !== null) waiting.push(records)
-    if (engineError !== null && waiting.length >= maxFailures) {
-      throw new UserError(
-        `the engine failed on ${maxFailures} images in a row, so the run was stopped; the last: ${engineError.message}`,
-      )
-    }
-    if (records.some((record) => record.raw !== null)) await rest()
-    if (engineError === null && records.length > 0) await hand(records)
+  const image = async (item: WorkItem, records: readonly LabelRecord[]) => {
+    await streak.image({ records, hand })
     onEvent({
       kind: 'image',
       key: item.key,
@@ -175,33 +157,5 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       wasDone: records.length === 0,
     })
   }
-  return { image, rest }
-}
-
-function isEngineFailure({ error }: LabelRecord): boolean {
-  return error?.code === 'engine-crashed' || error?.code === 'engine-error'
-}
-
-/** Runs jobs in the order they come, at most `max` at a time. */
-function limitConcurrency(max: number): <T>(job: () => Promise<T>) => Promise<T> {
-  let running = 0
-  const queue: (() => void)[] = []
-  return async (job) => {
-    if (running >= max) await untilCalled(queue)
-    else running += 1
-    try {
-      return await job()
-    } finally {
-      const next = queue.shift()
-      if (next === undefined) running -= 1
-      else next()
-    }
-  }
-}
-
-/** Waits in the queue until whoever holds the place calls. */
-async function untilCalled(queue: (() => void)[]): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  queue.push(resolve)
-  await promise
+  return { image, rest: streak.rest }
 }

@@ -1,7 +1,6 @@
 // ground: where something is. One record for each phrase; no boxes when the model says that it is not there.
 // Example: "the dog" -> "[[112,308,471,902]]" -> {phrase: "the dog", boxes: [[0.112, 0.308, 0.471, 0.902]]}
 import { z } from 'zod'
-import { UserError } from '../../schemas/errors.ts'
 import { GroundOutput } from '../../schemas/task-output.ts'
 import { findBoxes } from './boxes.ts'
 import { emptyAnswer, unparsable, type ParsedAnswer, type Task } from './task.ts'
@@ -19,17 +18,12 @@ export const groundTask: Task = {
   version: 1,
   summary: 'the boxes of a phrase; give phrases with --ground',
   takes: 'phrases',
+  needs: 'something to find; add --ground "the dog"',
   isDefault: false,
   maxNewTokens: 128,
   outputSchema: GroundOutput,
-  plan: ({ template, phrases }) => {
-    if (phrases.length === 0)
-      throw new UserError('the task "ground" needs something to find; add --ground "the dog"')
-    return phrases.map((phrase) => ({
-      prompts: [{ question: questions[template](phrase) }],
-      options: { phrase },
-    }))
-  },
+  plan: ({ template, phrases }) =>
+    phrases.map((phrase) => ({ prompts: [{ question: questions[template](phrase) }], options: { phrase } })),
   parse: (spec, answers) => parseGround(answers[0] ?? '', Options.parse(spec.options).phrase),
 }
 

@@ -7,7 +7,7 @@ import { detailedCaptionTask } from './detailed-caption.ts'
 import { groundTask } from './ground.ts'
 import { groundedCaptionTask } from './grounded-caption.ts'
 import { qaTask } from './qa.ts'
-import type { Task } from './task.ts'
+import type { Task, TaskRequest } from './task.ts'
 
 export const tasks: readonly Task[] = [
   captionTask,
@@ -32,30 +32,73 @@ type Wanted = {
   questions: readonly string[]
   phrases: readonly string[]
   model: { name: string; template: PromptTemplate; capabilities: readonly string[] }
+  /** What images bring themselves, which switches tasks on as `questions` and `phrases` do. */
+  brings?: { questions: boolean; phrases: boolean }
 }
 
 /**
  * The specs of a run, in the order of its tasks: one record for each of them and each image.
  * Throws UserError for a task that does not exist, that the model cannot do, or that lacks its input.
  */
-export function planTasks({ names, questions, phrases, model }: Wanted): TaskSpec[] {
-  const chosen = chooseTasks({ names, questions, phrases, model })
+export function planTasks(wanted: Wanted): TaskSpec[] {
+  const { questions, phrases, model } = wanted
+  const chosen = chooseTasks(wanted)
   for (const task of chosen) refuseUncapable(task, model)
-  return chosen.flatMap((task) =>
-    task.plan({ template: model.template, questions, phrases }).map((plan, ordinal) => ({
-      task: task.name,
-      taskVersion: task.version,
-      ordinal,
-      template: model.template,
-      maxNewTokens: task.maxNewTokens,
-      ...plan,
-    })),
-  )
+  const itemTasks = listItemTasks(wanted)
+  return chosen.flatMap((task) => {
+    const specs = planTask(task, { template: model.template, questions, phrases })
+    if (specs.length === 0 && !itemTasks.includes(task.name))
+      throw new UserError(`the task "${task.name}" needs ${task.needs ?? 'more than it was given'}`)
+    return specs
+  })
 }
 
-function chooseTasks({ names, questions, phrases, model }: Wanted): Task[] {
-  const hasInput = (task: Task) =>
-    (task.takes === 'questions' && questions.length > 0) || (task.takes === 'phrases' && phrases.length > 0)
+/** The chosen tasks that ask images what those bring themselves. */
+export function listItemTasks(wanted: Wanted): string[] {
+  const { brings } = wanted
+  if (brings === undefined) return []
+  return chooseTasks(wanted)
+    .filter(({ takes }) => takes !== undefined && brings[takes])
+    .map((task) => task.name)
+}
+
+/** The specs of these tasks for one image with questions or phrases of its own; none for a task it brings nothing for. */
+export function planItemTasks(
+  names: readonly string[],
+  {
+    template,
+    questions = [],
+    phrases = [],
+  }: {
+    template: PromptTemplate
+    questions?: readonly string[] | undefined
+    phrases?: readonly string[] | undefined
+  },
+): TaskSpec[] {
+  const brought = { questions, phrases }
+  return names
+    .map(findTask)
+    .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
+    .flatMap((task) => planTask(task, { template, questions, phrases }))
+}
+
+function planTask(task: Task, request: TaskRequest): TaskSpec[] {
+  return task.plan(request).map((plan, ordinal) => ({
+    task: task.name,
+    taskVersion: task.version,
+    ordinal,
+    template: request.template,
+    maxNewTokens: task.maxNewTokens,
+    ...plan,
+  }))
+}
+
+function chooseTasks({ names, questions, phrases, model, brings }: Wanted): Task[] {
+  const isGiven = {
+    questions: questions.length > 0 || brings?.questions === true,
+    phrases: phrases.length > 0 || brings?.phrases === true,
+  }
+  const hasInput = ({ takes }: Task) => takes !== undefined && isGiven[takes]
   const named =
     names?.map(findTask) ?? tasks.filter((task) => task.isDefault && model.capabilities.includes(task.name))
   const chosen = [...new Set([...named, ...tasks.filter(hasInput)])]

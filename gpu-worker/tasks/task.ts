@@ -33,12 +33,14 @@ export type Task = {
   summary: string
   /** Which input of the user switches this task on by itself. */
   takes?: 'questions' | 'phrases'
+  /** What to say when a run has nothing for this task to work on. */
+  needs?: string
   /** Whether a run that names no tasks includes this one when the model can do it. */
   isDefault: boolean
   /** Answer limit of each prompt, in tokens. */
   maxNewTokens: number
   outputSchema: z.ZodType<TaskOutput>
-  /** Throws UserError when the request lacks what the task needs. */
+  /** An empty list when the request lacks what the task cannot do without; the registry tells `needs`. */
   plan(request: TaskRequest): TaskPlan[]
   /** `answers` holds one text for each prompt of the spec, in order. Pure; never throws for what a model can say. */
   parse(spec: TaskSpec, answers: readonly string[]): ParsedAnswer

@@ -271,3 +271,36 @@ function start(command: readonly string[]) {
   })
   return { child, ended, begun }
 }
+
+describe('a manifest with questions', () => {
+  test('has each image asked its own, the others the usual ones, and resumes to nothing to do', async () => {
+    const folder = await tempFolder()
+    const [a = '', b = '', c = ''] = await writeImages(folder, 3)
+    const lines = [
+      { image: a, questions: ['Is there a dog?', 'Is there a cat?'], phrases: ['the dog', 'the cat'] },
+      { image: b, phrases: ['the cow'] },
+      { image: c },
+    ]
+    const manifest = join(folder, 'list.jsonl')
+    await writeFile(manifest, lines.map((line) => JSON.stringify(line)).join('\n'))
+    const out = join(folder, 'out')
+    expect(await label(manifest, '--out', out, '--tasks', 'qa,ground')).toMatchObject({ code: 0 })
+    const asked = (await readLabels(out)).map(({ source, task, ordinal, prompt }) => [
+      source.key,
+      task,
+      ordinal,
+      ...[...prompt.text.matchAll(/Question: (.*?) Answer:/g)].map((match) => match[1]),
+    ])
+    const usual = ['What is in the image?', 'How many objects are there?']
+    expect(asked).toEqual([
+      [a, 'ground', 0, 'Where is the dog? Give its box.'],
+      [a, 'ground', 1, 'Where is the cat? Give its box.'],
+      [a, 'qa', 0, 'Is there a dog?', 'Is there a cat?'],
+      [b, 'ground', 0, 'Where is the cow? Give its box.'],
+      [b, 'qa', 0, ...usual],
+      [c, 'qa', 0, ...usual],
+    ])
+    const again = await label(manifest, '--out', out, '--tasks', 'qa,ground')
+    expect(again.stdout).toContain('nothing to do')
+  })
+})

@@ -72,6 +72,22 @@ test('reads a manifest: three names for the image, other fields kept as meta, re
   expect(scan).toEqual({ images: 2, skipped: { 'named twice': 1 } })
 })
 
+test("takes an image's own questions and phrases from its line, and leaves those of another form in meta", async () => {
+  const lines = [
+    { image: 'a.jpg', questions: ['Is there a dog?', 'Is there a dog?'], phrases: ['the dog'] },
+    { image: 'b.jpg', questions: [{ q: 'from another tool' }], phrases: 'the cat' },
+    { image: 'c.jpg', questions: [] },
+  ]
+  const folder = await plant({ 'list.jsonl': lines.map((line) => JSON.stringify(line)).join('\n') })
+  const { items, scan } = await look(join(folder, 'list.jsonl'))
+  expect(items).toEqual([
+    { key: 'a.jpg', questions: ['Is there a dog?'], phrases: ['the dog'] },
+    { key: 'b.jpg', meta: { questions: [{ q: 'from another tool' }], phrases: 'the cat' } },
+    { key: 'c.jpg', meta: { questions: [] } },
+  ])
+  expect(scan).toEqual({ images: 3, skipped: {}, brings: { questions: true, phrases: true } })
+})
+
 test('accepts an absolute path inside the manifest folder', async () => {
   const folder = await plant({})
   await writeFile(join(folder, 'list.jsonl'), JSON.stringify({ image: join(folder, 'x/y.jpg') }))

@@ -1,7 +1,7 @@
 // The registry: every task file is in it, plans what it says, and parses its own example.
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { findTask, planTasks, tasks } from '../../gpu-worker/tasks/registry.ts'
+import { findTask, listItemTasks, planItemTasks, planTasks, tasks } from '../../gpu-worker/tasks/registry.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { PromptTemplate } from '../../schemas/model-manifest.ts'
 import { TaskSpec } from '../../schemas/task-spec.ts'
@@ -117,4 +117,25 @@ test.each([
   const parsed = task.parse(specOf(name), answers)
   expect(parsed).toMatchObject(expected)
   if (parsed.ok) expect(task.outputSchema.parse(parsed.output)).toEqual(parsed.output)
+})
+
+test('takes what images bring themselves for questions and phrases that were given', () => {
+  const wanted = { names: ['caption', 'ground'], questions: [], phrases: [], model }
+  expect(() => planTasks(wanted)).toThrow(/"ground" needs something to find; add --ground/)
+  const brings = { questions: true, phrases: true }
+  // ground is named and has nothing to ask all images; qa is switched on and asks what it always asks.
+  expect(planTasks({ ...wanted, brings }).map((spec) => spec.task)).toEqual(['caption', 'qa'])
+  expect(listItemTasks({ ...wanted, brings })).toEqual(['ground', 'qa'])
+  expect(listItemTasks(wanted)).toEqual([])
+})
+
+test("plans an image's own questions and phrases, and nothing for what it does not bring", () => {
+  const names = ['qa', 'ground']
+  const own = planItemTasks(names, { template: 'chat', phrases: ['the cow', 'a key'] })
+  expect(own.map((spec) => [spec.task, spec.ordinal, spec.prompts[0]?.question])).toEqual([
+    ['ground', 0, 'Where is the cow? Give its box.'],
+    ['ground', 1, 'Where is a key? Give its box.'],
+  ])
+  expect(planItemTasks(names, { template: 'chat' })).toEqual([])
+  expect(planItemTasks([], { template: 'chat', phrases: ['the cow'] })).toEqual([])
 })

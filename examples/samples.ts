@@ -1,0 +1,66 @@
+// Which scenes are the sample images, and how each is stored. Data only.
+import type { ImageFormat } from './scenes/render.ts'
+
+export type Sample = {
+  seed: number
+  objectCount: number
+  width: number
+  height: number
+  format: ImageFormat
+  orientation?: 6
+  /** What is special about the file. */
+  note: string
+  /** Whether labelled.png shows it. */
+  isPictured?: true
+}
+
+export const samples: readonly Sample[] = [
+  { seed: 1101, objectCount: 1, width: 448, height: 448, format: 'jpeg', note: 'a square JPEG' },
+  {
+    seed: 2105,
+    objectCount: 2,
+    width: 640,
+    height: 480,
+    format: 'png',
+    note: 'a PNG, 4 to 3',
+    isPictured: true,
+  },
+  { seed: 3118, objectCount: 2, width: 480, height: 640, format: 'webp', note: 'a WebP, upright format' },
+  {
+    seed: 4232,
+    objectCount: 3,
+    width: 800,
+    height: 600,
+    format: 'jpeg',
+    note: 'the largest, a JPEG',
+    isPictured: true,
+  },
+  {
+    seed: 5251,
+    objectCount: 3,
+    width: 560,
+    height: 420,
+    format: 'png',
+    note: 'a PNG of odd size',
+    isPictured: true,
+  },
+  {
+    seed: 6240,
+    objectCount: 4,
+    width: 640,
+    height: 480,
+    format: 'webp',
+    note: 'many things, a WebP',
+  },
+  {
+    seed: 7105,
+    objectCount: 2,
+    width: 640,
+    height: 480,
+    format: 'jpeg',
+    orientation: 6,
+    note: 'stored lying on its side with EXIF orientation 6, as phones do; labels are for the upright image',
+    isPictured: true,
+  },
+  { seed: 8104, objectCount: 1, width: 160, height: 128, format: 'png', note: 'a very small PNG' },
+]

@@ -1,0 +1,71 @@
+// Telling a bad image from a broken engine: one that fails on everything shall not fill a run with failed records.
+// It does not know engines, nor where records go.
+import { UserError } from '../../schemas/errors.ts'
+import type { LabelRecord } from '../../schemas/label-record.ts'
+
+export type LabelledImage = {
+  records: readonly LabelRecord[]
+  /** Keeps the records. */
+  hand: (records: readonly LabelRecord[]) => Promise<void>
+  /** Forgets them: the image shall be tried again. */
+  refuse?: () => void
+}
+
+export type EngineStreak = {
+  /** Passes an image's records on, at once or when the engine has answered for another image. */
+  image(image: LabelledImage): Promise<void>
+  /** Hands over what still waits: no image is left on which the engine could show that it works. */
+  rest(): Promise<void>
+  /** Refuses what still waits. */
+  refuse(): void
+  /** Whether the engine has answered for any image yet. */
+  hasAnswered(): boolean
+}
+
+/**
+ * Records of images on which the engine failed wait until it answers again: when it never does, the fault is not
+ * theirs, and the next start shall try them anew. Throws UserError at the `maxFailures`-th in a row.
+ */
+export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStreak {
+  let waiting: LabelledImage[] = []
+  let inRow = 0
+  let hasAnswered = false
+  const takeWaiting = () => {
+    const taken = waiting
+    waiting = []
+    return taken
+  }
+  const rest = async () => {
+    for (const { records, hand } of takeWaiting()) await hand(records)
+  }
+  return {
+    rest,
+    hasAnswered: () => hasAnswered,
+    refuse() {
+      for (const { refuse } of takeWaiting()) refuse?.()
+    },
+    async image(image) {
+      const { records, hand } = image
+      const failure = records.find(isEngineFailure)?.error ?? null
+      if (failure !== null) {
+        waiting.push(image)
+        inRow += 1
+      }
+      if (failure !== null && inRow >= maxFailures) {
+        throw new UserError(
+          `the engine failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
+        )
+      }
+      if (records.some((record) => record.raw !== null)) {
+        inRow = 0
+        hasAnswered = true
+        await rest()
+      }
+      if (failure === null && records.length > 0) await hand(records)
+    },
+  }
+}
+
+function isEngineFailure({ error }: LabelRecord): boolean {
+  return error?.code === 'engine-crashed' || error?.code === 'engine-error'
+}

@@ -1,0 +1,25 @@
+// What is asked of one image: the run's specs, or its own where its manifest line has some. It does not know how.
+import { specHash } from '../../dataset/identity.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
+import type { TaskSpec } from '../../schemas/task-spec.ts'
+import type { WorkItem } from '../../schemas/work-item.ts'
+import { planItemTasks } from '../tasks/registry.ts'
+
+export type HashedSpec = { spec: TaskSpec; specHash: string }
+
+/** A task's specs with the hash that each has in this run. */
+export function hashSpecs(specs: readonly TaskSpec[], { model, sampling }: RunConfig): HashedSpec[] {
+  return specs.map((spec) => ({ spec, specHash: specHash(spec, { modelDigest: model.digest, sampling }) }))
+}
+
+/** `specs` are the run's. Of a task for which the image brings its own questions or phrases, only those are asked. */
+export function specsOfItem(
+  item: WorkItem,
+  { config, specs }: { config: RunConfig; specs: readonly HashedSpec[] },
+): readonly HashedSpec[] {
+  const { questions, phrases } = item
+  const own = planItemTasks(config.itemTasks ?? [], { template: config.template, questions, phrases })
+  if (own.length === 0) return specs
+  const replaced = new Set(own.map(({ task }) => task))
+  return [...specs.filter(({ spec }) => !replaced.has(spec.task)), ...hashSpecs(own, config)]
+}

@@ -1,0 +1,65 @@
+// A message that asks for labels: our own envelope. It does not know queues, nor the events that S3 sends instead.
+import { z } from 'zod'
+import { RunConfig } from './run-config.ts'
+import { TaskName } from './task-spec.ts'
+
+export const workMessageSchema = 'coglabel.work.v1'
+
+/** One chunk of SQS billing, and room beside the service's own limit. */
+export const maxWorkMessageBytes = 64 * 1024
+export const maxImagesPerMessage = 25
+
+/** Keys of S3 end here; also those of every ObjectStore. */
+const maxKeyBytes = 1024
+
+export const RunId = RunConfig.shape.runId
+
+export const BucketName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,253}[A-Za-z0-9]$/)
+  .describe('name of a bucket, or of a folder that stands for one; never a path')
+
+export const ObjectKey = z
+  .string()
+  .min(1)
+  .refine((key) => key.isWellFormed(), 'a key is well-formed Unicode')
+  .refine((key) => utf8Bytes(key) <= maxKeyBytes, `a key has at most ${maxKeyBytes} bytes of UTF-8`)
+  .describe('the object, decoded')
+
+export const WorkImage = z.strictObject({
+  bucket: BucketName,
+  key: ObjectKey,
+  versionId: z.string().min(1).max(1024).optional().describe('of the object, in buckets that have versions'),
+  etag: z.string().min(1).max(256).optional().describe("the service's own name for the object's content"),
+  sizeBytes: z.int().nonnegative().optional(),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional()
+    .describe('of the bytes, when whoever asked has read them'),
+})
+export type WorkImage = z.infer<typeof WorkImage>
+
+export const WorkMessage = z.strictObject({
+  schema: z.literal(workMessageSchema),
+  runId: RunId,
+  items: z.array(WorkImage).min(1).max(maxImagesPerMessage),
+  tasks: z
+    .array(TaskName)
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("only these of the run's tasks; all of them when left out"),
+  planShard: z.string().min(1).max(200).optional().describe('the piece of the plan that sent it'),
+})
+export type WorkMessage = z.infer<typeof WorkMessage>
+
+/** UTF-8 length of well-formed text, without what a browser or Node would have to lend. */
+function utf8Bytes(text: string): number {
+  let bytes = 0
+  for (const character of text) {
+    const codePoint = character.codePointAt(0) ?? 0
+    bytes += codePoint < 0x80 ? 1 : codePoint < 0x800 ? 2 : codePoint < 0x10000 ? 3 : 4
+  }
+  return bytes
+}
