@@ -1,8 +1,13 @@
 // Reading one image's bytes from its source; what goes wrong is a value. It does not know formats or models.
 import { type ImageIdentity, unreadIdentity } from '../../dataset/identity.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
-import { type ObjectHead, objectUri, type ObjectStore } from '../../dataset/stores/object-store.ts'
-import { RetryableError } from '../../schemas/errors.ts'
+import {
+  keyProblem,
+  type ObjectHead,
+  objectUri,
+  type ObjectStore,
+} from '../../dataset/stores/object-store.ts'
+import { RetryableError, UserError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
 
 /** What whoever asked for the image knows of it. */
@@ -18,7 +23,7 @@ export type FetchedImage = {
 
 /**
  * Reads and hashes an image. Bytes that cannot be read, or that are too many to be read, get an identity
- * from where they should have been. Throws only RetryableError.
+ * from where they should have been. Throws RetryableError, and UserError for what is wrong with the whole store.
  */
 export async function fetchImage(
   store: ObjectStore,
@@ -39,6 +44,8 @@ export async function fetchImage(
     sizeBytes: head?.sizeBytes ?? null,
     fetchMs: performance.now() - startMs,
   })
+  const problem = keyProblem(key)
+  if (problem !== null) return unread({ code: 'source-unreadable', message: `the key ${problem}` })
   try {
     const head = await store.head(key)
     if (head === null)
@@ -71,15 +78,23 @@ export async function fetchImage(
       fetchMs: performance.now() - startMs,
     }
   } catch (error) {
-    if (error instanceof RetryableError) throw error
-    return unread(describeReadError(error))
+    const failure = describeReadError(error)
+    // A missing bucket or expired credentials say nothing of this image, and would fail every other one as well.
+    const isAboutTheStore = error instanceof UserError && failure.code !== 'source-denied'
+    if (isAboutTheStore || error instanceof RetryableError) throw error
+    return unread(failure)
   }
 }
 
+/** What disks and S3 say when one file or object may not be read. */
+const denials = ['EACCES', 'EPERM', 'AccessDenied', 'Forbidden']
+
 function describeReadError(error: unknown): Failure {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
   const message = error instanceof Error ? error.message : String(error)
-  if (code === 'EACCES' || code === 'EPERM')
+  const cause = error instanceof UserError ? error.cause : error
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  const name = cause instanceof Error ? cause.name : ''
+  if (denials.includes(code) || denials.includes(name))
     return { code: 'source-denied', message: `reading is not permitted: ${message}` }
   return { code: 'source-unreadable', message: `reading failed: ${message}` }
 }

@@ -54,7 +54,8 @@ export async function runWorker(options: WorkerOptions): Promise<{ ended: 'drain
   const worker = startWorker(options)
   const { clock, mode, limits, leases, underWay, halt, failed } = worker
   const resting = new AbortController()
-  const beating = leases.keepBeating(resting.signal)
+  // Not waited for at the end: a queue that does not answer shall not hold the process.
+  void leases.keepBeating(resting.signal)
   let idleSinceMs = clock.nowMs()
   try {
     while (!halt.aborted) {
@@ -74,7 +75,6 @@ export async function runWorker(options: WorkerOptions): Promise<{ ended: 'drain
   } finally {
     await finish(worker)
     resting.abort()
-    await beating
   }
   failed.signal.throwIfAborted()
   return { ended: options.stop.aborted ? 'stopped' : 'drained' }

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { canonicalJson } from '../../dataset/canonical-json.ts'
 import { IdIndex } from '../../dataset/id-index.ts'
-import { recordIdOf, recordSeed, specHash } from '../../dataset/identity.ts'
+import { recordIdOf, recordSeed, specHash, unreadIdentity } from '../../dataset/identity.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 
 const identity = { runId: 'r', specHash: 's', image: { sha256: 'i' }, key: 'k', task: 't', ordinal: 0 }
@@ -21,11 +21,27 @@ test('gives a record another id when any part of its identity differs', () => {
     { ...identity, task: 't2' },
     { ...identity, ordinal: 1 },
     { ...identity, key: 'k","t', task: '' },
+    { ...identity, bucket: 'b' },
+    { ...identity, bucket: 'b/k' },
   ]
   const ids = new Set([identity, ...others].map(recordIdOf))
   expect(ids.size).toBe(others.length + 1)
   expect(recordIdOf(identity)).toMatch(/^[0-9a-f]{32}$/)
   expect(recordIdOf({ ...identity })).toBe(recordIdOf(identity))
+})
+
+test('tells bytes never read apart by place and by version, ETag or size, and by nothing else', () => {
+  const known = [
+    { uri: 's3://b/k' },
+    { uri: 's3://b/k', sizeBytes: 1 },
+    { uri: 's3://b/k', etag: '1' },
+    { uri: 's3://b/k', versionId: '1' },
+    { uri: 's3://b/l', versionId: '1' },
+  ]
+  expect(new Set(known.map((one) => JSON.stringify(unreadIdentity(one)))).size).toBe(known.length)
+  // The size is in the listing only, the version in both; they shall agree.
+  const version = { uri: 's3://b/k', versionId: '1' }
+  expect(unreadIdentity({ ...version, etag: 'e', sizeBytes: 5 })).toEqual(unreadIdentity(version))
 })
 
 test('gives a task another spec hash only for what shapes its answer', () => {
