@@ -32,7 +32,12 @@ export type WorkQueue = {
   /** Sends up to `maxBatchMessages` bodies; resolves to one entry a body: whether it was taken. */
   send(bodies: readonly string[], options?: { delayMs?: number }): Promise<boolean[]>
   /** Up to `max` messages, waiting up to `waitMs` for the first; empty when none came. */
-  receive(options: { max: number; waitMs: number; leaseMs: number; signal?: AbortSignal }): Promise<LeasedMessage[]>
+  receive(options: {
+    max: number
+    waitMs: number
+    leaseMs: number
+    signal?: AbortSignal
+  }): Promise<LeasedMessage[]>
   /** Sets the time left on each lease. */
   extend(leases: readonly string[], leaseMs: number): Promise<LeaseOutcome[]>
   /** Gives messages back; they can be received again after `delayMs`. */

@@ -1,0 +1,54 @@
+// Time as a value that is passed in. It does not know who waits.
+
+export type Clock = {
+  /** Milliseconds since 1970. */
+  nowMs(): number
+  /** Resolves after `durationMs`, or as soon as the signal aborts. Never rejects. */
+  sleep(durationMs: number, signal?: AbortSignal): Promise<void>
+}
+
+/** The machine's own time. */
+export const systemClock: Clock = {
+  nowMs: () => Date.now(),
+  async sleep(durationMs, signal) {
+    if (signal?.aborted === true) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(finish, Math.max(0, durationMs))
+      signal?.addEventListener('abort', finish, { once: true })
+      function finish(): void {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', finish)
+        resolve()
+      }
+    })
+  },
+}
+
+/** A clock that stands still until it is advanced, which wakes the sleepers whose time has come. */
+export type ManualClock = Clock & { advance(durationMs: number): void }
+
+/** Opens a clock that stands at `startMs`. */
+export function manualClock(startMs: number): ManualClock {
+  let nowMs = startMs
+  const sleepers = new Set<{ wakeAtMs: number; wake: () => void }>()
+  return {
+    nowMs: () => nowMs,
+    async sleep(durationMs, signal) {
+      if (durationMs <= 0 || signal?.aborted === true) return
+      await new Promise<void>((resolve) => {
+        const sleeper = { wakeAtMs: nowMs + durationMs, wake: finish }
+        sleepers.add(sleeper)
+        signal?.addEventListener('abort', finish, { once: true })
+        function finish(): void {
+          sleepers.delete(sleeper)
+          signal?.removeEventListener('abort', finish)
+          resolve()
+        }
+      })
+    },
+    advance(durationMs) {
+      nowMs += durationMs
+      for (const sleeper of sleepers) if (sleeper.wakeAtMs <= nowMs) sleeper.wake()
+    },
+  }
+}
