@@ -126,7 +126,7 @@ function takeRows(
   const [batch = 0, length = 0] = shape.slice(-3)
   return kept.flatMap((index) => {
     const start = ((outer * batch + row) * length + index) * width
-    return [...data.slice(start, start + width)]
+    return Array.from(data.subarray(start, start + width))
   })
 }
 
