@@ -15,7 +15,7 @@ export const differences: Readonly<Record<string, Readonly<Record<string, string
     'aborts an upload for good': 'a part for an aborted upload is an InternalError',
     'completes under a free key only, with If-None-Match: *': 'the condition is ignored on completion',
   },
-  // fauxqs 1.9.2 or later.
+  // Version 1.9.2.
   fauxqs: {
     'takes every character XML 1.0 has, and refuses the others': 'characters beyond U+FFFF are refused',
     'refuses to change what is not in flight': 'a message that is visible again can still be changed',
