@@ -15,9 +15,9 @@ export type Sample = {
 }
 
 export const samples: readonly Sample[] = [
-  { seed: 1101, objectCount: 1, width: 448, height: 448, format: 'jpeg', note: 'a square JPEG' },
+  { seed: 2007, objectCount: 1, width: 448, height: 448, format: 'jpeg', note: 'a square JPEG' },
   {
-    seed: 2105,
+    seed: 3002,
     objectCount: 2,
     width: 640,
     height: 480,
@@ -25,9 +25,9 @@ export const samples: readonly Sample[] = [
     note: 'a PNG, 4 to 3',
     isPictured: true,
   },
-  { seed: 3118, objectCount: 2, width: 480, height: 640, format: 'webp', note: 'a WebP, upright format' },
+  { seed: 4010, objectCount: 2, width: 480, height: 640, format: 'webp', note: 'a WebP, upright format' },
   {
-    seed: 4232,
+    seed: 5018,
     objectCount: 3,
     width: 800,
     height: 600,
@@ -36,7 +36,7 @@ export const samples: readonly Sample[] = [
     isPictured: true,
   },
   {
-    seed: 5251,
+    seed: 6018,
     objectCount: 3,
     width: 560,
     height: 420,
@@ -45,7 +45,7 @@ export const samples: readonly Sample[] = [
     isPictured: true,
   },
   {
-    seed: 6240,
+    seed: 7022,
     objectCount: 4,
     width: 640,
     height: 480,
@@ -53,7 +53,7 @@ export const samples: readonly Sample[] = [
     note: 'many things, a WebP',
   },
   {
-    seed: 7105,
+    seed: 8001,
     objectCount: 2,
     width: 640,
     height: 480,
@@ -62,5 +62,5 @@ export const samples: readonly Sample[] = [
     note: 'stored lying on its side with EXIF orientation 6, as phones do; labels are for the upright image',
     isPictured: true,
   },
-  { seed: 8104, objectCount: 1, width: 160, height: 128, format: 'png', note: 'a very small PNG' },
+  { seed: 9000, objectCount: 1, width: 160, height: 128, format: 'png', note: 'a very small PNG' },
 ]
