@@ -95,8 +95,13 @@ function copyData(out: string): void {
     }
   }
   for (const entry of dataEntries.filter((name) => existsSync(join(root, name)))) {
-    cpSync(join(root, entry), join(out, entry), { recursive: true })
+    cpSync(join(root, entry), join(out, entry), { recursive: true, filter: (path) => !isCheckoutOnly(path) })
   }
+}
+
+/** The generator of the samples needs the icon sets, which only a checkout installs. */
+function isCheckoutOnly(path: string): boolean {
+  return path.endsWith('.ts') || path === join(root, 'examples/scenes')
 }
 
 /** package.json without what only a checkout needs. The reader's own Node runs the package, so none is brought. */
