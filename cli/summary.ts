@@ -18,7 +18,7 @@ export type Summary = {
 export function renderSummary(summary: Summary): string {
   const { view, isInterrupted, src, out } = summary
   const lines = ['', headline(summary), '', ...renderCounts(view.byTask), ...renderFailures(view)]
-  lines.push('', `labels: ${view.path} (${view.records} lines, ${view.images} images)`)
+  lines.push('', `labels: ${view.path} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`)
   if (isInterrupted) return [...lines, 'interrupted: the same command goes on from here'].join('\n')
   return [...lines, 'next:', ...nextSteps({ view, src, out, config: summary.config })].join('\n')
 }
@@ -76,4 +76,8 @@ function shellWord(text: string): string {
 function printable(text: string): string {
   const short = text.length > 300 ? `${text.slice(0, 300)}…` : text
   return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
