@@ -102,3 +102,8 @@ export function digestText(files: ModelManifest['files']): string {
 }
 
 export const manifestFileName = 'manifest.json'
+
+/** What to do about a model without a tokenizer, as the end of a sentence: said by the compiler and by the engine. */
+export const tokenizerAdvice =
+  'CogVLM (first generation) ships none: fetch tokenizer.model, tokenizer_config.json and special_tokens_map.json ' +
+  'of lmsys/vicuna-7b-v1.5 and compile again with --tokenizer FOLDER'

@@ -1,5 +1,6 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
 import { UserError } from '../../schemas/errors.ts'
+import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
@@ -119,8 +120,7 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
   if (manifest.tokenizer === null) {
     throw new UserError(
       `${folder} was compiled without a tokenizer: it can be traced with token ids but not label. ` +
-        'The CogVLM repositories of the first generation ship none: fetch tokenizer.model, tokenizer_config.json and ' +
-        'special_tokens_map.json of lmsys/vicuna-7b-v1.5 and compile again with --tokenizer FOLDER',
+        tokenizerAdvice,
     )
   }
   const tokenizer = await openTokenizer({ folder, ...manifest.tokenizer })

@@ -5,11 +5,17 @@ import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile }
 import { basename, dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
-import { digestText, manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
+import {
+  digestText,
+  manifestFileName,
+  manifestVersion,
+  ModelManifest,
+  tokenizerAdvice,
+} from '../../schemas/model-manifest.ts'
 import type { PromptTemplate, Target, WeightFormat } from '../../schemas/model-manifest.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import { kernelCheckGraph } from './kernel-check.ts'
+import { kernelCheckGraph, needsKernelCheck } from './kernel-check.ts'
 import type { Graph, Value } from './graph.ts'
 import { encodeModel } from './onnx.ts'
 import type { WeightPlace } from './onnx.ts'
@@ -103,7 +109,7 @@ async function writeModel(
   const report = progressReporter(settings, [vision, decoder])
   for (const [name, graph] of Object.entries({ vision, decoder }))
     await writeGraph({ name, graph, partFolder, report })
-  const kernelCheck = usesIntegers(quantized) ? await writeKernelCheck(partFolder) : undefined
+  const kernelCheck = needsKernelCheck(quantized) ? await writeKernelCheck(partFolder) : undefined
   if (tokenizer !== null)
     await copyFile(join(tokenizer.folder, tokenizer.file), join(partFolder, tokenizer.file))
   const files = await hashFiles(partFolder)
@@ -161,10 +167,6 @@ function progressReporter({ onProgress, signal }: CompileOptions, graphs: readon
     writtenBytes += byteCount
     onProgress?.({ writtenBytes, totalBytes, weight })
   }
-}
-
-function usesIntegers(quantized: ModelManifest['quantized']): boolean {
-  return quantized.some(({ format }) => format === 'int8' || format === 'int8-split')
 }
 
 async function writeKernelCheck(partFolder: string): Promise<string> {
@@ -247,10 +249,6 @@ async function findTokenizer({
   }
   return { ...found, folder }
 }
-
-export const tokenizerAdvice =
-  'CogVLM (first generation) ships none: fetch tokenizer.model, tokenizer_config.json and special_tokens_map.json ' +
-  'of lmsys/vicuna-7b-v1.5 and compile again with --tokenizer FOLDER'
 
 async function hashFiles(folder: string): Promise<ModelManifest['files']> {
   const names = (await readdir(folder)).sort()

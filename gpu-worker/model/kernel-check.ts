@@ -2,6 +2,7 @@
 // with exact arithmetic: x64 without VNNI adds two byte products in 16 bits, which saturates.
 import { GraphBuilder } from './graph.ts'
 import type { Graph } from './graph.ts'
+import type { QuantizedMatrix } from '../../schemas/model-manifest.ts'
 
 /** codes uint8 [T, 256] times a constant int8 [256, 64] of +127 and -127 by column: sums int32 [T, 64]. */
 export function kernelCheckGraph(): Graph {
@@ -18,4 +19,9 @@ export function kernelCheckGraph(): Graph {
     width,
   ])
   return builder.graph
+}
+
+/** Only the formats that run on MatMulInteger can saturate. */
+export function needsKernelCheck(quantized: readonly QuantizedMatrix[]): boolean {
+  return quantized.some(({ format }) => format === 'int8' || format === 'int8-split')
 }
