@@ -48,7 +48,7 @@ def number_rows(values: Tensor) -> Tensor:
     return rows
 
 
-_GRID = torch.arange(0, 1, 1 / 140)
+_GRID = torch.arange(0, 1, 1 / 168)
 _GRID_CODES = dirichlet(_GRID, FREQUENCIES)
 
 

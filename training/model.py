@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Config:
-    image_size: int = 140
+    image_size: int = 168
     patch_size: int = 14
     vit_width: int = 192
     vit_layers: int = 6
@@ -33,6 +33,14 @@ class Config:
         return self.image_size // self.patch_size
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """[..., Q, D] queries over [..., K, D] keys and values; `mask` is true where a query may look."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ v
+
+
 # ---------------------------------------------------------------- vision tower
 
 
@@ -46,7 +54,7 @@ class VitAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, w = x.shape
         q, k, v = self.query_key_value(x).view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         return self.dense(mixed.transpose(1, 2).reshape(b, n, w))
 
 
@@ -169,9 +177,9 @@ class Attention(nn.Module):
         qt, kt, vt = self.split(self.language_expert_query_key_value(text), rows.text_rope)
         # bos is text row 0 and comes before the image.
         seen_k, seen_v = torch.cat([kt[:, :, :1], ki], 2), torch.cat([vt[:, :, :1], vi], 2)
-        mixed_i = F.scaled_dot_product_attention(qi, seen_k, seen_v, rows.image_mask)
+        mixed_i = attend(qi, seen_k, seen_v, rows.image_mask)
         all_k, all_v = torch.cat([ki, kt], 2), torch.cat([vi, vt], 2)
-        mixed_t = F.scaled_dot_product_attention(qt, all_k, all_v, rows.text_mask)
+        mixed_t = attend(qt, all_k, all_v, rows.text_mask)
         if rows.cache is not None:
             rows.cache.append((all_k, all_v))
         return self.vision_expert_dense(join(mixed_i)), self.language_expert_dense(join(mixed_t))
@@ -179,7 +187,7 @@ class Attention(nn.Module):
     def extend(self, text: Tensor, rope, mask: Tensor, seen: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         q, k, v = self.split(self.language_expert_query_key_value(text), rope)
         seen = torch.cat([seen[0], k], 2), torch.cat([seen[1], v], 2)
-        return self.language_expert_dense(join(F.scaled_dot_product_attention(q, *seen, mask))), seen
+        return self.language_expert_dense(join(attend(q, *seen, mask))), seen
 
 
 class ExpertMlp(nn.Module):

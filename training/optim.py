@@ -57,8 +57,13 @@ def make_optimisers(named: list[tuple[str, nn.Parameter]], lr: float) -> list[to
 
     sorted_by_kind = {k: [p for n, p in named if kind(n, p) == k] for k in ("matrix", "other", "slow")}
     groups = [{"params": sorted_by_kind["other"]}, {"params": sorted_by_kind["slow"], "scale": 0.05}]
-    adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     return [Muon(sorted_by_kind["matrix"], lr=lr), adam]
+
+
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """Warms up for 100 steps, stays, and falls straight to nothing over the last 40 %."""
+    return peak * min(1.0, (step + 1) / 100, (steps - step) / (0.4 * steps))
 
 
 def set_rate(optimisers, lr: float) -> None:
@@ -70,4 +75,5 @@ def set_rate(optimisers, lr: float) -> None:
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, keep: float = 0.998) -> None:
     keep = min(keep, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+    for mean, p in zip(average.parameters(), model.parameters()):
+        mean.lerp_(p, 1 - keep)

@@ -42,7 +42,7 @@ def crop(icon: np.ndarray) -> Image.Image:
 
 def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(TRAINED), longer=(0.1, 0.5), repeat=0.3):
     """`count` objects (fewer if they do not fit), boxes in whole pixels of a size x size canvas."""
-    patch, squash = PATCH, math.exp(rng.uniform(-0.25, 0.25))
+    patch, squash = PATCH, math.exp(rng.uniform(-0.35, 0.35))
     objects, centres = [], set()
     for _ in range(count * 8):
         if len(objects) == count:

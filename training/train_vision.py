@@ -1,8 +1,8 @@
 """Stage A: teach the tower to write every patch's code (see codes.py). No language here.
 
-    python train_vision.py --sprites DIR --state DIR [--minutes 60]
+    python train_vision.py --sprites DIR --state DIR [--steps 4000]
 
-Resumes from STATE/vision.pt when that exists.
+Resumes from STATE/vision.pt when that exists; does nothing when its steps are done.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import codes
 from init import init_vision
 from model import Config, Vision
-from optim import make_optimisers, set_rate, update_average
+from optim import make_optimisers, rate_at, set_rate, update_average
 from scenes import Sprites, draw, normalise, patch_owners, sample_scene
 
 
@@ -96,14 +96,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites", required=True)
     parser.add_argument("--state", required=True)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2.5e-3)
-    parser.add_argument("--half-life", type=float, default=2000, help="steps after which the rate has fallen to 1/sqrt(2)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    torch.set_flush_denormal(True)  # far patches get attention too small for a normal float, which is slow
     c, sprites = Config(), Sprites(args.sprites)
     vision = Vision(c)
     init_vision(vision, c)
@@ -118,13 +118,13 @@ def main():
             o.load_state_dict(s)
         step = saved["step"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    end, mark, sums = time.time() + args.minutes * 60, time.time(), 0.0
-    while time.time() < end:
+    mark, sums = time.time(), 0.0
+    while step < args.steps:
         rng = np.random.default_rng([args.seed, step])
         pixels, target, owners, _ = make_batch(rng, sprites, c, args.batch, repeat=0.1)
         loss = dense_loss(vision(pixels), target, owners)
         loss.backward()
-        set_rate(optimisers, args.rate * min(1, (step + 1) / 100) * (1 + step / args.half_life) ** -0.5)
+        set_rate(optimisers, rate_at(step, args.steps, args.rate))
         for o in optimisers:
             o.step()
             o.zero_grad()
@@ -135,7 +135,7 @@ def main():
             rate = 100 * args.batch / (time.time() - mark)
             print(f"{time.strftime('%H:%M:%S')} step {step} loss {sums / 100:.3f} {m} {rate:.0f}/s", flush=True)
             mark, sums = time.time(), 0.0
-        if step % 100 == 0 or time.time() >= end:
+        if step % 100 == 0 or step == args.steps:
             state = {"vision": vision.state_dict(), "average": average.state_dict(), "step": step}
             state["optimisers"] = [o.state_dict() for o in optimisers]
             torch.save(state, path.with_suffix(".tmp"))
