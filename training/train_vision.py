@@ -111,7 +111,7 @@ def main():
     optimisers = make_optimisers(list(vision.named_parameters()), args.rate)
     path, step = Path(args.state) / "vision.pt", 0
     if path.exists():
-        saved = torch.load(path, weights_only=False)
+        saved = torch.load(path, map_location="cpu")
         vision.load_state_dict(saved["vision"])
         average.load_state_dict(saved["average"])
         for o, s in zip(optimisers, saved["optimisers"]):
