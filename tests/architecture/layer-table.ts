@@ -26,6 +26,7 @@ const records = [
   'read',
   'run-folder',
   'seal',
+  'sorted-rows',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']

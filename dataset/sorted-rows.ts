@@ -1,0 +1,143 @@
+// The run's newest records sorted by key, task and ordinal: sorted files that are merged, so memory stays flat.
+// It does not know what the rows are for.
+import { createReadStream } from 'node:fs'
+import { open, rm, type FileHandle } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
+import { z } from 'zod'
+import { RecordHead } from '../schemas/part.ts'
+import { readRecordLines } from './read.ts'
+import { compareKeys, type ObjectStore } from './stores/object-store.ts'
+
+/** Text that is sorted in memory at once; more goes through sorted files that are then merged. */
+export const defaultMaxSortedBytes = 16 * 1024 * 1024
+
+const SortedHead = RecordHead.extend({
+  createdAt: z.string(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
+})
+export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
+
+/**
+ * The rows of the run in order of key, task and ordinal, of one place the newest only. Sorted files are written under
+ * names that begin with `prefix`, and are gone when the generator ends.
+ */
+export async function* sortedRows(
+  store: ObjectStore,
+  { prefix, maxSortedBytes = defaultMaxSortedBytes }: { prefix: string; maxSortedBytes?: number },
+): AsyncGenerator<SortedRow> {
+  const sortedFiles: string[] = []
+  try {
+    const inMemory = await sortIntoFiles(store, { sortedFiles, prefix, maxSortedBytes })
+    yield* newestRows(mergeSorted([...sortedFiles.map(readSortedFile), fromArray(inMemory)]))
+  } finally {
+    for (const file of sortedFiles) await rm(file, { force: true })
+  }
+}
+
+/** Sorts the run's lines; whole sorted batches go to files, the last batch is returned. */
+async function sortIntoFiles(
+  store: ObjectStore,
+  { sortedFiles, prefix, maxSortedBytes }: { sortedFiles: string[]; prefix: string; maxSortedBytes: number },
+): Promise<SortedRow[]> {
+  let rows: SortedRow[] = []
+  let bytes = 0
+  for await (const line of readRecordLines(store)) {
+    rows.push(parseRow(line))
+    bytes += line.length
+    if (bytes < maxSortedBytes) continue
+    const file = `${prefix}${sortedFiles.length}`
+    sortedFiles.push(file)
+    await writeLines(file, rows.toSorted(compareRows))
+    rows = []
+    bytes = 0
+  }
+  return rows.toSorted(compareRows)
+}
+
+function parseRow(line: string): SortedRow {
+  return { head: SortedHead.parse(JSON.parse(line)), line }
+}
+
+/** Key, task, ordinal; of one image and task the newest first. */
+function compareRows({ head: left }: SortedRow, { head: right }: SortedRow): number {
+  return (
+    comparePlaces(left, right) ||
+    compareKeys(right.createdAt, left.createdAt) ||
+    compareKeys(left.recordId, right.recordId)
+  )
+}
+
+function comparePlaces(left: SortedRow['head'], right: SortedRow['head']): number {
+  return (
+    compareKeys(left.source.key, right.source.key) ||
+    compareKeys(left.task, right.task) ||
+    left.ordinal - right.ordinal
+  )
+}
+
+async function* fromArray(rows: readonly SortedRow[]): AsyncGenerator<SortedRow> {
+  yield* rows
+}
+
+async function* readSortedFile(path: string): AsyncGenerator<SortedRow> {
+  for await (const line of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity }))
+    yield parseRow(line)
+}
+
+/** Merges sorted sources; there are few (one for each 16 MB), so the smallest head is found by looking at all. */
+async function* mergeSorted(sources: readonly AsyncGenerator<SortedRow>[]): AsyncGenerator<SortedRow> {
+  const heads = await Promise.all(sources.map(async (source) => ({ source, next: await source.next() })))
+  for (;;) {
+    let smallest: { source: AsyncGenerator<SortedRow>; row: SortedRow; slot: (typeof heads)[number] } | null =
+      null
+    for (const slot of heads) {
+      if (slot.next.done === true) continue
+      if (smallest === null || compareRows(slot.next.value, smallest.row) < 0) {
+        smallest = { source: slot.source, row: slot.next.value, slot }
+      }
+    }
+    if (smallest === null) return
+    yield smallest.row
+    smallest.slot.next = await smallest.source.next()
+  }
+}
+
+async function* newestRows(rows: AsyncGenerator<SortedRow>): AsyncGenerator<SortedRow> {
+  let last: SortedRow | null = null
+  for await (const row of rows) {
+    if (last === null || comparePlaces(last.head, row.head) !== 0) yield row
+    last = row
+  }
+}
+
+/** Writes rows to a new file, durably, in blocks. */
+export async function writeLines(
+  path: string,
+  rows: AsyncIterable<SortedRow> | Iterable<SortedRow>,
+  each: (row: SortedRow) => void = () => {},
+): Promise<void> {
+  const file = await open(path, 'w')
+  try {
+    await writeInBlocks(file, rows, each)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeInBlocks(
+  file: FileHandle,
+  rows: AsyncIterable<SortedRow> | Iterable<SortedRow>,
+  each: (row: SortedRow) => void,
+): Promise<void> {
+  const blockChars = 1024 * 1024
+  let block = ''
+  for await (const row of rows) {
+    each(row)
+    block += `${row.line}\n`
+    if (block.length < blockChars) continue
+    await file.appendFile(block)
+    block = ''
+  }
+  await file.appendFile(block)
+}
