@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
-import { readFile } from 'node:fs/promises'
 import { RetryableError, UserError } from '../schemas/errors.ts'
+import { readVersion } from './version.ts'
 
 type Verb = {
   summary: string
@@ -25,6 +25,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: 'compare the labels of a run with answers known to be right',
     run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
     usage: async () => (await import('./evaluate.ts')).evaluateUsage,
+  },
+  export: {
+    summary: 'write the labels of a run as a dataset for trainers, tools and people',
+    run: async (args) => await (await import('./export.ts')).runExport(args),
+    usage: async () => (await import('./export.ts')).exportUsage,
   },
   compile: {
     summary: 'turn a checkpoint into a model that coglabel runs',
@@ -64,7 +69,7 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
     return name === undefined ? 2 : 0
   }
   if (name === '--version' || name === '-v') {
-    console.log(await packageVersion())
+    console.log(await readVersion())
     return 0
   }
   const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined
@@ -107,12 +112,6 @@ function editDistance(left: string, right: string): number {
     row = next
   }
   return row[right.length] ?? 0
-}
-
-/** The built package has this file one folder deeper than its package.json, as the repository does. */
-async function packageVersion(): Promise<string> {
-  const text = await readFile(new URL('../package.json', import.meta.url), 'utf8')
-  return /"version":\s*"([^"]+)"/.exec(text)?.[1] ?? 'unknown'
 }
 
 function isParseArgsError(error: unknown): error is Error {

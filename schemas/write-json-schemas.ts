@@ -9,6 +9,7 @@ import { RunConfig } from './run-config.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
+import { Verdict } from './verdict.ts'
 import { WorkMessage } from './work-message.ts'
 import { World } from './world.ts'
 
@@ -20,6 +21,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'sealed-manifest': SealedManifest,
   'model-manifest': ModelManifest,
   'gold': GoldLine,
+  'verdict': Verdict,
   'world': World,
   'work-message': WorkMessage,
 }

@@ -27,6 +27,7 @@ const records = [
   'run-folder',
   'seal',
   'sorted-rows',
+  'verdicts',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
@@ -84,11 +85,12 @@ export const foldersWithoutCode = ['models', '.ci']
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {
   'onnxruntime-node': ['gpu-worker/engine/session.ts'],
-  // draw.ts puts labels over images that decode.ts decoded. The last two rasterise icons, for training and for scenes
+  // draw.ts puts labels over images that decode.ts decoded, encode.ts makes files of them. The last two rasterise icons, for training and for scenes
   // with known truth. Only decode.ts opens an image of a user.
   'sharp': [
     'gpu-worker/image/decode.ts',
     'gpu-worker/image/draw.ts',
+    'gpu-worker/image/encode.ts',
     'training/sprites.ts',
     'examples/scenes/render.ts',
   ],

@@ -1,0 +1,268 @@
+// `coglabel export`: the labels of a run as files that a trainer, a tool or a person reads. It does not know any format.
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import type { ExportFormat, ImageMode } from '../dataset/exports/core/format.ts'
+import {
+  type ExportProgress,
+  type ExportReport,
+  exportRun,
+  type ExportSplit,
+} from '../dataset/exports/core/run-export.ts'
+import { parseShares } from '../dataset/exports/core/split.ts'
+import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
+import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
+import { readRun } from '../dataset/run-folder.ts'
+import { explainWriteError, openFsStore } from '../dataset/stores/fs.ts'
+import { encodeJpeg } from '../gpu-worker/image/encode.ts'
+import { UserError } from '../schemas/errors.ts'
+import { readVersion } from './version.ts'
+
+export const exportUsage = `coglabel export DIR --format X --out OUT [options]
+
+Writes the labels of the run in DIR as a dataset, with a card (OUT/README.md) that says what it is. Only labels that
+stand are exported: failed ones, those a check turned down and those a person rejected are left out, edits are applied.
+The files are read back and checked against what their loaders demand.
+
+  --format X      one of:
+${exportFormats.map(({ name, summary }) => `                    ${name.padEnd(15)} ${summary}`).join('\n')}
+  --out OUT       a folder that is not there yet, or is empty (needed)
+  --images HOW    copy, link, reference (their URIs) or embed; not every format can do each
+  --strip-metadata  takes places, times, cameras and comments out of copied images
+  --where COND    only such records: 'task=qa and checks.region-cycle>=0.5'; and, or, not, ( ), = != > < >= <= ~
+  --split SHARES  for example train=0.9,val=0.05,test=0.05; what looks alike or lies in one folder stays together
+  --seed N        of the split (0)
+  --group-depth N   how many leading folders of a name keep images together (all; 0 for none)
+  --previous OUT0   an earlier export; images that changed their part since are listed in OUT/moved.jsonl
+  --no-check      does not read the files back
+
+Exit code: 0 exported, 1 fatal, 2 wrong usage, 3 some images were missing or changed, or a loader's rule is broken.`
+
+const imageModes = ['copy', 'link', 'reference', 'embed'] as const
+
+type Flags = {
+  run: string
+  out: string
+  format: ExportFormat
+  imageMode: ImageMode
+  stripsMetadata: boolean
+  where: Predicate | null
+  split: Omit<ExportSplit, 'previous'> | null
+  previous: string | null
+  checks: boolean
+}
+
+/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
+export async function runExport(args: readonly string[]): Promise<number> {
+  const flags = parseFlags(args)
+  const store = openFsStore(resolve(flags.run))
+  const config = (await isFolder(flags.run)) ? await readRun(store) : null
+  if (config === null)
+    throw new UserError(`"${flags.run}" is no run folder; expected one that coglabel label --out made`)
+  await refuseFull(flags.out)
+  const staging = join(dirname(resolve(flags.out)), `.${basename(resolve(flags.out))}.partial-${process.pid}`)
+  await mkdir(staging, { recursive: true }).catch((error: unknown) => {
+    throw explainWriteError(error, { path: staging })
+  })
+  const progress = showProgress()
+  try {
+    const report = await exportRun({
+      ...flags,
+      store,
+      config,
+      folder: staging,
+      ports: { readImage: readLocalImage, toJpeg: encodeJpeg },
+      split: flags.split === null ? null : { ...flags.split, previous: await readPrevious(flags.previous) },
+      command: ['export', ...args].map(quoteShell).join(' '),
+      version: await readVersion(),
+      clock: () => new Date(),
+      onProgress: progress.show,
+    })
+    progress.end()
+    if (report.records === 0)
+      throw new UserError(`nothing of ${flags.run} can be exported: ${reasons(report) || 'it has no labels'}`)
+    await rmdir(flags.out).catch(() => {})
+    await rename(staging, resolve(flags.out))
+    return tell(report, flags)
+  } finally {
+    await rm(staging, { recursive: true, force: true })
+  }
+}
+
+function parseFlags(args: readonly string[]): Flags {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    allowNegative: true,
+    options: {
+      'format': { type: 'string' },
+      'out': { type: 'string' },
+      'images': { type: 'string' },
+      'strip-metadata': { type: 'boolean', default: false },
+      'where': { type: 'string' },
+      'split': { type: 'string' },
+      'seed': { type: 'string', default: '0' },
+      'group-depth': { type: 'string' },
+      'previous': { type: 'string' },
+      'check': { type: 'boolean', default: true },
+    },
+  })
+  const [run, ...rest] = positionals
+  if (run === undefined || rest.length > 0)
+    throw new UserError(
+      `export takes one run folder, got ${positionals.length}: coglabel export DIR --format X --out OUT`,
+    )
+  if (values.format === undefined)
+    throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
+  if (values.out === undefined)
+    throw new UserError(`export needs a place: coglabel export ${run} --format ${values.format} --out OUT`)
+  const format = findFormat(values.format)
+  const split =
+    values.split === undefined
+      ? null
+      : {
+          shares: parseShares(values.split),
+          seed: readWhole('--seed', values.seed),
+          groupDepth:
+            values['group-depth'] === undefined
+              ? Infinity
+              : readWhole('--group-depth', values['group-depth']),
+        }
+  if (split === null && values.previous !== undefined)
+    throw new UserError('--previous is for a split; give --split as well')
+  return {
+    run,
+    out: values.out,
+    format,
+    imageMode: readImageMode(values.images, format),
+    stripsMetadata: values['strip-metadata'],
+    where: values.where === undefined ? null : parseWhere(values.where),
+    split,
+    previous: values.previous ?? null,
+    checks: values.check,
+  }
+}
+
+function readWhole(flag: string, text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
+  throw new UserError(`${flag} is "${text}"; expected a whole number from 0`)
+}
+
+function readImageMode(text: string | undefined, { name, imageModes: allowed }: ExportFormat): ImageMode {
+  if (text === undefined) return allowed[0] ?? 'copy'
+  const mode = imageModes.find((one) => one === text)
+  if (mode !== undefined && allowed.includes(mode)) return mode
+  throw new UserError(`--images is "${text}"; ${name} takes ${allowed.join(', ')}`)
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+}
+
+async function refuseFull(out: string): Promise<void> {
+  const names = await readdir(out).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw new UserError(
+      `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  })
+  if (names.length > 0)
+    throw new UserError(
+      `--out ${out} is not empty; exports never overwrite, so give a new folder or remove that one`,
+    )
+}
+
+const SplitLine = z.object({ key: z.string(), split: z.string() })
+
+/** The parts of an earlier export by key. */
+async function readPrevious(folder: string | null): Promise<ReadonlyMap<string, string> | null> {
+  if (folder === null) return null
+  const path = join(folder, 'splits.jsonl')
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new UserError(`${path} cannot be read; --previous is the folder of an export that was split`, {
+      cause: error,
+    })
+  })
+  const lines = text.split('\n').filter((line) => line !== '')
+  return new Map(
+    lines.map((line) => {
+      const { key, split } = SplitLine.parse(JSON.parse(line))
+      return [key, split]
+    }),
+  )
+}
+
+async function readLocalImage(uri: string): Promise<Uint8Array | null> {
+  if (!uri.startsWith('file:'))
+    throw new UserError(
+      `${uri} is not on this machine; export with --images reference, or download the images first`,
+    )
+  return await readFile(fileURLToPath(uri)).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return null
+    throw error
+  })
+}
+
+function showProgress(): { show: (progress: ExportProgress) => void; end: () => void } {
+  const { stderr } = process
+  const everyMs = stderr.isTTY ? 100 : 5000
+  const startMs = performance.now()
+  let lastMs = startMs
+  let drawn = false
+  return {
+    show({ phase, images, records }) {
+      const nowMs = performance.now()
+      if (nowMs - lastMs < everyMs) return
+      lastMs = nowMs
+      drawn = true
+      const rate = Math.round(records / ((nowMs - startMs) / 1000))
+      const line = `${phase}: ${records} records of ${images} images, ${rate} a second`
+      stderr.write(stderr.isTTY ? `\r\u001B[2K${line}` : `${line}\n`)
+    },
+    end: () => {
+      if (drawn && stderr.isTTY) stderr.write('\r\u001B[2K')
+    },
+  }
+}
+
+/** Prints what was done and what was not; returns the exit code. */
+function tell(report: ExportReport, { out, format }: Flags): number {
+  const { images, records, statistics, moved, warnings, broken } = report
+  console.log(
+    `exported ${records} records of ${images} images as ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
+  )
+  const left = reasons(report)
+  if (left !== '') console.log(`left out: ${left}`)
+  const parts = Object.entries(statistics.splits).map(([name, count]) => `${name} ${count}`)
+  if (parts.length > 0) console.log(`images of the split: ${parts.join(', ')}`)
+  if (moved.length > 0) console.log(`${moved.length} images changed their part: ${join(out, 'moved.jsonl')}`)
+  for (const warning of warnings) console.error(`coglabel: ${warning}`)
+  if (statistics.rotated > 0)
+    console.error(
+      `coglabel: ${statistics.rotated} images lie on their side in their file; boxes are of the upright image, so use --images copy unless your loader applies EXIF`,
+    )
+  for (const { rule, says, source, problem, count } of broken ?? [])
+    console.error(
+      `coglabel: ${format.name} breaks "${rule}" ${count} times: ${problem}\n  ${says} (${source})`,
+    )
+  const gone = Object.keys(statistics.leftOut).some((reason) => reason.startsWith('image '))
+  return gone || (broken ?? []).length > 0 ? 3 : 0
+}
+
+function reasons({ statistics }: ExportReport): string {
+  return Object.entries(statistics.leftOut)
+    .map(([reason, count]) => `${count} ${reason}`)
+    .join(', ')
+}
+
+/** As a person would type it. */
+function quoteShell(word: string): string {
+  return /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+}

@@ -1,0 +1,223 @@
+// COCO: instances (boxes with categories) and captions, two JSON files. A category is the noun of a phrase as far as
+// dropping its article makes one.
+import { join } from 'node:path'
+import { z } from 'zod'
+import { UserError } from '../../schemas/errors.ts'
+import { contentOfRecord, regionsOf } from './core/content.ts'
+import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
+import { boxOfRectangle, pixelRectangle } from './core/frames.ts'
+import { readJsonElements } from './core/json-elements.ts'
+import { dataFiles } from './core/row-format.ts'
+import { field, list, missingImage, text } from './core/rules.ts'
+import { createSectionFile, sectionRows, type SectionFile } from './core/section-format.ts'
+
+/** Distinct names are held in memory; free phrases by the million are no categories. */
+const maxCategories = 200_000
+
+const Picture = z.object({ id: z.int(), file_name: z.string(), width: z.int(), height: z.int() })
+const Instance = z.object({ image_id: z.int(), category_id: z.int(), bbox: z.array(z.number()).length(4) })
+const Caption = z.object({ image_id: z.int(), caption: z.string() })
+const Category = z.object({ id: z.int(), name: z.string() })
+
+const api = 'cocodataset/cocoapi PythonAPI/pycocotools/coco.py'
+const page = 'cocodataset.org/#format-data'
+
+export const coco: ExportFormat = {
+  name: 'coco',
+  summary: 'COCO: instances_*.json with boxes and captions_*.json',
+  imageModes: ['copy', 'link', 'reference'],
+  lost: [
+    'questions and answers, and that something was looked for and not found',
+    'which words of a caption a box belongs to: boxes have a category, the phrase without its article, in lower case',
+    'the recordId and everything else of a record but texts and boxes',
+    'all beyond hundredths of a pixel',
+  ],
+  open: openCoco,
+  rows: sectionRows,
+  async *read(files) {
+    for (const name of dataFiles(files, 'json')) yield* await readFile(join(files.folder, name))
+  },
+  rules: [
+    {
+      name: 'ids-once',
+      says: 'ids are numbers and there once in their section: the index is built on them',
+      source: `${api} createIndex`,
+      problem({ file, section, value }, { seen }) {
+        if (!['images', 'annotations', 'categories'].includes(section)) return null
+        const id = field(value, 'id')
+        const name = `${file} ${section} ${JSON.stringify(id)}`
+        if (typeof id !== 'number') return `${name} is no number`
+        if (seen.has(name)) return `${name} is there twice`
+        seen.add(name)
+        return null
+      },
+    },
+    {
+      name: 'annotation-has-its-image',
+      says: 'an annotation names an image, and an instance a category, that the file has',
+      source: `${api} createIndex and loadImgs`,
+      problem({ file, section, value }, { seen }) {
+        if (section === 'images' || section === 'categories') {
+          seen.add(`${file} ${section} ${String(field(value, 'id'))}`)
+          return null
+        }
+        if (section !== 'annotations') return null
+        const wanted = [`${file} images ${String(field(value, 'image_id'))}`]
+        if (field(value, 'category_id') !== undefined)
+          wanted.push(`${file} categories ${String(field(value, 'category_id'))}`)
+        return wanted.find((name) => !seen.has(name)) ?? null
+      },
+    },
+    {
+      name: 'instance-is-complete',
+      says: 'an instance has bbox of four numbers with width and height over 0, area, iscrowd and segmentation',
+      source: page,
+      problem({ section, value }) {
+        if (section !== 'annotations' || field(value, 'caption') !== undefined) return null
+        const bbox = list(field(value, 'bbox')).map(Number)
+        const isBox = bbox.length === 4 && (bbox[2] ?? 0) > 0 && (bbox[3] ?? 0) > 0
+        const has = ['area', 'iscrowd', 'segmentation'].every((name) => field(value, name) !== undefined)
+        return isBox && has
+          ? null
+          : `annotation ${String(field(value, 'id'))} has bbox ${JSON.stringify(bbox)}`
+      },
+    },
+    {
+      name: 'image-opens',
+      says: 'file_name leads to the image, whose size the file gives',
+      source: `${api} download and loadImgs`,
+      problem({ section, value }, { files }) {
+        if (section !== 'images') return null
+        const isSized = Number(field(value, 'width')) > 0 && Number(field(value, 'height')) > 0
+        return isSized
+          ? missingImage(text(field(value, 'file_name')), files)
+          : `image ${String(field(value, 'id'))} has no size`
+      },
+    },
+  ],
+}
+
+type Pair = { instances: SectionFile; captions: SectionFile }
+
+function openCoco(context: WriterContext) {
+  const pairs = new Map<string, Pair>()
+  const categories = new Map<string, number>()
+  const next = { annotation: 1 }
+  const pairOf = (stem: string): Pair => {
+    const known = pairs.get(stem)
+    if (known !== undefined) return known
+    const pair = {
+      instances: createSectionFile(context.sink, {
+        path: `instances_${stem}.json`,
+        sections: ['images', 'categories', 'annotations'],
+      }),
+      captions: createSectionFile(context.sink, {
+        path: `captions_${stem}.json`,
+        sections: ['images', 'annotations'],
+      }),
+    }
+    pairs.set(stem, pair)
+    return pair
+  }
+  return {
+    write: async (image: ExportImage) =>
+      await writeImage(image, { pair: pairOf(image.split ?? 'all'), categories, next }),
+    async close() {
+      if (pairs.size === 0) pairOf('all')
+      const info = {
+        description: `labels by ${context.modelName}`,
+        version: '1',
+        date_created: context.createdAt,
+      }
+      for (const { instances, captions } of pairs.values()) {
+        for (const [name, id] of categories)
+          await instances.add('categories', { id, name, supercategory: '' })
+        await instances.close({ info, licenses: [] })
+        await captions.close({ info, licenses: [] })
+      }
+    },
+  }
+}
+
+type Target = { pair: Pair; categories: Map<string, number>; next: { annotation: number } }
+
+async function writeImage(image: ExportImage, { pair, categories, next }: Target): Promise<void> {
+  const { width, height, records } = image
+  const id = image.index + 1
+  const picture = { id, file_name: await image.place(), width, height }
+  await pair.instances.add('images', picture)
+  await pair.captions.add('images', picture)
+  for (const { region } of regionsOf(records)) {
+    for (const box of region.boxes) {
+      const bbox = pixelRectangle(box, { width, height })
+      await pair.instances.add('annotations', {
+        id: next.annotation++,
+        image_id: id,
+        category_id: categoryId(categories, region.text),
+        bbox,
+        area: Math.round(bbox[2] * bbox[3] * 100) / 100,
+        iscrowd: 0,
+        segmentation: [],
+      })
+    }
+  }
+  for (const record of records) {
+    const { text: caption } = contentOfRecord(record)
+    if (caption !== null)
+      await pair.captions.add('annotations', { id: next.annotation++, image_id: id, caption })
+  }
+}
+
+/** The name a phrase gives its boxes: lower case, without an article in front. */
+export function categoryName(phrase: string): string {
+  const plain = phrase.trim().toLowerCase().replaceAll(/\s+/g, ' ')
+  return plain.replace(/^(a|an|the) (?=\S)/, '')
+}
+
+export function categoryId(categories: Map<string, number>, phrase: string): number {
+  const name = categoryName(phrase)
+  const known = categories.get(name)
+  if (known !== undefined) return known
+  if (categories.size >= maxCategories)
+    throw new UserError(
+      `the boxes have over ${maxCategories} different names, too many for categories; narrow the export with --where, or use a format with free phrases`,
+    )
+  categories.set(name, categories.size + 1)
+  return categories.size
+}
+
+/** The images of one file with what is said about them; the whole file is in memory, as in every COCO loader. */
+async function readFile(path: string): Promise<ReadImage[]> {
+  const images = new Map<number, ReadImage & { width: number; height: number }>()
+  const categories = new Map<number, string>()
+  for await (const { section, value } of readJsonElements(path)) {
+    if (section === 'images') {
+      const { id, file_name: image, width, height } = Picture.parse(value)
+      images.set(id, { image, width, height, labels: [] })
+    }
+    if (section === 'categories') {
+      const { id, name } = Category.parse(value)
+      categories.set(id, name)
+    }
+    if (section === 'annotations') {
+      const image = images.get(Number(field(value, 'image_id')))
+      image?.labels.push(readAnnotation(value, { size: image, categories }))
+    }
+  }
+  return [...images.values()]
+}
+
+type Known = { size: { width: number; height: number }; categories: ReadonlyMap<number, string> }
+
+function readAnnotation(value: unknown, { size, categories }: Known): ReadLabel {
+  if (field(value, 'caption') !== undefined)
+    return { recordId: null, text: Caption.parse(value).caption, turns: [], regions: [] }
+  const { category_id: category, bbox } = Instance.parse(value)
+  const region = {
+    text: categories.get(category) ?? null,
+    start: null,
+    end: null,
+    boxes: [boxOfRectangle(bbox, size)],
+  }
+  return { recordId: null, text: null, turns: [], regions: [region] }
+}

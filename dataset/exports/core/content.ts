@@ -1,0 +1,65 @@
+// What a record says, whatever its task: a text, regions with boxes, turns of questions and answers.
+// It goes by the shape of the output, never by the name of the task.
+import type { LabelRecord } from '../../../schemas/label-record.ts'
+import type { Box, TaskOutput } from '../../../schemas/task-output.ts'
+
+export type Region = {
+  text: string
+  /** Where the words stand in the text; null where they were asked for and no text holds them. */
+  span: { start: number; end: number } | null
+  boxes: Box[]
+}
+
+export type Content = {
+  text: string | null
+  regions: Region[]
+  turns: { question: string; answer: string }[]
+  /** True where something was looked for and may be absent. */
+  isAsked: boolean
+}
+
+export function contentOf(output: TaskOutput): Content {
+  if ('turns' in output) {
+    const turns = output.turns.map(({ question, answer }) => ({ question, answer }))
+    return { text: null, regions: [], turns, isAsked: false }
+  }
+  if ('phrase' in output) {
+    const regions = [{ text: output.phrase, span: null, boxes: output.boxes }]
+    return { text: null, regions, turns: [], isAsked: true }
+  }
+  const phrases = 'phrases' in output ? output.phrases : []
+  const regions = phrases.map(({ text, start, end, boxes }) => ({ text, span: { start, end }, boxes }))
+  return { text: output.text, regions, turns: [], isAsked: false }
+}
+
+/** The content of a record that has a label; records without one never reach a writer. */
+export function contentOfRecord(record: LabelRecord): Content {
+  return record.output === null
+    ? { text: null, regions: [], turns: [], isAsked: false }
+    : contentOf(record.output)
+}
+
+/** What the model was asked, without the template around it. */
+export function questionOf({ prompt }: LabelRecord): string {
+  const found =
+    prompt.template === 'base' ? null : /^Question: ([\s\S]*?) (?:Short answer|Answer):$/.exec(prompt.text)
+  return found?.[1] ?? prompt.text
+}
+
+/** The first text of an image that nobody had to ask for: its caption. */
+export function captionOf(records: readonly LabelRecord[]): string | null {
+  for (const record of records) {
+    const { text } = contentOfRecord(record)
+    if (text !== null) return text
+  }
+  return null
+}
+
+/** Every region of an image that has a box, with the record it came from. */
+export function regionsOf(records: readonly LabelRecord[]): { region: Region; record: LabelRecord }[] {
+  return records.flatMap((record) =>
+    contentOfRecord(record)
+      .regions.filter(({ boxes }) => boxes.length > 0)
+      .map((region) => ({ region, record })),
+  )
+}

@@ -1,0 +1,93 @@
+// LLaVA: one JSON array; of each record a conversation that begins with the image. Boxes are fractions in the text.
+import { z } from 'zod'
+import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import { fractionDialect } from './core/dialect.ts'
+import { rowFormat } from './core/row-format.ts'
+import { alternates, countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
+
+const Row = z.object({
+  id: z.string(),
+  image: z.string(),
+  conversations: z.array(z.object({ from: z.string(), value: z.string() })),
+})
+
+const dataset = 'haotian-liu/LLaVA docs/Finetune_Custom_Data.md'
+const trainer = 'haotian-liu/LLaVA llava/train/train.py'
+
+export const llava = rowFormat({
+  name: 'llava',
+  summary: 'LLaVA: a JSON array of conversations',
+  imageModes: ['copy', 'link', 'reference'],
+  extension: 'json',
+  lost: [
+    'where the words of a box begin, and all beyond three decimals of its sides',
+    'everything of a record but its recordId, its questions and its answers',
+    'the text <image> inside a question or an answer: a zero-width space is put into it',
+  ],
+  async rowsOf(image) {
+    const rows = []
+    for (const record of image.records) {
+      const turns = turnsOf(record, fractionDialect)
+      if (turns.length === 0) continue
+      const conversations = turns.flatMap(({ question, answer }, index) => [
+        { from: 'human', value: index === 0 ? `${imageMarker}\n${question}` : question },
+        { from: 'gpt', value: answer },
+      ])
+      rows.push({ id: record.recordId, image: await image.place(), conversations })
+    }
+    return rows
+  },
+  readRow(value) {
+    const { id, image, conversations } = Row.parse(value)
+    const turns = pairTurns(conversations.map((turn) => turn.value.replace(`${imageMarker}\n`, '')))
+    const label = labelOfTurns(turns, { recordId: id, dialect: fractionDialect })
+    return { image, width: null, height: null, labels: [label] }
+  },
+  rules: [
+    {
+      name: 'id-is-text',
+      says: 'every id is a string; the released files mix numbers in, which typed loaders refuse',
+      source: dataset,
+      problem: (row) =>
+        typeof field(row.value, 'id') === 'string' ? null : nameOf(row, field(row.value, 'id') ?? null),
+    },
+    {
+      name: 'image-is-one-path',
+      says: 'image is one path below --image_folder, and opens',
+      source: `${trainer} LazySupervisedDataset.__getitem__`,
+      problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
+    },
+    {
+      name: 'image-once',
+      says: 'the marker <image> stands once, in the first turn: one image is put in its place',
+      source: `${trainer} preprocess_multimodal`,
+      problem(row) {
+        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
+        const counts = values.map((value) => countOf(imageMarker, value))
+        const total = counts.reduce((sum, count) => sum + count, 0)
+        return total === 1 && counts[0] === 1
+          ? null
+          : `${nameOf(row, field(row.value, 'id'))} has the marker ${total} times`
+      },
+    },
+    {
+      name: 'turns-alternate',
+      says: 'turns alternate between human and gpt, beginning with human',
+      source: `${trainer} preprocess_v1`,
+      problem: (row) =>
+        alternates(
+          list(field(row.value, 'conversations')).map((turn) => field(turn, 'from')),
+          ['human', 'gpt'],
+        ),
+    },
+    {
+      name: 'no-empty-turn',
+      says: 'no turn is empty: an empty answer teaches silence',
+      source: `${trainer} preprocess_v1`,
+      problem: (row) =>
+        list(field(row.value, 'conversations')).every((turn) => text(field(turn, 'value')).trim() !== '')
+          ? null
+          : `${nameOf(row, field(row.value, 'id'))} has an empty turn`,
+    },
+  ],
+})

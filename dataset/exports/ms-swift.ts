@@ -1,0 +1,188 @@
+// ms-swift: messages with placeholders for the boxes, which stand apart as fractions; the trainer writes them in the way
+// of its model. One line a record.
+import { z } from 'zod'
+import type { LabelRecord } from '../../schemas/label-record.ts'
+import { Box } from '../../schemas/task-output.ts'
+import { contentOfRecord, questionOf } from './core/content.ts'
+import { defuse, imageMarker, pairTurns, restore, type Turn, turnsOf } from './core/conversation.ts'
+import { absentAnswer } from './core/dialect.ts'
+import type { ReadRegion } from './core/format.ts'
+import { rowFormat } from './core/row-format.ts'
+import { alternates, countOf, field, list, missingImage, text } from './core/rules.ts'
+
+const [refMarker, boxMarker] = ['<ref-object>', '<bbox>']
+const markers = [imageMarker, refMarker, boxMarker]
+
+const Row = z.object({
+  messages: z.array(z.object({ role: z.string(), content: z.string() })),
+  images: z.array(z.string()).length(1),
+  objects: z
+    .object({
+      ref: z.array(z.string()),
+      bbox: z.array(Box),
+      bbox_type: z.literal('norm1'),
+    })
+    .optional(),
+})
+
+const guide = 'modelscope/ms-swift docs/source_en/Customization/Custom-dataset.md'
+const template = 'modelscope/ms-swift swift/llm/template/template_inputs.py and base.py'
+
+export const msSwift = rowFormat({
+  name: 'ms-swift',
+  summary: 'ms-swift: messages with objects, one conversation a line',
+  imageModes: ['copy', 'link', 'reference'],
+  extension: 'jsonl',
+  lost: [
+    'the recordId and everything else of a record but its questions, answers, phrases and boxes',
+    'boxes of words inside other words that have boxes',
+    'the texts <image>, <ref-object> and <bbox> inside a question or an answer: a zero-width space is put into them',
+  ],
+  async rowsOf(image) {
+    const rows = []
+    for (const record of image.records) {
+      const { turns, ref, bbox } = conversationOf(record)
+      if (turns.length === 0) continue
+      const messages = turns.flatMap(({ question, answer }, index) => [
+        { role: 'user', content: index === 0 ? `${imageMarker}${question}` : question },
+        { role: 'assistant', content: answer },
+      ])
+      const objects = bbox.length === 0 ? {} : { objects: { ref, bbox, bbox_type: 'norm1' } }
+      rows.push({ messages, images: [await image.place()], ...objects })
+    }
+    return rows
+  },
+  readRow(value) {
+    const { messages, images, objects } = Row.parse(value)
+    const turns = pairTurns(messages.map(({ content }) => content.replace(imageMarker, '')))
+    const { answers, regions } = fill(
+      turns.map(({ answer }) => answer),
+      objects ?? { ref: [], bbox: [] },
+    )
+    const plain = turns.map(({ question }, index) => ({
+      question: restore(question, markers),
+      answer: restore(answers[index] ?? '', markers),
+    }))
+    const label = { recordId: null, text: null, turns: plain, regions }
+    return { image: images[0] ?? '', width: null, height: null, labels: [label] }
+  },
+  rules: [
+    {
+      name: 'as-many-boxes-as-markers',
+      says: 'the messages hold <bbox> once for each box, and <ref-object> once for each name',
+      source: guide,
+      problem(row) {
+        const whole = list(field(row.value, 'messages'))
+          .map((message) => text(field(message, 'content')))
+          .join('\n')
+        const objects = field(row.value, 'objects')
+        const have = [list(field(objects, 'ref')).length, list(field(objects, 'bbox')).length]
+        const said = [countOf(refMarker, whole), countOf(boxMarker, whole)]
+        return have[0] === said[0] && have[1] === said[1]
+          ? null
+          : `${row.file}, line ${row.number}: markers ${said.join(' and ')}, objects ${have.join(' and ')}`
+      },
+    },
+    {
+      name: 'boxes-in-the-frame-they-name',
+      says: 'a box is x0, y0, x1, y1 with x0 <= x1 and y0 <= y1; of bbox_type norm1 in fractions from 0 to 1',
+      source: template,
+      problem(row) {
+        const objects = field(row.value, 'objects')
+        const isNorm = field(objects, 'bbox_type') === 'norm1'
+        const wrong = list(field(objects, 'bbox')).find((box) => {
+          const [x0, y0, x1, y1, ...rest] = list(box).map(Number)
+          if (x0 === undefined || y0 === undefined || x1 === undefined || y1 === undefined) return true
+          return rest.length > 0 || x0 > x1 || y0 > y1 || (isNorm && Math.max(x1, y1) > 1)
+        })
+        return wrong === undefined ? null : `${row.file}, line ${row.number}: ${JSON.stringify(wrong)}`
+      },
+    },
+    {
+      name: 'image-markers-within-images',
+      says: 'images is a list, and <image> stands once for each of them',
+      source: guide,
+      problem(row, { files }) {
+        const images = list(field(row.value, 'images'))
+        const said = list(field(row.value, 'messages')).reduce<number>(
+          (sum, message) => sum + countOf(imageMarker, text(field(message, 'content'))),
+          0,
+        )
+        if (images.length !== said || images.length === 0)
+          return `${row.file}, line ${row.number}: ${said} markers, ${images.length} images`
+        return images.map((image) => missingImage(image, files)).find((problem) => problem !== null) ?? null
+      },
+    },
+    {
+      name: 'roles-alternate',
+      says: 'messages alternate between user and assistant',
+      source: guide,
+      problem: (row) =>
+        alternates(
+          list(field(row.value, 'messages')).map((message) => field(message, 'role')),
+          ['user', 'assistant'],
+        ),
+    },
+  ],
+})
+
+type Grounded = { turns: Turn[]; ref: string[]; bbox: Box[] }
+
+/** The turns of a record; where it has regions, their words and boxes as placeholders in the one answer. */
+function conversationOf(record: LabelRecord): Grounded {
+  const content = contentOfRecord(record)
+  const [asked] = content.regions
+  const question = defuse(questionOf(record), markers).trim()
+  if (content.text === null && asked !== undefined) {
+    const isThere = asked.boxes.length > 0
+    const answer = isThere ? refMarker + boxMarker.repeat(asked.boxes.length) : absentAnswer
+    return { turns: [{ question, answer }], ref: isThere ? [asked.text] : [], bbox: asked.boxes }
+  }
+  if (content.text === null || content.regions.length === 0) {
+    const turns = turnsOf(record, null).map((turn) => ({
+      question: defuse(turn.question, markers),
+      answer: defuse(turn.answer, markers),
+    }))
+    return { turns, ref: [], bbox: [] }
+  }
+  const grounded: Grounded = { turns: [], ref: [], bbox: [] }
+  let answer = ''
+  let from = 0
+  for (const { text: words, span, boxes } of content.regions) {
+    // Words inside words that have boxes already cannot have a placeholder of their own.
+    if (span === null || span.start < from) continue
+    answer +=
+      defuse(content.text.slice(from, span.start), markers) + refMarker + boxMarker.repeat(boxes.length)
+    grounded.ref.push(words)
+    grounded.bbox.push(...boxes)
+    from = span.end
+  }
+  answer += defuse(content.text.slice(from), markers)
+  return { ...grounded, turns: [{ question, answer: answer.trim() }] }
+}
+
+/** Puts the words back where their placeholders stand, and the boxes beside them. */
+function fill(
+  texts: readonly string[],
+  { ref, bbox }: { ref: readonly string[]; bbox: readonly Box[] },
+): { answers: string[]; regions: ReadRegion[] } {
+  const regions: ReadRegion[] = []
+  let [nextRef, nextBox] = [0, 0]
+  const answers = texts.map((written) => {
+    let answer = ''
+    let from = 0
+    for (const match of written.matchAll(/<ref-object>((?:<bbox>)*)/g)) {
+      answer += written.slice(from, match.index)
+      const words = ref[nextRef] ?? ''
+      const count = countOf(boxMarker, match[1] ?? '')
+      const boxes = bbox.slice(nextBox, nextBox + count)
+      regions.push({ text: words, start: answer.length, end: answer.length + words.length, boxes })
+      answer += words
+      from = match.index + match[0].length
+      nextRef += 1
+      nextBox += count
+    }
+    return answer + written.slice(from)
+  })
+  return { answers, regions }
+}

@@ -1,0 +1,75 @@
+// ShareGPT4V: captions only, in LLaVA's shape with the image behind the question. Boxes and questions are left out.
+import { z } from 'zod'
+import { contentOfRecord } from './core/content.ts'
+import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import { rowFormat } from './core/row-format.ts'
+import { countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
+
+const Row = z.object({
+  id: z.string(),
+  image: z.string(),
+  conversations: z.tuple([
+    z.object({ from: z.literal('human'), value: z.string() }),
+    z.object({ from: z.literal('gpt'), value: z.string() }),
+  ]),
+})
+
+const source = 'ShareGPT4Omni/ShareGPT4V docs/Data.md and share4v/train/train.py'
+
+export const sharegpt4v = rowFormat({
+  name: 'sharegpt4v',
+  summary: 'ShareGPT4V: a JSON array of captions',
+  imageModes: ['copy', 'link', 'reference'],
+  extension: 'json',
+  lost: [
+    'every record that is not a text: questions and answers, boxes that were asked for',
+    'the boxes of grounded captions',
+    'everything of a record but its recordId, its question and its text',
+  ],
+  async rowsOf(image) {
+    const rows = []
+    for (const record of image.records) {
+      if (contentOfRecord(record).text === null) continue
+      for (const { question, answer } of turnsOf(record, null)) {
+        const conversations = [
+          { from: 'human', value: `${question}\n${imageMarker}` },
+          { from: 'gpt', value: answer },
+        ]
+        rows.push({ id: record.recordId, image: await image.place(), conversations })
+      }
+    }
+    return rows
+  },
+  readRow(value) {
+    const { id, image, conversations } = Row.parse(value)
+    const turns = pairTurns(conversations.map((turn) => turn.value.replace(`\n${imageMarker}`, '')))
+    return {
+      image,
+      width: null,
+      height: null,
+      labels: [labelOfTurns(turns, { recordId: id, dialect: null })],
+    }
+  },
+  rules: [
+    {
+      name: 'image-is-one-path',
+      says: 'image is one path below --image_folder, and opens',
+      source,
+      problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
+    },
+    {
+      name: 'one-question-one-caption',
+      says: 'a row is one human turn with the marker <image> once, and one gpt turn',
+      source,
+      problem(row) {
+        const turns = list(field(row.value, 'conversations'))
+        const isPair =
+          turns.length === 2 && field(turns[0], 'from') === 'human' && field(turns[1], 'from') === 'gpt'
+        const markers = turns.map((turn) => countOf(imageMarker, text(field(turn, 'value'))))
+        return isPair && markers[0] === 1 && markers[1] === 0
+          ? null
+          : `${nameOf(row, field(row.value, 'id'))} has ${turns.length} turns and markers ${markers.join(', ')}`
+      },
+    },
+  ],
+})

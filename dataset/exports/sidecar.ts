@@ -1,0 +1,108 @@
+// Sidecars: beside each image, in the folders it came from, its caption as .txt and its labels as .json.
+// What captioning trainers read, by the stem of the image's name.
+import { readFile } from 'node:fs/promises'
+import { join, posix } from 'node:path'
+import { z } from 'zod'
+import { TaskOutput } from '../../schemas/task-output.ts'
+import { captionOf, contentOf } from './core/content.ts'
+import { writeFileWhole } from './core/files.ts'
+import type { ExportFiles, ExportFormat, RawRow, ReadLabel } from './core/format.ts'
+import { field, missingImage } from './core/rules.ts'
+
+const Sidecar = z.object({
+  image: z.string(),
+  key: z.string(),
+  width: z.int(),
+  height: z.int(),
+  labels: z.array(
+    z.object({ recordId: z.string(), task: z.string(), question: z.string(), output: TaskOutput }),
+  ),
+})
+
+const kohya = 'kohya-ss/sd-scripts docs/train_README.md and library/train_util.py'
+
+export const sidecar: ExportFormat = {
+  name: 'sidecar',
+  summary: 'a .txt with the caption and a .json with all labels beside each image',
+  imageModes: ['copy', 'link', 'reference'],
+  lost: [
+    'in the .txt everything but the first caption of the image',
+    'in the .json sampling, timings, usage, checks and provenance beyond the recordId',
+  ],
+  open: ({ sink }) => ({
+    async write(image) {
+      const prefix = image.split === null ? '' : `${image.split}/`
+      const placed = await image.place({ path: prefix + image.key })
+      const stem = prefix + image.key.slice(0, image.key.length - posix.extname(image.key).length)
+      const caption = captionOf(image.records)
+      if (caption !== null)
+        await writeFileWhole(sink, `${stem}.txt`, `${caption.replaceAll(/\s*\n\s*/g, ' ').trim()}\n`)
+      const labels = image.records.map(({ recordId, task, prompt, output }) => ({
+        recordId,
+        task,
+        question: prompt.text,
+        output,
+      }))
+      const whole = { image: placed, key: image.key, width: image.width, height: image.height, labels }
+      await writeFileWhole(sink, `${stem}.json`, `${JSON.stringify(whole, null, 1)}\n`)
+    },
+    close: async () => {},
+  }),
+  rows: sidecarRows,
+  async *read(files) {
+    for await (const { value, section } of sidecarRows(files)) {
+      if (section !== 'json') continue
+      const { image, width, height, labels } = Sidecar.parse(value)
+      yield { image, width, height, labels: labels.map(readLabel) }
+    }
+  },
+  rules: [
+    {
+      name: 'caption-is-one-line',
+      says: 'the caption file is UTF-8 with one line that is not empty',
+      source: kohya,
+      problem({ file, section, value }) {
+        if (section !== 'txt') return null
+        const lines = String(value).trimEnd().split('\n')
+        return lines.length === 1 && lines[0] !== '' ? null : `${file} has ${lines.length} lines`
+      },
+    },
+    {
+      name: 'image-beside',
+      says: 'the image has the stem of its sidecars, in the same folder',
+      source: kohya,
+      problem({ file, section, value }, { files }) {
+        if (section !== 'json') return null
+        const image = field(value, 'image')
+        const isRemote = typeof image === 'string' && /^[a-z][a-z0-9+.-]*:/i.test(image)
+        if (!isRemote && stemOf(String(image)) !== stemOf(file)) return `${file} is of ${String(image)}`
+        return missingImage(image, files)
+      },
+    },
+  ],
+}
+
+function stemOf(path: string): string {
+  return path.slice(0, path.length - posix.extname(path).length)
+}
+
+function readLabel({ recordId, output }: z.infer<typeof Sidecar>['labels'][number]): ReadLabel {
+  const { text, regions, turns } = contentOf(output)
+  const read = regions.map(({ text: words, span, boxes }) => ({
+    text: words,
+    start: span?.start ?? null,
+    end: span?.end ?? null,
+    boxes,
+  }))
+  return { recordId, text, turns, regions: read }
+}
+
+async function* sidecarRows({ folder, names }: ExportFiles): AsyncGenerator<RawRow> {
+  const sidecars = new Set(names.filter((name) => name.endsWith('.json') || name.endsWith('.txt')))
+  for (const file of sidecars) {
+    const section = file.endsWith('.txt') ? 'txt' : 'json'
+    const content = await readFile(join(folder, file), 'utf8')
+    const value: unknown = section === 'txt' ? content : JSON.parse(content)
+    if (section === 'txt' || field(value, 'labels') !== undefined) yield { file, section, number: 1, value }
+  }
+}
