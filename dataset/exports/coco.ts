@@ -2,7 +2,7 @@
 // dropping its article makes one.
 import { join } from 'node:path'
 import { z } from 'zod'
-import { UserError } from '../../schemas/errors.ts'
+import { categoryId } from './core/category.ts'
 import { contentOfRecord, regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
 import { boxOfRectangle, pixelRectangle } from './core/frames.ts'
@@ -10,9 +10,6 @@ import { readJsonElements } from './core/json-elements.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field, list, missingImage, text } from './core/rules.ts'
 import { createSectionFile, sectionRows, type SectionFile } from './core/section-format.ts'
-
-/** Distinct names are held in memory; free phrases by the million are no categories. */
-const maxCategories = 200_000
 
 const Picture = z.object({ id: z.int(), file_name: z.string(), width: z.int(), height: z.int() })
 const Instance = z.object({ image_id: z.int(), category_id: z.int(), bbox: z.array(z.number()).length(4) })
@@ -166,24 +163,6 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
     if (caption !== null)
       await pair.captions.add('annotations', { id: next.annotation++, image_id: id, caption })
   }
-}
-
-/** The name a phrase gives its boxes: lower case, without an article in front. */
-export function categoryName(phrase: string): string {
-  const plain = phrase.trim().toLowerCase().replaceAll(/\s+/g, ' ')
-  return plain.replace(/^(a|an|the) (?=\S)/, '')
-}
-
-export function categoryId(categories: Map<string, number>, phrase: string): number {
-  const name = categoryName(phrase)
-  const known = categories.get(name)
-  if (known !== undefined) return known
-  if (categories.size >= maxCategories)
-    throw new UserError(
-      `the boxes have over ${maxCategories} different names, too many for categories; narrow the export with --where, or use a format with free phrases`,
-    )
-  categories.set(name, categories.size + 1)
-  return categories.size
 }
 
 /** The images of one file with what is said about them; the whole file is in memory, as in every COCO loader. */

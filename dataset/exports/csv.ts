@@ -7,7 +7,7 @@ import { contentOfRecord, questionOf } from './core/content.ts'
 import { perMilleDialect, readInline, writeInline } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, FileSink, RawRow, WriterContext } from './core/format.ts'
 import { dataFiles } from './core/row-format.ts'
-import { field } from './core/rules.ts'
+import { field, text } from './core/rules.ts'
 
 const columns = [
   'image',
@@ -68,9 +68,9 @@ export const csv: ExportFormat = {
   rows: csvRows,
   async *read(files) {
     for await (const { value } of csvRows(files)) {
-      const cell = (name: (typeof columns)[number]) => undefuse(String(field(value, name) ?? ''))
-      const { text, regions } = readInline(cell('answer'), perMilleDialect)
-      const turns = [{ question: cell('question'), answer: text }]
+      const cell = (name: (typeof columns)[number]) => undefuse(text(field(value, name)))
+      const { text: answer, regions } = readInline(cell('answer'), perMilleDialect)
+      const turns = [{ question: cell('question'), answer }]
       const label = { recordId: cell('record_id'), text: null, turns, regions }
       yield {
         image: cell('image'),

@@ -1,6 +1,15 @@
 // Every export format by its name. A new format is a file here and a line below; a test asks for both.
 import { UserError } from '../../schemas/errors.ts'
 import type { ExportFormat } from './core/format.ts'
+import { bedrockBatch } from './bedrock-batch.ts'
+import { cogvlmSft } from './cogvlm-sft.ts'
+import { fiftyone } from './fiftyone.ts'
+import { grit } from './grit.ts'
+import { groundTruth } from './ground-truth.ts'
+import { kosmos2 } from './kosmos2.ts'
+import { labelStudio } from './label-studio.ts'
+import { parquet } from './parquet.ts'
+import { refcoco } from './refcoco.ts'
 import { coco } from './coco.ts'
 import { csv } from './csv.ts'
 import { llamaFactory } from './llama-factory.ts'
@@ -23,6 +32,15 @@ export const exportFormats: readonly ExportFormat[] = [
   webdataset,
   sidecar,
   csv,
+  cogvlmSft,
+  refcoco,
+  grit,
+  kosmos2,
+  groundTruth,
+  bedrockBatch,
+  labelStudio,
+  fiftyone,
+  parquet,
 ]
 
 /** The format of a name. Throws UserError that lists the names. */

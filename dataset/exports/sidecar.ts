@@ -3,10 +3,10 @@
 import { readFile } from 'node:fs/promises'
 import { join, posix } from 'node:path'
 import { z } from 'zod'
-import { TaskOutput } from '../../schemas/task-output.ts'
-import { captionOf, contentOf } from './core/content.ts'
+import { captionOf } from './core/content.ts'
 import { writeFileWhole } from './core/files.ts'
-import type { ExportFiles, ExportFormat, RawRow, ReadLabel } from './core/format.ts'
+import type { ExportFiles, ExportFormat, RawRow } from './core/format.ts'
+import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
 import { field, missingImage } from './core/rules.ts'
 
 const Sidecar = z.object({
@@ -14,9 +14,7 @@ const Sidecar = z.object({
   key: z.string(),
   width: z.int(),
   height: z.int(),
-  labels: z.array(
-    z.object({ recordId: z.string(), task: z.string(), question: z.string(), output: TaskOutput }),
-  ),
+  labels: z.array(PlainLabel),
 })
 
 const kohya = 'kohya-ss/sd-scripts docs/train_README.md and library/train_util.py'
@@ -37,12 +35,7 @@ export const sidecar: ExportFormat = {
       const caption = captionOf(image.records)
       if (caption !== null)
         await writeFileWhole(sink, `${stem}.txt`, `${caption.replaceAll(/\s*\n\s*/g, ' ').trim()}\n`)
-      const labels = image.records.map(({ recordId, task, prompt, output }) => ({
-        recordId,
-        task,
-        question: prompt.text,
-        output,
-      }))
+      const labels = image.records.map(plainLabel)
       const whole = { image: placed, key: image.key, width: image.width, height: image.height, labels }
       await writeFileWhole(sink, `${stem}.json`, `${JSON.stringify(whole, null, 1)}\n`)
     },
@@ -53,7 +46,7 @@ export const sidecar: ExportFormat = {
     for await (const { value, section } of sidecarRows(files)) {
       if (section !== 'json') continue
       const { image, width, height, labels } = Sidecar.parse(value)
-      yield { image, width, height, labels: labels.map(readLabel) }
+      yield { image, width, height, labels: labels.map(readPlainLabel) }
     }
   },
   rules: [
@@ -84,17 +77,6 @@ export const sidecar: ExportFormat = {
 
 function stemOf(path: string): string {
   return path.slice(0, path.length - posix.extname(path).length)
-}
-
-function readLabel({ recordId, output }: z.infer<typeof Sidecar>['labels'][number]): ReadLabel {
-  const { text, regions, turns } = contentOf(output)
-  const read = regions.map(({ text: words, span, boxes }) => ({
-    text: words,
-    start: span?.start ?? null,
-    end: span?.end ?? null,
-    boxes,
-  }))
-  return { recordId, text, turns, regions: read }
 }
 
 async function* sidecarRows({ folder, names }: ExportFiles): AsyncGenerator<RawRow> {

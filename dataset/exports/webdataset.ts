@@ -2,9 +2,9 @@
 // Every image is a JPEG, because one dataset has one image extension.
 import { join } from 'node:path'
 import { z } from 'zod'
-import { TaskOutput } from '../../schemas/task-output.ts'
-import { captionOf, contentOf } from './core/content.ts'
-import type { ExportFiles, ExportFormat, ExportImage, FileSink, RawRow, ReadLabel } from './core/format.ts'
+import { captionOf } from './core/content.ts'
+import type { ExportFiles, ExportFormat, ExportImage, FileSink, RawRow } from './core/format.ts'
+import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
 import { field } from './core/rules.ts'
 import { readTar, tarEnd, tarMember, tarMemberBytes } from './core/tar.ts'
 
@@ -19,9 +19,7 @@ const Sample = z.object({
   sha256: z.string(),
   width: z.int(),
   height: z.int(),
-  labels: z.array(
-    z.object({ recordId: z.string(), task: z.string(), question: z.string(), output: TaskOutput }),
-  ),
+  labels: z.array(PlainLabel),
 })
 
 const library = 'webdataset/webdataset src/webdataset/tariterators.py'
@@ -58,7 +56,7 @@ export const webdataset: ExportFormat = {
     for await (const { section, value } of memberRows(files)) {
       if (section !== 'json') continue
       const { source_key: image, width, height, labels } = Sample.parse(field(value, 'json'))
-      yield { image, width, height, labels: labels.map(readLabel) }
+      yield { image, width, height, labels: labels.map(readPlainLabel) }
     }
   },
   rules: [
@@ -143,12 +141,7 @@ type Member = { extension: string; content: Uint8Array }
 
 /** Every sample has the same members: loaders take the first one's as the columns. */
 function membersOf(image: ExportImage, { key, jpeg }: { key: string; jpeg: Uint8Array }): Member[] {
-  const labels = image.records.map(({ recordId, task, prompt, output }) => ({
-    recordId,
-    task,
-    question: prompt.text,
-    output,
-  }))
+  const labels = image.records.map(plainLabel)
   const { uri: url, key: source_key, sha256, width, height } = image
   const json = { key, url, source_key, sha256, width, height, labels }
   return [
@@ -156,17 +149,6 @@ function membersOf(image: ExportImage, { key, jpeg }: { key: string; jpeg: Uint8
     { extension: 'json', content: Buffer.from(JSON.stringify(json)) },
     { extension: 'txt', content: Buffer.from(captionOf(image.records) ?? '') },
   ]
-}
-
-function readLabel({ recordId, output }: z.infer<typeof Sample>['labels'][number]): ReadLabel {
-  const { text, regions, turns } = contentOf(output)
-  const read = regions.map(({ text: words, span, boxes }) => ({
-    text: words,
-    start: span?.start ?? null,
-    end: span?.end ?? null,
-    boxes,
-  }))
-  return { recordId, text, turns, regions: read }
 }
 
 async function* memberRows({ folder, names }: ExportFiles): AsyncGenerator<RawRow> {

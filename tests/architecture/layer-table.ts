@@ -96,6 +96,8 @@ export const soleImporters: Record<string, readonly string[]> = {
   ],
   'protobufjs': ['gpu-worker/model/onnx.ts', 'gpu-worker/tokenizer/sentencepiece-model.ts'],
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
+  'hyparquet': ['dataset/exports/parquet.ts'],
+  'hyparquet-writer': ['dataset/exports/parquet.ts'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
 }

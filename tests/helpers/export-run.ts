@@ -94,6 +94,7 @@ export function recordsOf(images: readonly Labelled[]): LabelRecord[] {
           ...fields,
           source: {
             ...record.source,
+            uri: `s3://test/${key}`,
             sha256,
             mime,
             ...(perceptualHash === undefined ? {} : { perceptualHash }),
@@ -125,7 +126,7 @@ export async function sealedStore(records: readonly LabelRecord[]): Promise<Obje
 export const testConfig = RunConfig.parse({
   v: 1,
   runId: 'run-test',
-  source: { kind: 'folder', uri: 'memory://test/' },
+  source: { kind: 'folder', uri: 's3://test/' },
   model: { name: 'cogvlm-test', digest: 'd'.repeat(64), weights: 'int8', licence: 'CogVLM License' },
   template: 'chat',
   tasks: [],
@@ -149,7 +150,7 @@ export async function exportStore(
     folder,
     ports: {
       readImage: async (uri) => {
-        const key = uri.replace('memory://test/', '')
+        const key = uri.replace('s3://test/', '')
         return gone.includes(key) ? null : bytesOf(key)
       },
       toJpeg: async (bytes) => Buffer.concat([Buffer.from('jpeg of '), bytes]),

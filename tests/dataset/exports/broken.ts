@@ -1,4 +1,5 @@
 // One breaking export for each loading rule: all else about it is right, so that only this rule speaks.
+import { parquetWriteBuffer } from 'hyparquet-writer'
 import { tarEnd, tarMember } from '../../../dataset/exports/core/tar.ts'
 
 type Files = Record<string, string | Uint8Array>
@@ -85,6 +86,115 @@ function tar(...names: string[]): Files {
   return { 'x-000000.tar': Buffer.concat([...members, tarEnd]) }
 }
 
+const gritRow = {
+  key: 'r1',
+  url: 's3://b/1.jpg',
+  caption: 'a dog and a cat',
+  width: 10,
+  height: 10,
+  noun_chunks: [[0, 5, 0, 0, 0.5, 0.5, 1]],
+  ref_exps: [],
+}
+const grit = (...chunks: number[][]): Files => ({ 'x.jsonl': lines({ ...gritRow, noun_chunks: chunks }) })
+
+const cell = (number: number) => `<patch_index_${String(number).padStart(4, '0')}>`
+const kosmos = (change: object): Files => ({
+  ...picture,
+  'x.jsonl': lines({
+    id: 'r1',
+    image: 'images/1.jpg',
+    text: `<grounding> <phrase>a dog</phrase><object>${cell(0)}${cell(100)}</object>`,
+    ...change,
+  }),
+})
+
+const reference = {
+  ref_id: 0,
+  ann_id: 1,
+  category_id: 1,
+  image_id: 1,
+  sent_ids: [0],
+  sentences: [{ sent_id: 0, raw: 'A dog', sent: 'a dog', tokens: ['a', 'dog'] }],
+}
+const refs = (...rows: object[]): Files => ({
+  'instances_all.json': JSON.stringify({ images: [cocoImage], annotations: [instance] }),
+  'refs_all.json': JSON.stringify({ refs: rows }),
+})
+
+const metadata = {
+  'objects': [{ confidence: 1 }],
+  'class-map': { '0': 'dog' },
+  'type': 'groundtruth/object-detection',
+  'human-annotated': 'no',
+  'creation-date': '2026-01-01T00:00:00.000',
+  'job-name': 'labeling-job/x',
+}
+const manifestRow = {
+  'source-ref': 's3://b/1.jpg',
+  'coglabel': {
+    image_size: [{ width: 10, height: 10, depth: 3 }],
+    annotations: [{ class_id: 0, top: 1, left: 1, width: 5, height: 5 }],
+  },
+  'coglabel-metadata': metadata,
+}
+const manifest = (change: object): Files => ({ 'x.jsonl': lines({ ...manifestRow, ...change }) })
+
+const bedrock = {
+  recordId: 'ABCDEFGHIJK',
+  modelInput: {
+    anthropic_version: 'bedrock-2023-05-31',
+    max_tokens: 256,
+    messages: [
+      {
+        role: 'user',
+        content: [{ type: 'image', source: { type: 'base64', media_type: 'image/jpeg', data: 'AA==' } }],
+      },
+    ],
+  },
+}
+
+const rectangle = {
+  id: 'b1',
+  from_name: 'label',
+  to_name: 'image',
+  type: 'rectanglelabels',
+  value: { x: 1, y: 1, width: 50, height: 50, rectanglelabels: ['dog'] },
+}
+const studio = (parts: object[], data: object = { image: 's3://b/1.jpg' }): Files => ({
+  'x.json': json({ data, predictions: [{ result: parts }] }),
+})
+
+const sample = {
+  filepath: 'images/1.jpg',
+  predictions: {
+    _cls: 'Detections',
+    detections: [{ _cls: 'Detection', label: 'dog', bounding_box: [0.1, 0.1, 0.5, 0.5] }],
+  },
+}
+const samples = (change: object): Files => ({
+  ...picture,
+  'samples.json': JSON.stringify({ samples: [{ ...sample, ...change }] }),
+})
+
+const table = (change: object = {}) => {
+  const types = { record_id: 'STRING', width: 'INT32', created_at: 'TIMESTAMP', output: 'STRING', ...change }
+  const values: Record<string, unknown[]> = {
+    STRING: ['x'],
+    INT32: [1],
+    DOUBLE: [1],
+    TIMESTAMP: [new Date(0)],
+  }
+  return new Uint8Array(
+    parquetWriteBuffer({
+      columnData: Object.entries(types).map(([name, type]) => ({
+        name,
+        type: type as 'STRING',
+        data: values[type]!,
+      })),
+    }),
+  )
+}
+
 export const brokenExports: Readonly<Record<string, Readonly<Record<string, Files>>>> = {
   'llava': {
     'id-is-text': llava({ id: 7 }),
@@ -153,5 +263,70 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   'csv': {
     'no-cell-runs': { 'x.csv': 'image,answer\r\n1.jpg,=1+1\r\n' },
     'as-many-cells-as-columns': { 'x.csv': 'image,answer\r\n1.jpg\r\n' },
+  },
+  'cogvlm-sft': {
+    'jpg-of-the-same-number': {
+      's/images/1.png': 'x',
+      's/labels_en/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
+    },
+    'captions-or-conversations': {
+      's/images/1.jpg': 'x',
+      's/labels_en/1.json': JSON.stringify({ conversations: messages('What?') }),
+    },
+    'images-once-in-path': {
+      'my-images/images/1.jpg': 'x',
+      'my-images/labels_en/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
+    },
+  },
+  'refcoco': {
+    'ids-once': refs(reference, reference),
+    'reference-has-its-instance': refs({ ...reference, ann_id: 7 }),
+    'sentences-have-tokens': refs({ ...reference, sent_ids: [0, 1] }),
+  },
+  'grit': {
+    'spans-inside-caption': grit([0, 50, 0, 0, 0.5, 0.5, 1]),
+    'spans-do-not-overlap': grit([0, 5, 0, 0, 0.5, 0.5, 1], [2, 9, 0, 0, 0.5, 0.5, 1]),
+    'has-boxes': grit(),
+  },
+  'kosmos2': {
+    'begins-with-grounding': kosmos({ text: 'A dog.' }),
+    'two-cells-a-box': kosmos({
+      text: `<grounding> <phrase>a dog</phrase><object>${cell(100)}${cell(0)}</object>`,
+    }),
+    'image-opens': kosmos({ image: 'images/gone.jpg' }),
+  },
+  'ground-truth': {
+    'source-ref-on-s3': manifest({ 'source-ref': 'file:///1.jpg' }),
+    'attribute-has-metadata': manifest({ scene: 0 }),
+    'boxes-match-metadata': manifest({ 'coglabel-metadata': { ...metadata, objects: [] } }),
+    'review-has-a-name-of-its-own': manifest({
+      'coglabel-verified': '0',
+      'coglabel-verified-metadata': { ...metadata, type: 'groundtruth/label-verification' },
+    }),
+  },
+  'bedrock-batch': {
+    'record-id-once': { 'x.input-00000.jsonl': lines(bedrock, bedrock) },
+    'model-input-is-a-request': {
+      'x.input-00000.jsonl': lines({ ...bedrock, modelInput: { messages: [] } }),
+    },
+  },
+  'label-studio': {
+    'result-names-its-controls': studio([{ ...rectangle, from_name: '' }]),
+    'boxes-in-percent': studio([{ ...rectangle, value: { ...rectangle.value, x: 90 } }]),
+    'task-has-its-image': studio([rectangle], {}),
+  },
+  'fiftyone': {
+    'filepath-opens': samples({ filepath: 'images/gone.jpg' }),
+    'labels-name-their-class': samples({ caption: { label: 'a dog' } }),
+    'boxes-are-fractions': samples({
+      predictions: {
+        _cls: 'Detections',
+        detections: [{ _cls: 'Detection', label: 'dog', bounding_box: [10, 10, 50, 50] }],
+      },
+    }),
+  },
+  'parquet': {
+    'same-columns-in-every-file': { 'a.parquet': table(), 'b.parquet': table({ more: 'STRING' }) },
+    'typed-columns': { 'a.parquet': table({ width: 'DOUBLE' }) },
   },
 }

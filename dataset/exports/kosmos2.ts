@@ -1,0 +1,130 @@
+// Kosmos-2 strings, one JSON line each: phrases in tags, boxes as two cells of a 32 x 32 grid. Lossy by half a cell.
+import { z } from 'zod'
+import type { Box } from '../../schemas/task-output.ts'
+import { contentOfRecord } from './core/content.ts'
+import { defuse, restore } from './core/conversation.ts'
+import type { ReadRegion } from './core/format.ts'
+import { rowFormat } from './core/row-format.ts'
+import { countOf, field, missingImage, nameOf, text } from './core/rules.ts'
+
+const cells = 32
+const between = '</delimiter_of_multi_objects/>'
+const markers = ['<grounding>', '<phrase>', '</phrase>', '<object>', '</object>', between, '<patch_index_']
+const pattern = /<phrase>([\s\S]*?)<\/phrase><object>([\s\S]*?)<\/object>/g
+
+const Row = z.object({ id: z.string(), image: z.string(), text: z.string() })
+
+const processing = 'huggingface/transformers src/transformers/models/kosmos2/processing_kosmos2.py'
+
+export const kosmos2 = rowFormat({
+  name: 'kosmos2',
+  summary: 'Kosmos-2: texts with phrase tags and patch indices, one a line',
+  imageModes: ['copy', 'link', 'reference'],
+  extension: 'jsonl',
+  lost: [
+    'boxes to half a cell of a 32 x 32 grid: a side may move by a 64th of the image, more where a box is one cell wide',
+    'questions and answers, and that something was looked for and not found',
+    'words inside other words that have boxes',
+  ],
+  async rowsOf(image) {
+    const rows = []
+    for (const record of image.records) {
+      const { text: whole, regions } = contentOfRecord(record)
+      const [asked] = regions
+      const written =
+        whole !== null
+          ? ground(whole, regions)
+          : asked === undefined || asked.boxes.length === 0
+            ? null
+            : tag(asked.text, asked.boxes)
+      if (written !== null)
+        rows.push({ id: record.recordId, image: await image.place(), text: `<grounding> ${written}` })
+    }
+    return rows
+  },
+  readRow(value) {
+    const { id, image, text: written } = Row.parse(value)
+    const regions: ReadRegion[] = []
+    let plain = ''
+    let from = '<grounding> '.length
+    for (const match of written.matchAll(pattern)) {
+      plain += restore(written.slice(from, match.index), markers)
+      const words = restore(match[1] ?? '', markers)
+      const boxes = (match[2] ?? '').split(between).map(readCells)
+      regions.push({ text: words, start: plain.length, end: plain.length + words.length, boxes })
+      plain += words
+      from = match.index + match[0].length
+    }
+    plain += restore(written.slice(from), markers)
+    return { image, width: null, height: null, labels: [{ recordId: id, text: plain, turns: [], regions }] }
+  },
+  rules: [
+    {
+      name: 'begins-with-grounding',
+      says: 'the text begins with <grounding>, which switches boxes on',
+      source: processing,
+      problem: (row) =>
+        text(field(row.value, 'text')).startsWith('<grounding>') ? null : nameOf(row, field(row.value, 'id')),
+    },
+    {
+      name: 'two-cells-a-box',
+      says: 'a phrase is followed by an object of pairs of patch indices from 0000 to 1023, upper left first',
+      source: processing,
+      problem(row) {
+        const written = text(field(row.value, 'text'))
+        const found = [...written.matchAll(pattern)]
+        const boxes = found.flatMap((match) => (match[2] ?? '').split(between))
+        const areBoxes = boxes.every((box) => {
+          const [, upper = '', lower = ''] = /^<patch_index_(\d{4})><patch_index_(\d{4})>$/.exec(box) ?? []
+          return upper !== '' && Number(upper) <= Number(lower) && Number(lower) < cells * cells
+        })
+        return areBoxes && found.length === countOf('<object>', written)
+          ? null
+          : `${nameOf(row, field(row.value, 'id'))}: ${written.slice(0, 120)}`
+      },
+    },
+    {
+      name: 'image-opens',
+      says: 'the image is a path that opens, or a URL',
+      source: processing,
+      problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
+    },
+  ],
+})
+
+function ground(
+  whole: string,
+  regions: readonly { text: string; span: { start: number; end: number } | null; boxes: Box[] }[],
+): string {
+  let written = ''
+  let from = 0
+  for (const { span, boxes } of regions) {
+    if (span === null || span.start < from) continue
+    written += defuse(whole.slice(from, span.start), markers) + tag(whole.slice(span.start, span.end), boxes)
+    from = span.end
+  }
+  return written + defuse(whole.slice(from), markers)
+}
+
+function tag(words: string, boxes: readonly Box[]): string {
+  const indices = boxes.map((box) => writeCells(box)).join(between)
+  return `<phrase>${defuse(words, markers)}</phrase><object>${indices}</object>`
+}
+
+/** The cells of the upper left and the lower right corner. */
+function writeCells([x0, y0, x1, y1]: Box): string {
+  const low = (side: number) => Math.min(cells - 1, Math.floor(side * cells))
+  const high = (side: number) => Math.max(0, Math.ceil(side * cells - 1))
+  const index = (x: number, y: number) => `<patch_index_${String(y * cells + x).padStart(4, '0')}>`
+  return index(low(x0), low(y0)) + index(Math.max(low(x0), high(x1)), Math.max(low(y0), high(y1)))
+}
+
+/** Corners at the centres of their cells; at the edges where both are in one row or column, as the processor reads them. */
+function readCells(written: string): Box {
+  const [upper = 0, lower = 0] = [...written.matchAll(/\d{4}/g)].map(Number)
+  const [x0, y0] = [upper % cells, Math.floor(upper / cells)]
+  const [x1, y1] = [lower % cells, Math.floor(lower / cells)]
+  const isThin = x0 === x1 || y0 === y1
+  const [low, high] = isThin ? [0, 1] : [0.5, 0.5]
+  return [(x0 + low) / cells, (y0 + low) / cells, (x1 + high) / cells, (y1 + high) / cells]
+}
