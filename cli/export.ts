@@ -81,7 +81,7 @@ export async function runExport(args: readonly string[]): Promise<number> {
       onProgress: progress.show,
     })
     progress.end()
-    if (report.records === 0)
+    if (report.statistics.entries === 0)
       throw new UserError(`nothing of ${flags.run} can be exported: ${reasons(report) || 'it has no labels'}`)
     await rmdir(flags.out).catch(() => {})
     await rename(staging, resolve(flags.out))
@@ -236,7 +236,7 @@ function showProgress(): { show: (progress: ExportProgress) => void; end: () => 
 function tell(report: ExportReport, { out, format }: Flags): number {
   const { images, records, statistics, moved, warnings, broken } = report
   console.log(
-    `exported ${records} records of ${images} images as ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
+    `exported ${records} records of ${images} images as ${statistics.entries} entries of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
   )
   const left = reasons(report)
   if (left !== '') console.log(`left out: ${left}`)

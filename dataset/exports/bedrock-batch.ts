@@ -88,8 +88,9 @@ export const bedrockBatch: ExportFormat = {
     })
     return {
       async write(image) {
-        await asked.write(named(image, 'input'))
+        const entries = await asked.write(named(image, 'input'))
         await answered.write(named(image, 'output'))
+        return entries
       },
       async close() {
         await asked.close()

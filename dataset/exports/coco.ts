@@ -138,8 +138,9 @@ function openCoco(context: WriterContext) {
 
 type Target = { pair: Pair; categories: Map<string, number>; next: { annotation: number } }
 
-async function writeImage(image: ExportImage, { pair, categories, next }: Target): Promise<void> {
+async function writeImage(image: ExportImage, { pair, categories, next }: Target): Promise<number> {
   const { width, height, records } = image
+  const before = next.annotation
   const id = image.index + 1
   const picture = { id, file_name: await image.place(), width, height }
   await pair.instances.add('images', picture)
@@ -163,6 +164,7 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
     if (caption !== null)
       await pair.captions.add('annotations', { id: next.annotation++, image_id: id, caption })
   }
+  return next.annotation - before
 }
 
 /** The images of one file with what is said about them; the whole file is in memory, as in every COCO loader. */

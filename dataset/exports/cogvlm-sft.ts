@@ -33,11 +33,13 @@ export const cogvlmSft: ExportFormat = {
   open: ({ sink }) => ({
     async write(image) {
       const stem = String(image.index + 1).padStart(8, '0')
-      for (const [set, labels] of Object.entries(setsOf(image))) {
+      const sets = Object.entries(setsOf(image))
+      for (const [set, labels] of sets) {
         const folder = image.split === null ? set : `${image.split}/${set}`
         await image.place({ path: `${folder}/images/${stem}.jpg`, as: 'jpeg' })
         await writeFileWhole(sink, `${folder}/labels_en/${stem}.json`, `${JSON.stringify(labels)}\n`)
       }
+      return sets.length
     },
     close: async () => {},
   }),

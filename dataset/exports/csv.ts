@@ -51,13 +51,11 @@ export const csv: ExportFormat = {
       async write(image) {
         const file = await fileOf(image.split ?? 'csv')
         const place = await image.place()
-        for (const record of image.records)
-          for (const cells of linesOf(record, {
-            image: place,
-            width: String(image.width),
-            height: String(image.height),
-          }))
-            await file.write(`${columns.map((name) => quote(cells[name])).join(',')}\r\n`)
+        const common = { image: place, width: String(image.width), height: String(image.height) }
+        const lines = image.records.flatMap((record) => linesOf(record, common))
+        for (const cells of lines)
+          await file.write(`${columns.map((name) => quote(cells[name])).join(',')}\r\n`)
+        return lines.length
       },
       async close() {
         if (files.size === 0) await fileOf('csv')

@@ -57,6 +57,7 @@ export const fiftyone: ExportFormat = {
             : { answers: { _cls: 'Classifications', classifications: answers.map(classify) } }),
           ...(detections.length === 0 ? {} : { predictions: { _cls: 'Detections', detections } }),
         })
+        return 1
       },
       async close() {
         await file.close({})

@@ -123,8 +123,9 @@ export const openaiBatch: ExportFormat = {
     const [asked, answered] = [requests.open(context), answers.open(context)]
     return {
       async write(image) {
-        await asked.write(named(image, 'requests'))
+        const entries = await asked.write(named(image, 'requests'))
         await answered.write(named(image, 'answers'))
+        return entries
       },
       async close() {
         await asked.close()

@@ -76,6 +76,7 @@ export const parquet: ExportFormat = {
       async write(image) {
         const placed = { ...image, place0: await image.place() }
         for (const record of image.records) files.of(image.split ?? 'parquet').add(record, placed)
+        return image.records.length
       },
       async close() {
         files.of(files.all()[0]?.[0] ?? 'parquet')

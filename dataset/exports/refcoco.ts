@@ -119,10 +119,10 @@ function openRefcoco({ sink, createdAt, modelName }: WriterContext): FormatWrite
 
 type Target = { pair: Pair; categories: Map<string, number>; next: { id: number; ref: number } }
 
-async function writeImage(image: ExportImage, { pair, categories, next }: Target): Promise<void> {
+async function writeImage(image: ExportImage, { pair, categories, next }: Target): Promise<number> {
   const { width, height, records } = image
   const single = regionsOf(records).filter(({ region }) => region.boxes.length === 1)
-  if (single.length === 0) return
+  if (single.length === 0) return 0
   const imageId = image.index + 1
   const fileName = await image.place()
   await pair.instances.add('images', { id: imageId, file_name: fileName, width, height })
@@ -158,6 +158,7 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
       sentences: [{ sent_id: refId, raw: region.text, sent, tokens: sent.split(/\s+/) }],
     })
   }
+  return single.length
 }
 
 /** The references of one part, joined with their instances; the instances file is in memory, as in its loader. */

@@ -38,6 +38,7 @@ export const sidecar: ExportFormat = {
       const labels = image.records.map(plainLabel)
       const whole = { image: placed, key: image.key, width: image.width, height: image.height, labels }
       await writeFileWhole(sink, `${stem}.json`, `${JSON.stringify(whole, null, 1)}\n`)
+      return 1
     },
     close: async () => {},
   }),

@@ -45,6 +45,7 @@ export const webdataset: ExportFormat = {
           shards.set(stem, shard)
         }
         await shard.add(image)
+        return 1
       },
       async close() {
         for (const shard of shards.values()) await shard.end()

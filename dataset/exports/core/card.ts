@@ -73,7 +73,7 @@ function head({ format, statistics, config }: CardFacts): string {
   return `${front.join('\n')}
 # Labels of ${escapeMarkdown(config.runId)} as ${format.name}
 
-${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model, not by people.`
+${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model, not by people: ${statistics.entries} entries of this format.`
 }
 
 function licences({ models: used }: Statistics): string {

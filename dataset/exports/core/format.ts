@@ -57,7 +57,8 @@ export type ExportSink = {
 export type WriterContext = { sink: ExportSink; imageMode: ImageMode; createdAt: string; modelName: string }
 
 export type FormatWriter = {
-  write(image: ExportImage): Promise<void>
+  /** Returns how many entries it wrote: rows, annotations or samples; 0 where the format can hold nothing of the image. */
+  write(image: ExportImage): Promise<number>
   /** Closes every file; what has to stand at an end is written now. */
   close(): Promise<void>
 }

@@ -63,7 +63,8 @@ function openRows({ name, extension, limits, rowsOf, finish }: Opened, context: 
   return {
     async write(image) {
       const stem = image.split ?? name
-      for (const row of await rowsOf(image, context)) {
+      const rows = await rowsOf(image, context)
+      for (const row of rows) {
         let file = files.get(stem)
         if (file === undefined) {
           file = new RowFile({ sink: context.sink, stem, extension, limits })
@@ -71,6 +72,7 @@ function openRows({ name, extension, limits, rowsOf, finish }: Opened, context: 
         }
         await file.add(JSON.stringify(row))
       }
+      return rows.length
     },
     async close() {
       // An export without rows still has its file, so that a script finds an empty list and not nothing.

@@ -210,7 +210,7 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     (imageMode === 'link' || imageMode === 'reference' || ports.toJpeg === undefined)
   )
     statistics.rotated += 1
-  await writer.write({
+  const entries = await writer.write({
     key: source.key,
     index: statistics.images,
     uri: source.uri,
@@ -222,7 +222,9 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     split: split?.split ?? null,
     ...opened.image,
   })
-  if (split !== null) await splits.add({ key: source.key, ...split })
+  statistics.entries += entries
+  if (entries === 0) add(statistics.leftOut, 'images of which the format can hold nothing')
+  if (split !== null && entries > 0) await splits.add({ key: source.key, ...split })
   countImage(statistics, { records, split: split?.split ?? null })
   if (statistics.images % 100 === 0)
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })

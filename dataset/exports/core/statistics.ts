@@ -19,6 +19,8 @@ export type Histogram = { binWidth: number; counts: number[]; total: number }
 export type Statistics = {
   images: number
   records: number
+  /** Rows, annotations or samples in the files. */
+  entries: number
   tasks: Record<string, TaskStatistics>
   models: Record<
     string,
@@ -53,6 +55,7 @@ export function emptyStatistics(): Statistics {
   return {
     images: 0,
     records: 0,
+    entries: 0,
     tasks: {},
     models: {},
     prompts: {},

@@ -6,8 +6,10 @@ import { escapeMarkdown } from '../../../dataset/exports/core/card.ts'
 import { readJsonElements } from '../../../dataset/exports/core/json-elements.ts'
 import { parseShares } from '../../../dataset/exports/core/split.ts'
 import { parseWhere } from '../../../dataset/exports/core/where.ts'
+import { readReviews } from '../../../dataset/exports/ground-truth.ts'
 import { findFormat } from '../../../dataset/exports/registry.ts'
 import { readVerdicts, writeVerdict } from '../../../dataset/verdicts.ts'
+import type { Box } from '../../../schemas/task-output.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
 import { everyShape, exportStore, type Labelled, recordsOf, sealedStore } from '../../helpers/export-run.ts'
 import { tempFolder } from '../../helpers/temp-folder.ts'
@@ -70,6 +72,12 @@ test('takes what --where asks for, after edits', async () => {
   })
   expect(report.records).toBe(2)
   expect(await answersIn(folder)).toHaveLength(2)
+})
+
+test('says of how many images the format can hold nothing', async () => {
+  const { report } = await exportStore(await sealedStore(recordsOf(everyShape)), findFormat('sharegpt4v'))
+  expect(report.statistics).toMatchObject({ images: 2, records: 5, entries: 2 })
+  expect(report.statistics.leftOut).toEqual({ 'images of which the format can hold nothing': 1 })
 })
 
 test('of an image that was replaced only the newest content is exported', async () => {
@@ -177,4 +185,40 @@ test.each([
     for await (const element of readJsonElements(path)) expect(element).toBeDefined()
   }
   await expect(readAll()).rejects.toThrow(/cut off/)
+})
+
+test('a Ground Truth manifest says what people verified and adjusted, and reads it back', async () => {
+  const grounded = (box: Box) => ({
+    task: 'ground',
+    question: 'Where is the dog?',
+    output: { phrase: 'the dog', boxes: [box] },
+  })
+  const images = ['edited.jpg', 'good.jpg'].map((key) => one(key, { said: [grounded([0.1, 0.1, 0.5, 0.5])] }))
+  const records = recordsOf(images)
+  const store = await sealedStore(records)
+  const [edited, good] = records.map(({ recordId }) => recordId)
+  const output = { phrase: 'the dog', boxes: [[0.25, 0.5, 0.75, 1]] as Box[] }
+  await writeVerdict(store, verdictOf(edited!, { verdict: 'edit', output, comment: 'too high' }))
+  await writeVerdict(store, verdictOf(good!, { comment: 'fine' }))
+  const { folder, report } = await exportStore(store, findFormat('ground-truth'))
+  expect(report.broken).toEqual([])
+  const text = await readFile(join(folder, 'ground-truth.jsonl'), 'utf8')
+  const lines = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, object>)
+  expect(lines[0]).toMatchObject({
+    'coglabel': { annotations: [{ left: 20, top: 10, width: 80, height: 40 }] },
+    'coglabel-metadata': { 'human-annotated': 'no' },
+    'coglabel-adjusted': { annotations: [{ left: 50, top: 50, width: 100, height: 50 }] },
+    'coglabel-adjusted-metadata': { 'human-annotated': 'yes', 'adjustment-status': 'adjusted' },
+  })
+  expect(lines.flatMap(readReviews)).toMatchObject([
+    {
+      image: 's3://test/edited.jpg',
+      verdict: 'edit',
+      regions: [{ text: 'dog', boxes: [[0.25, 0.5, 0.75, 1]] }],
+    },
+    { image: 's3://test/good.jpg', verdict: 'accept', comment: 'fine' },
+  ])
 })

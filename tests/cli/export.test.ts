@@ -1,0 +1,89 @@
+// `coglabel export` as a person calls it: a folder on disk in, a dataset beside its card out, and clear refusals.
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { expect, test, vi } from 'vitest'
+import { runExport } from '../../cli/export.ts'
+import { sha256Hex } from '../../dataset/canonical-json.ts'
+import { writePart } from '../../dataset/parts.ts'
+import { openRun } from '../../dataset/run-folder.ts'
+import { sealRun } from '../../dataset/seal.ts'
+import { openFsStore } from '../../dataset/stores/fs.ts'
+import { UserError } from '../../schemas/errors.ts'
+import { testConfig } from '../helpers/export-run.ts'
+import { solidPng } from '../helpers/images.ts'
+import { someRecord } from '../helpers/records.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
+
+/** A run folder on disk over two real PNGs beside it. */
+async function makeRun(): Promise<{ folder: string; run: string }> {
+  const folder = await tempFolder()
+  const run = join(folder, 'run')
+  await mkdir(join(folder, 'images'))
+  const store = openFsStore(run)
+  const { v: _v, runId: _runId, createdAt: _at, ...wanted } = testConfig
+  const { runId } = await openRun(store, { wanted, now: new Date('2026-01-01T00:00:00Z') })
+  const records = []
+  for (const [index, key] of ['one.png', 'two.png'].entries()) {
+    const bytes = solidPng([index * 200, 30, 30])
+    await writeFile(join(folder, 'images', key), bytes)
+    const record = someRecord({ key, text: `picture ${key}` })
+    const uri = pathToFileURL(join(folder, 'images', key)).href
+    records.push({ ...record, source: { ...record.source, uri, sha256: sha256Hex(bytes) } })
+  }
+  await writePart(store, records)
+  await sealRun({ store, runId, clock: () => new Date('2026-01-01T00:00:00Z') })
+  return { folder, run }
+}
+
+test.each([
+  ['llava', 'copy', ['README.md', 'card', 'images', 'llava.json']],
+  ['llava', 'link', ['README.md', 'card', 'images', 'llava.json']],
+  ['llava', 'reference', ['README.md', 'card', 'llava.json']],
+  ['openai-chat', 'embed', ['README.md', 'card', 'openai-chat.jsonl']],
+  ['webdataset', 'embed', ['README.md', 'card', 'webdataset-000000.tar']],
+])('writes %s with images by %s', async (format, images, expected) => {
+  const { folder, run } = await makeRun()
+  const out = join(folder, 'out')
+  const print = vi.spyOn(console, 'log').mockReturnValue()
+  expect(await runExport([run, '--format', format, '--out', out, '--images', images])).toBe(0)
+  expect(print.mock.calls.flat().join()).toContain(`exported 2 records of 2 images as 2 entries of ${format}`)
+  expect((await readdir(out)).toSorted()).toEqual(expected)
+  expect((await readdir(folder)).toSorted()).toEqual(['images', 'out', 'run'])
+  if (expected.includes('images'))
+    expect(await readFile(join(out, 'images/one.png'))).toEqual(
+      await readFile(join(folder, 'images/one.png')),
+    )
+  expect(await readFile(join(out, 'README.md'), 'utf8')).toContain(`export ${run} --format ${format}`)
+})
+
+test('a changed image is left out, listed, and the exit code says so', async () => {
+  const { folder, run } = await makeRun()
+  await writeFile(join(folder, 'images/two.png'), 'other bytes')
+  vi.spyOn(console, 'log').mockReturnValue()
+  expect(await runExport([run, '--format', 'sidecar', '--out', join(folder, 'out')])).toBe(3)
+  expect(await readdir(join(folder, 'out'))).toContain('left-out.jsonl')
+})
+
+test.each([
+  [['--format', 'yolo'], /there is no format "yolo"/],
+  [[], /export needs a format: --format llava\|/],
+  [['--format', 'llava', '--images', 'embed'], /--images is "embed"; llava takes copy, link, reference/],
+  [['--format', 'llava', '--where', 'task='], /expected a value/],
+  [['--format', 'llava', '--split', 'train=2'], /make 2; expected 1/],
+  [['--format', 'llava', '--previous', 'x'], /--previous is for a split/],
+  [['--format', 'llava', '--where', 'task=qa'], /nothing of .* can be exported: 2 not wanted by --where/],
+])('refuses %j', async (args, message) => {
+  const { folder, run } = await makeRun()
+  const call = async () => await runExport([run, '--out', join(folder, 'out'), ...args])
+  await expect(call()).rejects.toThrow(UserError)
+  await expect(call()).rejects.toThrow(message)
+  expect((await readdir(folder)).toSorted()).toEqual(['images', 'run'])
+})
+
+test('never writes into a folder that holds something', async () => {
+  const { folder, run } = await makeRun()
+  await expect(runExport([run, '--format', 'llava', '--out', join(folder, 'images')])).rejects.toThrow(
+    /is not empty; exports never overwrite/,
+  )
+})
