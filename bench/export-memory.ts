@@ -1,5 +1,5 @@
 // Memory and speed of exports by size: makes runs of 1 thousand to 1 million records in a temporary folder and exports
-// each in a process of its own. `node cli/launch.js bench/export-memory.ts [--records 1000,…] [--formats llava,…] [--split]`
+// each in a process of its own. `node cli/launch.js bench/export-memory.ts [--records 1000,…] [--formats llava,…] [--split] [--heap MB]`
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -153,6 +153,8 @@ const { values } = parseArgs({
     records: { type: 'string', default: '1000,10000,100000,1000000' },
     formats: { type: 'string', default: 'llava,coco,csv,parquet' },
     split: { type: 'boolean', default: false },
+    // Of V8's old space: what is live must fit, and what is only not yet collected does not count.
+    heap: { type: 'string', default: '160' },
     run: { type: 'string' },
     out: { type: 'string' },
   },

@@ -63,7 +63,7 @@ export const grit = rowFormat({
   },
   readRow(value) {
     const { key, url, caption, width, height, noun_chunks: chunks } = Row.parse(value)
-    const letters = [...caption]
+    const letters = Array.from(caption)
     const regions = chunks.map(([first, last, ...sides]): ReadRegion => {
       const start = letters.slice(0, first).join('').length
       const words = letters.slice(first, last).join('')
@@ -78,7 +78,7 @@ export const grit = rowFormat({
       says: 'a span is 0 <= start < end <= the caption in characters, of seven numbers with fractions for sides',
       source: unilm,
       problem(row) {
-        const length = [...text(field(row.value, 'caption'))].length
+        const { length } = Array.from(text(field(row.value, 'caption')))
         const wrong = spansOf(row.value).find(([start = -1, end = -1, ...sides]) => {
           const isIn = start >= 0 && start < end && end <= length
           return !isIn || sides.length !== 5 || sides.some((side) => side < 0 || side > 1)
@@ -115,7 +115,7 @@ export const grit = rowFormat({
 
 /** UTF-16 offsets are ours; theirs count characters as Python does. */
 function characters(caption: string, offset: number): number {
-  return [...caption.slice(0, offset)].length
+  return Array.from(caption.slice(0, offset)).length
 }
 
 function spansOf(row: unknown): number[][] {

@@ -33,14 +33,14 @@ export const everyShape: readonly Labelled[] = [
         task: 'grounded-caption',
         question: 'Describe the image with boxes.',
         output: {
-          text: 'A dog, a dog and two cats.',
+          text: '\u{1f98a}: A dog, a dog and two cats.',
           phrases: [
-            { text: 'A dog', start: 0, end: 5, boxes: [[0.1, 0.2, 0.5, 0.6]] },
-            { text: 'a dog', start: 7, end: 12, boxes: [[0.5, 0.25, 0.75, 0.5]] },
+            { text: 'A dog', start: 4, end: 9, boxes: [[0.1, 0.2, 0.5, 0.6]] },
+            { text: 'a dog', start: 11, end: 16, boxes: [[0.5, 0.25, 0.75, 0.5]] },
             {
               text: 'two cats',
-              start: 17,
-              end: 25,
+              start: 21,
+              end: 29,
               boxes: [
                 [0, 0, 0.25, 0.5],
                 [0.5, 0.5, 0.75, 0.75],
