@@ -1,7 +1,7 @@
 // Memory and speed of exports by size: makes runs of 1 thousand to 1 million records in a temporary folder and exports
 // each in a process of its own. `node cli/launch.js bench/export-memory.ts [--records 1000,…] [--formats llava,…] [--split] [--heap MB]`
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -134,7 +134,9 @@ async function exportOne(
     onProgress: () => {},
   })
   const seconds = (performance.now() - start) / 1000
-  const peakMb = Math.round(process.resourceUsage().maxRSS / 1024)
+  // Not maxRSS of the resource usage: across exec that keeps the peak of the parent, which made the run.
+  const status = readFileSync('/proc/self/status', 'utf8')
+  const peakMb = Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024)
   const { records } = report
   console.log(
     JSON.stringify({

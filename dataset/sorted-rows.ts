@@ -2,7 +2,6 @@
 // It does not know what the rows are for.
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import { RecordHead } from '../schemas/part.ts'
 import { readRecordLines } from './read.ts'
@@ -10,6 +9,9 @@ import { compareKeys, type ObjectStore } from './stores/object-store.ts'
 
 /** Text that is sorted in memory at once; more goes through sorted files that are then merged. */
 export const defaultMaxSortedBytes = 16 * 1024 * 1024
+
+/** Of one sorted file while it is merged. */
+const mergeBlockBytes = 64 * 1024
 
 const SortedHead = RecordHead.extend({
   createdAt: z.string(),
@@ -79,9 +81,14 @@ async function* fromArray(rows: readonly SortedRow[]): AsyncGenerator<SortedRow>
   yield* rows
 }
 
+/** Block by block: many of these files are open at once, and readline would hold a thousand lines of each. */
 async function* readSortedFile(path: string): AsyncGenerator<SortedRow> {
-  for await (const line of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity }))
-    yield parseRow(line)
+  let rest = ''
+  for await (const block of createReadStream(path, { encoding: 'utf8', highWaterMark: mergeBlockBytes })) {
+    const lines = (rest + String(block)).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) yield parseRow(line)
+  }
 }
 
 /** Merges sorted sources; there are few (one for each 16 MB), so the smallest head is found by looking at all. */
