@@ -19,10 +19,13 @@ const identity = ['dataset/canonical-json', 'dataset/identity']
 const records = [
   'chain',
   'events',
+  'fetch-weights',
   'id-index',
+  'in-parallel',
   'ingest',
   'labels-view',
   'parts',
+  'push-weights',
   'read',
   'run-folder',
   'seal',
