@@ -23,6 +23,7 @@ const records = [
   'ingest',
   'labels-view',
   'parts',
+  'place',
   'read',
   'run-folder',
   'seal',
