@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
@@ -23,6 +24,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'gold': GoldLine,
   'world': World,
   'work-message': WorkMessage,
+  'deployment': Deployment,
   'weights-lock': WeightsLock,
 }
 

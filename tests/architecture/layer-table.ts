@@ -25,6 +25,7 @@ const records = [
   'ingest',
   'labels-view',
   'parts',
+  'place',
   'push-weights',
   'read',
   'run-folder',
