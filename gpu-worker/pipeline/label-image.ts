@@ -29,9 +29,14 @@ export type LabelContext = {
   /** Whether a record is there already; such a one is not made again. */
   isDone: (recordId: string) => boolean
   limits: DecodeLimits
+  /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
+  keepThumbnail?: (image: UprightPixels) => Promise<void>
   clock: () => Date
   signal: AbortSignal
 }
+
+/** What was decoded, named by the sha256 of the file's bytes. */
+export type UprightPixels = Pick<DecodedImage, 'rgb' | 'width' | 'height'> & { sha256: string }
 
 /**
  * Labels one image: exactly one record for each spec that has none yet; an empty list when all have.
@@ -53,6 +58,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const asked = prepared.ok
     ? await askModel(prepared.pixels, units, context)
     : { answered: prepared, prefillMs: 0, generateMs: 0 }
+  if (prepared.ok) await prepared.thumbnail
 
   const facts: ImageFacts = {
     item,
@@ -100,11 +106,17 @@ function pendingUnits(
 }
 
 type Prepared = { decodeMs: number } & (
-  | { ok: true; pixels: Float32Array; decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string } }
+  | {
+      ok: true
+      pixels: Float32Array
+      decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+      thumbnail: Promise<void> | undefined
+    }
   | { ok: false; failure: Failure }
 )
 
-async function prepareImage(fetched: FetchedImage, { engine, limits }: LabelContext): Promise<Prepared> {
+async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
+  const { engine, limits, keepThumbnail } = context
   if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
   const startMs = performance.now()
   const result = await decodeImage(fetched.bytes, limits)
@@ -112,7 +124,13 @@ async function prepareImage(fetched: FetchedImage, { engine, limits }: LabelCont
   const { rgb, ...image } = result.image
   const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
-  return { ok: true, pixels, decoded, decodeMs: performance.now() - startMs }
+  const { identity } = fetched
+  const decodeMs = performance.now() - startMs
+  const thumbnail =
+    'sha256' in identity
+      ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
+      : undefined
+  return { ok: true, pixels, decoded, decodeMs, thumbnail }
 }
 
 type Asked = { answered: UnitAnswers; prefillMs: number; generateMs: number }

@@ -9,7 +9,7 @@ import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
 import type { EngineStreak } from './engine-streak.ts'
 import type { HashedSpec } from './item-specs.ts'
-import { labelImage } from './label-image.ts'
+import { labelImage, type UprightPixels } from './label-image.ts'
 import type { OpenRun, OpenRuns, RunProblem } from './open-runs.ts'
 
 /** What became of a request: all its records are durable, or why its message must be given back. */
@@ -24,7 +24,14 @@ export type GiveBackReason =
   | 'stopping'
   | 'worker-failed'
 
-export type LabelEvent = { kind: 'image'; runId: string; statuses: RecordStatus[]; coalesced: boolean }
+export type LabelEvent = {
+  kind: 'image'
+  runId: string
+  /** None when another message asked for the same image, or all were there. */
+  records: readonly LabelRecord[]
+  statuses: RecordStatus[]
+  coalesced: boolean
+}
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -51,9 +58,14 @@ export type RequestContext = {
   /** Images that wait for their turn, are fetched, decoded or answered. */
   labelling: number
   isIdle: () => boolean
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onChange: () => void
   onEvent: (event: LabelEvent) => void
 }
+
+/** Keeps a small picture of an image beside a run's parts. Never rejects. */
+export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
 
 /** Labels an image and resolves when its records are durable. Never rejects. */
 export async function labelRequest(
@@ -102,7 +114,7 @@ async function oncePerVersion(
   const version = versionOf(request)
   const last = lanes.get(lane)
   if (last !== undefined && version !== null && last.version === version) {
-    onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    onEvent({ kind: 'image', runId, records: [], statuses: [], coalesced: true })
     return await last.outcome
   }
   const outcome = last === undefined ? job() : last.outcome.then(job)
@@ -148,7 +160,7 @@ async function labelAndKeep(
   if (!made.ok) return resolve(made.outcome)
   const { records } = made
   const statuses = records.map((record) => record.status)
-  onEvent({ kind: 'image', runId: job.run.config.runId, statuses, coalesced: false })
+  onEvent({ kind: 'image', runId: job.run.config.runId, records, statuses, coalesced: false })
   if (records.length === 0) return resolve('durable')
   await streak.image({
     records,
@@ -164,7 +176,7 @@ async function labelAndKeep(
 type Made = { ok: true; records: LabelRecord[] } | { ok: false; outcome: Outcome }
 
 async function labelBytes({ request, attempt, run, specs }: Job, context: RequestContext): Promise<Made> {
-  const { engine, inEngine, limits, clock, halt, cut } = context
+  const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
   const { bucket, key, versionId, etag } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
@@ -183,6 +195,9 @@ async function labelBytes({ request, attempt, run, specs }: Job, context: Reques
       limits,
       clock: () => new Date(clock.nowMs()),
       signal: cut,
+      ...(keepThumbnail === undefined
+        ? {}
+        : { keepThumbnail: async (image) => await keepThumbnail(request.runId, image) }),
     },
   )
   return { ok: true, records }

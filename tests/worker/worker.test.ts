@@ -176,7 +176,7 @@ test('reads the settings of the cloud', () => {
   })
   expect(settings).toMatchObject({
     mode: 'service',
-    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], forcePathStyle: false },
+    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], s3: { forcePathStyle: false } },
     limits: { leaseMs: 90_000, heartbeatMs: 30_000, imagesPerPart: defaultWorkerLimits.imagesPerPart },
   })
 })
