@@ -11,27 +11,32 @@ type Verb = {
 
 // Verbs are loaded when they are called, so that help and mistakes answer at once.
 const verbs: Readonly<Record<string, Verb>> = {
-  label: {
+  'label': {
     summary: 'label the images of a folder',
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
-  draw: {
+  'draw': {
     summary: 'draw the labels of a run over its images',
     run: async (args) => await (await import('./draw.ts')).runDraw(args),
     usage: async () => (await import('./draw.ts')).drawUsage,
   },
-  evaluate: {
+  'evaluate': {
     summary: 'compare the labels of a run with answers known to be right',
     run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
     usage: async () => (await import('./evaluate.ts')).evaluateUsage,
   },
-  compile: {
+  'compile': {
     summary: 'turn a checkpoint into a model that coglabel runs',
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
     usage: async () => (await import('./compile.ts')).compileUsage,
   },
-  trace: {
+  'push-model': {
+    summary: 'upload a compiled model for the workers of a place',
+    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
+    usage: async () => (await import('./push-model.ts')).pushModelUsage,
+  },
+  'trace': {
     summary: "write a compiled model's inner values, to compare with the original",
     run: async (args) => await (await import('./trace.ts')).runTrace(args),
     usage: async () => (await import('./trace.ts')).traceUsage,
