@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { SealCheckpoint } from './checkpoint.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
@@ -18,6 +19,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'task-spec': TaskSpec,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
+  'seal-checkpoint': SealCheckpoint,
   'model-manifest': ModelManifest,
   'gold': GoldLine,
   'world': World,

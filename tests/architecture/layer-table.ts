@@ -18,14 +18,22 @@ const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
   'chain',
+  'checkpoint',
   'events',
+  'gc',
   'id-index',
+  'id-run',
+  'in-parallel',
   'ingest',
   'labels-view',
+  'part-windows',
   'parts',
   'read',
   'run-folder',
   'seal',
+  'seal-generation',
+  'seal-state',
+  'sealed-ids',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
