@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
 import { TaskName, TaskSpec } from './task-spec.ts'
+import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
 export const runConfigVersion = 1
 export const runConfigKey = 'config.json'
@@ -19,18 +20,35 @@ export type RunModel = z.infer<typeof RunModel>
 export const RunSampling = Sampling
 export type RunSampling = z.infer<typeof RunSampling>
 
-export const RunSource = z.strictObject({
-  kind: z.enum(['folder', 'image', 'manifest']),
-  uri: z.string().min(1).describe('where the images are; a file: URI on this machine'),
-})
+const SourceUri = z.string().min(1).describe('where the images are; a file: URI on this machine')
+
+export const RunSource = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.enum(['folder', 'image', 'manifest']), uri: SourceUri }),
+  z.strictObject({
+    kind: z.literal('bucket').describe('images that are in a bucket already, whoever made it'),
+    uri: SourceUri,
+    bucket: BucketName,
+    prefix: z.string().max(1024).describe('of the keys; empty for the whole bucket'),
+  }),
+  z.strictObject({
+    kind: z
+      .literal('list')
+      .describe('images that a list in a bucket names: JSON lines, CSV or an S3 Inventory'),
+    uri: SourceUri.describe('of the list'),
+    bucket: BucketName,
+    key: ObjectKey.describe('of the list'),
+  }),
+  z.strictObject({
+    kind: z.literal('standing').describe('whatever arrives in the bucket under incoming/<runId>/'),
+    uri: SourceUri,
+    bucket: BucketName,
+  }),
+])
 export type RunSource = z.infer<typeof RunSource>
 
 export const RunConfig = z.strictObject({
   v: z.literal(runConfigVersion),
-  runId: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/)
-    .describe('derived from everything below but createdAt, so the same command gives the same run'),
+  runId: RunId,
   source: RunSource,
   model: RunModel,
   template: PromptTemplate,

@@ -1,6 +1,5 @@
 // A message that asks for labels: our own envelope. It does not know queues, nor the events that S3 sends instead.
 import { z } from 'zod'
-import { RunConfig } from './run-config.ts'
 import { TaskName } from './task-spec.ts'
 
 export const workMessageSchema = 'coglabel.work.v1'
@@ -12,7 +11,12 @@ export const maxImagesPerMessage = 25
 /** Keys of S3 end here; also those of every ObjectStore. */
 const maxKeyBytes = 1024
 
-export const RunId = RunConfig.shape.runId
+export const RunId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/)
+  .describe(
+    'chosen, or derived from the source, models, tasks and sampling, so the same command gives the same run',
+  )
 
 export const BucketName = z
   .string()

@@ -6,6 +6,7 @@ import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
+import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
@@ -24,6 +25,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'world': World,
   'work-message': WorkMessage,
   'deployment': Deployment,
+  'plan-page': PlanPage,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)
