@@ -11,6 +11,7 @@ import { RunConfig } from './run-config.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
+import { WeightsLock } from './weights-lock.ts'
 import { WorkMessage } from './work-message.ts'
 import { World } from './world.ts'
 
@@ -26,6 +27,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'work-message': WorkMessage,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'weights-lock': WeightsLock,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)
