@@ -18,6 +18,7 @@ continues a run that was interrupted, and does nothing that is already done.
 ${tasks.map((task) => `                           ${task.name.padEnd(18)} ${task.summary}`).join('\n')}
   --ask "QUESTION"       a question for qa, in place of the usual ones; may be repeated
   --ground "PHRASE"      something to find, with its article: "the dog"; may be repeated
+  --ground-from TASK     find what that task's caption names; one record, in place of phrases or beside them
   --limit N              only the first N images
   --seed N               of sampling (0); the same seed gives the same labels
   --temperature T        0 takes the likeliest token, more draws at random (0)
@@ -35,6 +36,8 @@ export type LabelFlags = {
   taskNames: string[] | undefined
   questions: string[]
   phrases: string[]
+  /** The task in whose text things are to be found. */
+  from: string | undefined
   maxImages: number | undefined
   sampling: Sampling
   isYes: boolean
@@ -60,6 +63,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     taskNames: values.tasks === undefined ? undefined : readTaskNames(values.tasks),
     questions: readTexts('--ask', values.ask),
     phrases: readTexts('--ground', values.ground),
+    from: values['ground-from'],
     maxImages: readNumber('--limit', values.limit, z.int().min(1)),
     sampling: {
       temperature: readNumber('--temperature', values.temperature, Sampling.shape.temperature) ?? 0,
@@ -84,6 +88,7 @@ function readArgs(args: readonly string[]) {
       'tasks': { type: 'string' },
       'ask': { type: 'string', multiple: true },
       'ground': { type: 'string', multiple: true },
+      'ground-from': { type: 'string' },
       'limit': { type: 'string' },
       'seed': { type: 'string' },
       'temperature': { type: 'string' },
