@@ -4,7 +4,7 @@ import { statusRank } from '../schemas/label-record.ts'
 import { SealedManifest, sealedManifestsPrefix } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
 import type { IdIndex } from './id-index.ts'
-import { inParallel } from './in-parallel.ts'
+import { mapInParallel } from './in-parallel.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 /** A place in the chain: a generation and the digest of its manifest. */
@@ -53,9 +53,10 @@ export async function* readChainWithIds(
 ): AsyncGenerator<ChainLink & { ids: Uint8Array }> {
   let links: ChainLink[] = []
   const readAll = async () =>
-    await inParallel(links, async (link) => ({ ...link, ids: await readIds(store, link.manifest) }), {
-      limit: idsReadAhead,
-    })
+    await mapInParallel(links, { max: idsReadAhead }, async (link) => ({
+      ...link,
+      ids: await readIds(store, link.manifest),
+    }))
   for await (const link of readChain(store, after)) {
     links.push(link)
     if (links.length < idsReadAhead) continue

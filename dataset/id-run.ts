@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { InvariantError } from '../schemas/errors.ts'
 import type { IdRunHead } from '../schemas/checkpoint.ts'
 import { sha256Hex } from './canonical-json.ts'
-import { inParallel } from './in-parallel.ts'
+import { mapInParallel } from './in-parallel.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 /** An id's 16 bytes and its rank. */
@@ -78,8 +78,9 @@ async function searchBuckets(
 ): Promise<Map<string, number> | null> {
   const entriesAt = head.tableBytes + head.filterBytes
   const ranks = new Map<string, number>()
-  const isWhole = await inParallel(
+  const isWhole = await mapInParallel(
     joinNear(listBuckets({ head, table, wanted })),
+    { max: readsAtOnce },
     async (buckets) => {
       const start = buckets[0]?.start ?? 0
       const end = buckets.at(-1)?.end ?? 0
@@ -95,7 +96,6 @@ async function searchBuckets(
       }
       return true
     },
-    { limit: readsAtOnce },
   )
   return isWhole.every(Boolean) ? ranks : null
 }

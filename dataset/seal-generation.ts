@@ -11,7 +11,7 @@ import {
 } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { packIds } from './chain.ts'
-import { inParallel } from './in-parallel.ts'
+import { mapInParallel } from './in-parallel.ts'
 import { packLines, readLines } from './parts.ts'
 import { type SealState, sealedRanks } from './seal-state.ts'
 import { compareKeys, type ObjectStore } from './stores/object-store.ts'
@@ -68,11 +68,8 @@ export async function writeGeneration(store: ObjectStore, plan: GenerationPlan):
 }
 
 async function readRows(store: ObjectStore, parts: readonly string[]): Promise<Row[]> {
-  const rows = await inParallel(
-    parts,
-    async (key) =>
-      (await readLines(store, key)).map((line) => ({ head: parseHead(line, store.uri + key), line })),
-    { limit: partsReadAtOnce },
+  const rows = await mapInParallel(parts, { max: partsReadAtOnce }, async (key) =>
+    (await readLines(store, key)).map((line) => ({ head: parseHead(line, store.uri + key), line })),
   )
   return rows.flat()
 }
@@ -115,17 +112,13 @@ async function writeShards(
     const sorted = (byTask.get(task) ?? []).toSorted(compareRows)
     return cutBySize(sorted, maxShardBytes).map((lines, n) => ({ task, lines, n }))
   })
-  return await inParallel(
-    shards,
-    async ({ task, lines, n }) => {
-      const bytes = packLines(lines)
-      const sha256 = sha256Hex(bytes)
-      const key = `sealed/${sixDigits(generation)}-${task}-${n}-${sha256.slice(0, 16)}.jsonl.gz`
-      await store.putIfAbsent(key, bytes)
-      return { key, task, records: lines.length, bytes: bytes.length, sha256 }
-    },
-    { limit: shardsWrittenAtOnce },
-  )
+  return await mapInParallel(shards, { max: shardsWrittenAtOnce }, async ({ task, lines, n }) => {
+    const bytes = packLines(lines)
+    const sha256 = sha256Hex(bytes)
+    const key = `sealed/${sixDigits(generation)}-${task}-${n}-${sha256.slice(0, 16)}.jsonl.gz`
+    await store.putIfAbsent(key, bytes)
+    return { key, task, records: lines.length, bytes: bytes.length, sha256 }
+  })
 }
 
 function compareRows(left: Row, right: Row): number {
