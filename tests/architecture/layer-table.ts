@@ -32,6 +32,7 @@ const records = [
   'part-windows',
   'parts',
   'place',
+  'place-sweeper',
   'plan',
   'plan-lists',
   'plan-sources',
