@@ -1,5 +1,5 @@
 // The runs a worker labels for, opened when a message first names them. It does not know queues or messages.
-import { followIds, type IdFollower } from '../../dataset/chain.ts'
+import { followIds, type IdFollower } from '../../dataset/sealed-ids.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import { readRun } from '../../dataset/run-folder.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'

@@ -17,15 +17,34 @@ const adapters = ['dataset/stores', 'dataset/queues']
 const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
+  'capacity',
   'chain',
+  'checkpoint',
   'events',
+  'fetch-weights',
+  'gc',
   'id-index',
+  'id-run',
+  'image-keys',
+  'in-parallel',
   'ingest',
   'labels-view',
+  'part-windows',
   'parts',
+  'place',
+  'place-sweeper',
+  'plan',
+  'plan-lists',
+  'plan-sources',
+  'push-weights',
   'read',
+  'reconcile',
+  'redrive',
   'run-folder',
   'seal',
+  'seal-generation',
+  'seal-state',
+  'sealed-ids',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
