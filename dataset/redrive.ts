@@ -97,11 +97,11 @@ export async function redriveDeadLetters(options: Redrive): Promise<RedriveTally
     while (seen.size < limits.maxMessages && stop?.aborted !== true) {
       const messages = await deadLetters.receive({ max: maxBatchMessages, ...limits })
       if (messages.length === 0) break
-      for (const message of messages) {
-        const isNew = !seen.has(message.messageId)
-        seen.set(message.messageId, message.lease)
+      const fresh = messages.filter(({ messageId }) => !seen.has(messageId))
+      for (const { messageId, lease } of messages) seen.set(messageId, lease)
+      for (const message of fresh) {
         const runs = runsOf(message.body)
-        if (!isNew || (runId !== undefined && !runs.includes(runId))) continue
+        if (runId !== undefined && !runs.includes(runId)) continue
         for (const id of runs) if (!looks.has(id)) looks.set(id, await lookAtRun(options.runStoreOf(id)))
         const found = classify(message, { looks, imagesOf: options.imagesOf })
         tally.found[found] = (tally.found[found] ?? 0) + 1

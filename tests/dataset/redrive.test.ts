@@ -5,18 +5,19 @@ import { openMemoryQueue } from '../../dataset/queues/memory.ts'
 import { classifyDeadLetter, redriveDeadLetters, type RunLook } from '../../dataset/redrive.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { UserError } from '../../schemas/errors.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
 
 const image = { bucket: 'images', key: 'a.png' }
 const ask = (runId: string, more: object = {}, images = [image]) =>
   writeWorkMessages(images, { runId, ...more })[0]!
-const task = {
+const task: RunConfig['tasks'][number] = {
   task: 'caption',
   taskVersion: 1,
   ordinal: 0,
   template: 'chat',
   maxNewTokens: 9,
   prompts: [{ question: 'q' }],
-} as const
+}
 const run = (createdAt: string): RunLook => ({ kind: 'ok', config: { tasks: [task], createdAt } })
 const runs: Record<string, RunLook> = {
   old: run('2026-01-01T00:00:00Z'),
