@@ -2,10 +2,12 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { ClaimEntry } from './claim.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { RunConfig } from './run-config.ts'
+import { RunControlEntry } from './run-control.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
@@ -22,6 +24,8 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'gold': GoldLine,
   'world': World,
   'work-message': WorkMessage,
+  'run-control': RunControlEntry,
+  'claim': ClaimEntry,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)

@@ -60,7 +60,8 @@ export const groundTask: Task = {
 /** Asks for each thing that the text names. */
 function followText(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
   const { from } = FromOptions.parse(spec.options)
-  if (!('text' in upstream)) return { ok: false, message: `the output of ${from} has no text to find things in` }
+  if (!('text' in upstream))
+    return { ok: false, message: `the output of ${from} has no text to find things in` }
   const { text } = upstream
   const phrases = nounPhrases(text)
     .filter(({ start, end }) => end - start <= maxPhraseChars)
@@ -69,7 +70,9 @@ function followText(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
   const prompts = phrases.map(({ start, end }) => {
     const phrase = text.slice(start, end).replaceAll(/\s+/g, ' ')
     // Inside a question a phrase does not begin a sentence; a name keeps its capitals.
-    const inside = phrase.replace(/^(A|An|The|One|Two|Three|Four|Five|Several|Many|Some) /, (word) => word.toLowerCase())
+    const inside = phrase.replace(/^(A|An|The|One|Two|Three|Four|Five|Several|Many|Some) /, (word) =>
+      word.toLowerCase(),
+    )
     return { question: question.replace(blank, () => inside) }
   })
   return { ok: true, plan: { prompts, options: { from, text, phrases } } }

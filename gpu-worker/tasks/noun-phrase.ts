@@ -100,7 +100,8 @@ export function nounPhrases(text: string): { start: number; end: number }[] {
   return splitClauses(text).flatMap((words) => {
     return cutAtDeterminers(words).flatMap((phrase) => {
       const [first, last] = [phrase[0], phrase.at(-1)]
-      if (first === undefined || last === undefined || isDeterminer(last) || noThings.has(last.text)) return []
+      if (first === undefined || last === undefined || isDeterminer(last) || noThings.has(last.text))
+        return []
       const spelling = phrase.map((word) => word.text).join(' ')
       if (seen.has(spelling)) return []
       seen.add(spelling)

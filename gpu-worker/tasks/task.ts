@@ -23,7 +23,9 @@ export type TaskPlan = {
 }
 
 /** What a plan becomes once the output that it waits for is known: nothing to ask is a plan too. */
-export type FollowedPlan = { ok: true; plan: Required<Omit<TaskPlan, 'after'>> } | { ok: false; message: string }
+export type FollowedPlan =
+  | { ok: true; plan: Required<Omit<TaskPlan, 'after'>> }
+  | { ok: false; message: string }
 
 export type ParsedAnswer =
   | { ok: true; output: TaskOutput; repairs: string[] }

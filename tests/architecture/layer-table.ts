@@ -18,12 +18,14 @@ const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
   'chain',
+  'claims',
   'events',
   'id-index',
   'ingest',
   'labels-view',
   'parts',
   'read',
+  'run-control',
   'run-folder',
   'seal',
 ].map((name) => `dataset/${name}`)
