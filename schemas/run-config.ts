@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
 import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
-import { BucketName, RunId } from './work-message.ts'
+import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
 export const runConfigVersion = 2
 /** Read too: the same without buckets, standing runs, a second model, `claims` and `costCapUsd`. */
@@ -31,6 +31,14 @@ export const RunSource = z.discriminatedUnion('kind', [
     uri: SourceUri,
     bucket: BucketName,
     prefix: z.string().max(1024).describe('of the keys; empty for the whole bucket'),
+  }),
+  z.strictObject({
+    kind: z
+      .literal('list')
+      .describe('images that a list in a bucket names: JSON lines, CSV or an S3 Inventory'),
+    uri: SourceUri.describe('of the list'),
+    bucket: BucketName,
+    key: ObjectKey.describe('of the list'),
   }),
   z.strictObject({
     kind: z.literal('standing').describe('whatever arrives in the bucket under incoming/<runId>/'),
