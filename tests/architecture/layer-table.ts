@@ -19,6 +19,7 @@ const identity = ['dataset/canonical-json', 'dataset/identity']
 const records = [
   'capacity',
   'chain',
+  'claims',
   'events',
   'fetch-weights',
   'id-index',
@@ -35,6 +36,7 @@ const records = [
   'read',
   'reconcile',
   'redrive',
+  'run-control',
   'run-folder',
   'run-status',
   'pull',
