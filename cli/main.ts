@@ -76,6 +76,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./control.ts')).runControl('cancel', args),
     usage: async () => (await import('./control.ts')).controlUsage('cancel'),
   },
+  'gc': {
+    summary: 'delete what sealed runs no longer need',
+    run: async (args) => await (await import('./gc.ts')).runGcHere(args),
+    usage: async () => (await import('./gc.ts')).gcUsage,
+  },
   'trace': {
     summary: "write a compiled model's inner values, to compare with the original",
     run: async (args) => await (await import('./trace.ts')).runTrace(args),
