@@ -77,7 +77,7 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
   const { mode, limits, readyFile, backend, thumbnails } = settings
   const model = engine.info.model.name
   const clock = systemClock
-  const { queue, sourceOf, runStoreOf } = openPorts(backend)
+  const { queue, sourceOf, runStoreOf, queueOfRole } = openPorts(settings)
   const beside = openCompanions({ settings, model, clock, log, write: root.log })
   const { metrics } = beside
   metrics.observe('WeightsLoadMs', loading.weightsMs)
@@ -89,6 +89,7 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
       queue: touchAtEachLook(timeWaits(queue, { metrics, clock }), readyFile),
       engine,
       sourceOf,
+      queueOfRole,
       runStoreOf: (runId) => timeCommits(runStoreOf(runId), { metrics, runId }),
       keepThumbnail: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
       mode,

@@ -11,6 +11,7 @@ import { openFsStore } from '../../dataset/stores/fs.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { UserError } from '../../schemas/errors.ts'
+import type { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
 import type { AwsBackend, FolderBackend, ModelSource, WorkerSettings } from '../pipeline/worker-settings.ts'
 
@@ -18,17 +19,22 @@ export type Ports = {
   queue: WorkQueue
   sourceOf: (bucket: string) => ObjectStore
   runStoreOf: (runId: string) => ObjectStore
+  queueOfRole: (role: TaskRole) => WorkQueue | null
 }
 
 /** More runs than a worker has open at once; the store of one that was let go is opened anew. */
 const maxRunStores = 64
 
 /** Opens nothing before it is used. */
-export function openPorts(backend: WorkerSettings['backend']): Ports {
+export function openPorts({ backend, roleQueues }: Pick<WorkerSettings, 'backend' | 'roleQueues'>): Ports {
+  const open = (name: string) =>
+    backend.kind === 'aws' ? sqsQueue(name, backend) : folderQueue(name, backend)
+  const queues = new Map([...roleQueues].map(([role, name]) => [role, open(name)]))
   const ports = backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
   const runStores = new Map<string, ObjectStore>()
   return {
     ...ports,
+    queueOfRole: (role) => queues.get(role) ?? null,
     runStoreOf(runId) {
       const store = runStores.get(runId) ?? ports.runStoreOf(runId)
       if (runStores.size >= maxRunStores) runStores.clear()
@@ -38,23 +44,29 @@ export function openPorts(backend: WorkerSettings['backend']): Ports {
   }
 }
 
-function openFolderPorts({ folder, maxReceives }: FolderBackend): Ports {
+function folderQueue(name: string, { folder, maxReceives }: FolderBackend): WorkQueue {
+  return openFolderQueue(join(folder, name), { maxReceives, deadLetterFolder: join(folder, 'dead-letters') })
+}
+
+function sqsQueue(queueUrl: string, { sqsEndpoint }: AwsBackend): WorkQueue {
+  return openSqsQueue({ queueUrl, ...(sqsEndpoint === undefined ? {} : { endpoint: sqsEndpoint }) })
+}
+
+function openFolderPorts(backend: FolderBackend): Omit<Ports, 'queueOfRole'> {
+  const { folder } = backend
   return {
-    queue: openFolderQueue(join(folder, 'queue'), {
-      maxReceives,
-      deadLetterFolder: join(folder, 'dead-letters'),
-    }),
+    queue: folderQueue('queue', backend),
     // The name was checked when the message was read: it is no path.
     sourceOf: (bucket) => openFsStore(join(folder, 'buckets', BucketName.parse(bucket))),
     runStoreOf: (runId) => openFsStore(join(folder, 'labels', runsPrefix, runId)),
   }
 }
 
-function openAwsPorts(backend: AwsBackend): Ports {
-  const { queueUrl, labelsBucket, sourceBuckets, s3, sqsEndpoint } = backend
+function openAwsPorts(backend: AwsBackend): Omit<Ports, 'queueOfRole'> {
+  const { queueUrl, labelsBucket, sourceBuckets, s3 } = backend
   const sources = new Map(sourceBuckets.map((bucket) => [bucket, openS3Store({ bucket, ...s3 })]))
   return {
-    queue: openSqsQueue({ queueUrl, ...(sqsEndpoint === undefined ? {} : { endpoint: sqsEndpoint }) }),
+    queue: sqsQueue(queueUrl, backend),
     sourceOf(bucket) {
       const store = sources.get(bucket)
       if (store !== undefined) return store

@@ -89,7 +89,14 @@ test('goes on with the first message, is renewed, and goes off when idle', async
   protection.event(acked)
   await pass(2 * minute)
   expect(told()).toHaveLength(3)
-  protection.event({ kind: 'released', messageId: 'm', reason: 'try-again', message: '', delayMs: 0 })
+  protection.event({
+    kind: 'released',
+    messageId: 'm',
+    reason: 'try-again',
+    message: '',
+    delayMs: 0,
+    runId: 'r',
+  })
   await pass(minute)
   await until(() => calls.length === 4)
   expect(told().at(-1)).toEqual({ ProtectionEnabled: false })
