@@ -1,9 +1,9 @@
-// Any number of images of about 10 kB in a folder, quickly: a thousand different files and hard links to them.
+// Any number of images of about 10 kB in a folder, quickly: a hundred different files and hard links to them.
 import { link, mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { numberedPhoto } from '../../tests/helpers/photos.ts'
 
-const differentFiles = 1000
+const differentFiles = 100
 
 /** Keys below `prefix`, a thousand to a folder. */
 export function photoKeys(count: number, prefix: string): string[] {
@@ -12,7 +12,7 @@ export function photoKeys(count: number, prefix: string): string[] {
   })
 }
 
-/** The bytes of the photos, in the order of their keys; they repeat after a thousand. */
+/** The bytes of the photos, in the order of their keys; they repeat after a hundred. */
 export async function makePhotos(count: number): Promise<Buffer[]> {
   const photos: Buffer[] = []
   for (let n = 0; n < Math.min(count, differentFiles); n += 1) photos.push(await numberedPhoto(n))

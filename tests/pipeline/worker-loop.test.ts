@@ -100,10 +100,10 @@ test('labels both contents of an image that is overwritten while it is under way
   let bytes = numberedPng(1)
   const changing: ObjectStore = {
     ...world.bucket,
-    get: async () => {
+    getWithin: async (key) => {
       const now = bytes
       bytes = numberedPng(2)
-      return now
+      return { key, sizeBytes: now.length, bytes: now }
     },
   }
   await world.send([image!, { ...image!, etag: 'other' }], 1)
@@ -162,9 +162,9 @@ test('waits longer and longer for a source that is down and never makes a record
   let downs = 3
   const flaky: ObjectStore = {
     ...world.bucket,
-    get: async (key) => {
+    getWithin: async (key, limit) => {
       if (downs-- > 0) throw new RetryableError('503 slow down')
-      return await world.bucket.get(key)
+      return await world.bucket.getWithin(key, limit)
     },
   }
   const worker = world.start({ sourceOf: () => flaky, limits: { idleExitMs: 200_000 } })
@@ -189,7 +189,7 @@ test('makes a failed record of what it may not read, but ends when that is so fo
   await world.send(await world.upload(2), 1)
   const say = (name: string): ObjectStore => ({
     ...world.bucket,
-    head: async () => {
+    getWithin: async () => {
       throw new UserError(`s3://photos/a.png: ${name}`, { cause: Object.assign(new Error(name), { name }) })
     },
   })
