@@ -25,7 +25,7 @@ const pollMs = 100
  * folder of a million as in one of a thousand. More would only go stale while others work on the same ones.
  */
 const minCandidates = 8192
-const candidateShare = 1 / 8
+const candidateShare = 1 / 4
 
 /** So many names in a row gone to others, and the list is read anew. */
 const maxMisses = 32
