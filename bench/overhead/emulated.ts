@@ -1,13 +1,13 @@
 // The cloud worker's loop through the AWS SDK and the emulator, which runs beside it in a process of its own.
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import { openSqsQueue } from '../../dataset/queues/sqs.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { makePhotos, photoKeys } from './images.ts'
-import type { Prepared, Wanted } from './measure.ts'
-import { beginRun, bucket, messagesOf } from './run.ts'
+import { beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
 import { drain, sendAll } from './worker.ts'
 
 const Connection = z.object({
@@ -22,7 +22,11 @@ export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<
   const { queueUrl, ...connection } = emulator.connection
   const open = (name: string, prefix = '') =>
     openS3Store({ bucket: name, prefix, ...connection, forcePathStyle: true })
-  const [photos, store, queue] = [open(bucket), open('labels', 'run/'), openSqsQueue({ queueUrl, ...connection })]
+  const [photos, store, queue] = [
+    open(bucket),
+    open('labels', 'run/'),
+    openSqsQueue({ queueUrl, ...connection }),
+  ]
   const engine = openCountingEngine()
   const { runId } = await beginRun(store, { source: { kind: 'folder', uri: photos.uri }, tasks, engine })
   const keys = photoKeys(images, `incoming/${runId}/`)
@@ -43,10 +47,13 @@ export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<
   }
 }
 
-async function startEmulator(): Promise<{ connection: z.infer<typeof Connection>; close: () => Promise<void> }> {
+async function startEmulator(): Promise<{
+  connection: z.infer<typeof Connection>
+  close: () => Promise<void>
+}> {
   const script = new URL('../../tests/helpers/emulator-child.ts', import.meta.url).pathname
   const child = spawn(process.execPath, [script], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const ended = once(child, 'exit')
   const lines = createInterface({ input: child.stdout })
   const line = await new Promise<string>((resolve, reject) => {
     lines.once('line', resolve)

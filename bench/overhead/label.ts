@@ -6,8 +6,7 @@ import { openFsStore } from '../../dataset/stores/fs.ts'
 import { labelSource } from '../../gpu-worker/pipeline/run.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { photoKeys, writePhotos } from './images.ts'
-import type { Prepared, Wanted } from './measure.ts'
-import { beginRun } from './run.ts'
+import { beginRun, type Prepared, type Wanted } from './run.ts'
 
 export async function prepareLabel({ images, tasks }: Wanted, folder: string): Promise<Prepared> {
   await writePhotos(join(folder, 'photos'), photoKeys(images, ''))

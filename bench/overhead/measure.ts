@@ -3,29 +3,20 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { z } from 'zod'
+import { configureDecoder } from '../../gpu-worker/image/decode.ts'
 import { prepareEmulated } from './emulated.ts'
 import { prepareLabel } from './label.ts'
+import { type Prepared, Wanted } from './run.ts'
 import { prepareWorker } from './worker.ts'
 
-const Wanted = z.strictObject({
-  loop: z.enum(['label', 'worker-25', 'worker-1']),
-  ports: z.enum(['folders', 'emulator']),
-  images: z.number().int().positive(),
-  tasks: z.array(z.string()),
-})
-export type Wanted = z.infer<typeof Wanted>
+/** Images of a run before the one that is measured: by then the code is compiled. Uploading to the emulator is slow. */
+const warmUpImages = { folders: 2000, emulator: 250 }
 
-/** A loop that is ready to run: it resolves to the records made durable and to when the last message was done with. */
-export type Prepared = { run: () => Promise<{ records: number; endMs: number }>; close: () => Promise<void> }
-
-/** Images of a run before the one that is measured: by then the code is compiled. */
-const warmUpImages = 2000
-
+configureDecoder({ threads: 1 })
 const wanted = Wanted.parse(JSON.parse(process.argv[2] ?? ''))
 const folder = await mkdtemp(join(tmpdir(), 'coglabel-overhead-'))
 try {
-  const warmUp = await prepare({ ...wanted, images: warmUpImages }, join(folder, 'warm-up'))
+  const warmUp = await prepare({ ...wanted, images: warmUpImages[wanted.ports] }, join(folder, 'warm-up'))
   await warmUp.run()
   await warmUp.close()
   const prepared = await prepare(wanted, join(folder, 'measured'))

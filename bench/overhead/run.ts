@@ -1,10 +1,23 @@
-// A run of the counting engine, and the messages that ask for its images. It does not know where either is kept.
+// What is measured: a run of the counting engine, and the messages that ask for its images. It does not know where
+// either is kept.
+import { z } from 'zod'
 import { openRun } from '../../dataset/run-folder.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Engine } from '../../gpu-worker/engine/contract.ts'
 import { planTasks } from '../../gpu-worker/tasks/registry.ts'
 import type { RunConfig, RunSource } from '../../schemas/run-config.ts'
+
+export const Wanted = z.strictObject({
+  loop: z.enum(['label', 'worker-25', 'worker-1']),
+  ports: z.enum(['folders', 'emulator']),
+  images: z.number().int().positive(),
+  tasks: z.array(z.string()),
+})
+export type Wanted = z.infer<typeof Wanted>
+
+/** A loop that is ready to run: it resolves to the records made durable and to when the last message was done with. */
+export type Prepared = { run: () => Promise<{ records: number; endMs: number }>; close: () => Promise<void> }
 
 export async function beginRun(
   store: ObjectStore,

@@ -11,8 +11,7 @@ import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { InvariantError } from '../../schemas/errors.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { photoKeys, writePhotos } from './images.ts'
-import type { Prepared, Wanted } from './measure.ts'
-import { beginRun, bucket, messagesOf } from './run.ts'
+import { beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
 
 export async function prepareWorker({ loop, images, tasks }: Wanted, folder: string): Promise<Prepared> {
   const [photos, engine] = [openFsStore(join(folder, 'buckets', bucket)), openCountingEngine()]
@@ -36,7 +35,9 @@ export async function sendAll(queue: WorkQueue, bodies: readonly string[]): Prom
       const start = from + n * maxBatchMessages
       return bodies.slice(start, start + maxBatchMessages)
     })
-    await Promise.all(batches.filter(({ length }) => length > 0).map(async (batch) => await queue.send(batch)))
+    await Promise.all(
+      batches.filter(({ length }) => length > 0).map(async (batch) => await queue.send(batch)),
+    )
   }
 }
 

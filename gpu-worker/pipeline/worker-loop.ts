@@ -157,9 +157,7 @@ async function receive(worker: Worker): Promise<LeasedMessage[]> {
   const startMs = clock.nowMs()
   const longestMs = underWay.size > 0 ? limits.busyReceiveWaitMs : limits.receiveWaitMs
   const waitMs =
-    mode === 'drain'
-      ? Math.min(longestMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs))
-      : longestMs
+    mode === 'drain' ? Math.min(longestMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs)) : longestMs
   try {
     const messages = await queue.receive({
       max: maxBatchMessages,

@@ -16,5 +16,7 @@ export async function numberedPhoto(n: number): Promise<Buffer> {
     // The grain is what a sensor adds, and what most bytes of a photograph are spent on.
     rgb[at] = Math.max(0, Math.min(255, smooth + (random() - 0.5) * 24))
   }
-  return await sharp(rgb, { raw: { width, height, channels: 3 } }).jpeg({ quality: 90 }).toBuffer()
+  return await sharp(rgb, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 90 })
+    .toBuffer()
 }

@@ -68,13 +68,26 @@ test('writes parts by images and by age', async () => {
   const world = await openTestWorld()
   const images = await world.upload(12)
   await world.send(images.slice(0, 10), 1)
-  const worker = world.start({ mode: 'service', limits: { imagesPerPart: 4, receiveWaitMs: 600_000 } })
+  const waits = { receiveWaitMs: 600_000, busyReceiveWaitMs: 600_000 }
+  const worker = world.start({ mode: 'service', limits: { imagesPerPart: 4, ...waits } })
   await worker.work(() => worker.of('image').length === 10)
   expect(worker.of('part').map(({ records }) => records)).toEqual([4, 4])
   world.clock.advance(defaultWorkerLimits.partAgeMs)
   await worker.work(() => worker.of('part').length === 3)
   worker.stop()
   expect(await worker.end()).toEqual({ ended: 'stopped' })
+})
+
+test('writes the part of a lone image when no message came for a moment, and goes on waiting', async () => {
+  const world = await openTestWorld()
+  const worker = world.start({ mode: 'service' })
+  const startMs = world.clock.nowMs()
+  await world.send(await world.upload(1))
+  await worker.pass(() => worker.of('acked').length === 1, 100)
+  const { busyReceiveWaitMs, partAgeMs } = defaultWorkerLimits
+  expect(world.clock.nowMs() - startMs).toBeLessThan(busyReceiveWaitMs + partAgeMs / 2)
+  worker.stop()
+  await worker.end()
 })
 
 test('costs one pass an image with 5 % duplicate events, in one batch, later, and in another worker', async () => {
