@@ -81,6 +81,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./gc.ts')).runGcHere(args),
     usage: async () => (await import('./gc.ts')).gcUsage,
   },
+  'push-model': {
+    summary: 'upload a compiled model for the workers of a place',
+    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
+    usage: async () => (await import('./push-model.ts')).pushModelUsage,
+  },
   'trace': {
     summary: "write a compiled model's inner values, to compare with the original",
     run: async (args) => await (await import('./trace.ts')).runTrace(args),

@@ -184,7 +184,7 @@ test('reads the settings of the cloud', () => {
   })
   expect(settings).toMatchObject({
     mode: 'service',
-    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], forcePathStyle: false },
+    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], s3: { forcePathStyle: false } },
     roleQueues: new Map([['grounding', 'https://sqs.us-east-2.amazonaws.com/1/work?a=b']]),
     limits: { leaseMs: 90_000, heartbeatMs: 30_000, imagesPerPart: defaultWorkerLimits.imagesPerPart },
   })
