@@ -93,11 +93,12 @@ async function openRunFor(
   { flags, source, scan, engine, root }: LabelJob,
 ): Promise<RunConfig> {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, sampling } = flags
+  const { taskNames: names, questions, phrases, from, sampling } = flags
   const wanted = {
     names,
     questions,
     phrases,
+    from,
     ...(scan.brings === undefined ? {} : { brings: scan.brings }),
     model: { name: model.name, template, capabilities },
   }

@@ -14,9 +14,14 @@ export function specHash(spec: TaskSpec, run: { modelDigest: string; sampling: S
   return sha256Hex(canonicalJson({ recordVersion: labelRecordVersion, spec, ...run }))
 }
 
-/** The run's id: the same source, model, tasks and sampling give the same id on any day. */
-export function runIdOf(config: Omit<RunConfig, 'runId' | 'createdAt'>): string {
-  return `run-${sha256Hex(canonicalJson(config)).slice(0, 16)}`
+/** Of what a run's id says, not of the file it is written to: a newer program finds the same run. */
+const runIdentityVersion = 1
+
+/** The run's id: the same source, models, tasks and sampling give the same id on any day, whatever it may cost. */
+export function runIdOf(
+  config: Omit<RunConfig, 'v' | 'runId' | 'claims' | 'costCapUsd' | 'createdAt'>,
+): string {
+  return `run-${sha256Hex(canonicalJson({ v: runIdentityVersion, ...config })).slice(0, 16)}`
 }
 
 /** What identifies an image: its bytes, or, when they were never read, where they should have been. */

@@ -2,13 +2,16 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
+import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
+import { WeightsLock } from './weights-lock.ts'
 import { WorkMessage } from './work-message.ts'
 import { World } from './world.ts'
 
@@ -22,6 +25,9 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'gold': GoldLine,
   'world': World,
   'work-message': WorkMessage,
+  'deployment': Deployment,
+  'plan-page': PlanPage,
+  'weights-lock': WeightsLock,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)

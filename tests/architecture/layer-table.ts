@@ -17,13 +17,24 @@ const adapters = ['dataset/stores', 'dataset/queues']
 const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
+  'capacity',
   'chain',
   'events',
+  'fetch-weights',
   'id-index',
+  'image-keys',
+  'in-parallel',
   'ingest',
   'labels-view',
   'parts',
+  'place',
+  'plan',
+  'plan-lists',
+  'plan-sources',
+  'push-weights',
   'read',
+  'reconcile',
+  'redrive',
   'run-folder',
   'seal',
 ].map((name) => `dataset/${name}`)

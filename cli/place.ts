@@ -1,0 +1,24 @@
+// The place that a verb works on: `--place URI` and `--endpoint URL`, or the environment. It does not know the verbs.
+import { openPlace, type Place } from '../dataset/place.ts'
+import { UserError } from '../schemas/errors.ts'
+
+/** For parseArgs. */
+export const placeOptions = { place: { type: 'string' }, endpoint: { type: 'string' } } as const
+
+/** Lines of a usage text. */
+export const placeUsage = `  --place URI            a folder, or s3://bucket with the labels of a deployment (COGLABEL_PLACE)
+  --endpoint URL         another server that speaks S3 and SQS`
+
+export type PlaceFlags = { place?: string | undefined; endpoint?: string | undefined }
+
+/** Opens the place of the flags, or else of COGLABEL_PLACE. Throws UserError when neither names one. */
+export async function openPlaceOf(
+  flags: PlaceFlags,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<Place> {
+  const uri = flags.place ?? environment['COGLABEL_PLACE'] ?? ''
+  if (uri === '')
+    throw new UserError('which place? give --place FOLDER or --place s3://bucket, or set COGLABEL_PLACE')
+  const region = environment['AWS_REGION'] ?? environment['AWS_DEFAULT_REGION']
+  return await openPlace(uri, { endpoint: flags.endpoint, region: region === '' ? undefined : region })
+}
