@@ -36,7 +36,10 @@ const records = [
   'reconcile',
   'redrive',
   'run-folder',
+  'run-status',
+  'pull',
   'seal',
+  'upload',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
