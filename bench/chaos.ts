@@ -22,7 +22,9 @@ const [first = 1, last = first] = values.seeds.split('-').map(Number)
 const endMs = performance.now() + Number(values.minutes) * 60_000
 let violations = 0
 for (let seed = first; seed <= last && performance.now() < endMs; seed += 1) {
-  for (const kind of (['folder', 'emulator'] as const).filter((name) => values.ports.split(',').includes(name))) {
+  for (const kind of (['folder', 'emulator'] as const).filter((name) =>
+    values.ports.split(',').includes(name),
+  )) {
     const report = await runStorm({
       kind,
       seed,

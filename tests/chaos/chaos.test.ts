@@ -10,12 +10,16 @@ test.each([
   ['folder', 1],
   ['folder', 2],
   ['emulator', 3],
-] as const)('loses and doubles nothing over %s (seed %i)', async (kind, seed) => {
-  // Seconds on a machine that has nothing else to do.
-  const folder = await mkdtemp(join(tmpdir(), 'coglabel-chaos-'))
-  const report = await runStorm({ kind, seed, folder })
-  console.log(describeStorm(report))
-  expect(report.violations).toEqual([])
-  expect(report.killed).toBeGreaterThan(4)
-  expect(report.frozen).toBe(2)
-}, 600_000)
+] as const)(
+  'loses and doubles nothing over %s (seed %i)',
+  async (kind, seed) => {
+    // Seconds on a machine that has nothing else to do.
+    const folder = await mkdtemp(join(tmpdir(), 'coglabel-chaos-'))
+    const report = await runStorm({ kind, seed, folder })
+    console.log(describeStorm(report))
+    expect(report.violations).toEqual([])
+    expect(report.killed).toBeGreaterThan(4)
+    expect(report.frozen).toBe(2)
+  },
+  600_000,
+)

@@ -68,11 +68,13 @@ export async function runStorm({
   try {
     const jobs = Array.from({ length: workers }, async () => await storm.liveAndDie('worker', livesEach))
     const sealing = Array.from({ length: sealers }, async () => await storm.sealUntilCalm())
-    await Promise.all([world.upload(), storm.freeze('worker'), storm.freeze('sealer'), ...jobs])
+    // A sealer is frozen when it writes, which may be only when the others are done.
+    const frozenSealer = storm.freeze('sealer')
+    await Promise.all([world.upload(), storm.freeze('worker'), ...jobs])
     await storm.misfortunes()
     storm.calm()
     await Promise.all(sealing)
-    await storm.finish()
+    await Promise.all([storm.finish(), frozenSealer])
     const { violations, records } = await settle(world, reader)
     return {
       kind,
@@ -122,13 +124,14 @@ function startStorm(world: World, random: () => number) {
         alive.delete(child)
         if (signal === 'SIGKILL') counts.killed += 1
         else if (code === refusedExitCode) counts.refused += 1
-        else if (code !== 0) violations.push(`a ${role} ended with ${code ?? signal}: ${stderr.slice(0, 2000)}`)
+        else if (code !== 0)
+          violations.push(`a ${role} ended with ${code ?? signal}: ${stderr.slice(0, 2000)}`)
       },
     })
   }
 
   /** A life that ends at a random call of a port, or at a random time. */
-  const die = async (role: ChildSpec['role'], fate: Fate = {}) => {
+  const dieAtRandom = async (role: ChildSpec['role'], fate: Fate = {}) => {
     if (random() < 0.5) {
       await start(role, { calls: 3 + Math.floor(random() ** 2 * 200), ...fate }).ended
       return
@@ -144,10 +147,10 @@ function startStorm(world: World, random: () => number) {
     counts,
     violations,
     async liveAndDie(role: ChildSpec['role'], lives: number) {
-      for (let life = 0; life < lives; life += 1) await die(role)
+      for (let life = 0; life < lives; life += 1) await dieAtRandom(role)
     },
     async sealUntilCalm() {
-      while (!over.signal.aborted) await die('sealer')
+      while (!over.signal.aborted) await dieAtRandom('sealer')
     },
     /** Stops a process while it holds messages or writes a generation, for longer than its lease. */
     async freeze(role: ChildSpec['role']) {
@@ -166,7 +169,7 @@ function startStorm(world: World, random: () => number) {
     /** What happens once each: a disk that is full, files that may not grow, a clock that is an hour off. */
     async misfortunes() {
       const skewMs = world.ports.kind === 'folder' || random() < 0.5 ? hourMs : -hourMs
-      const skewed = die('worker', { skewMs })
+      const skewed = dieAtRandom('worker', { skewMs })
       if (world.ports.kind === 'folder') await start('worker', { fileBlocks: 1 }).ended
       if (world.fillDisk !== null) {
         const working = [start('worker'), start('sealer')]
