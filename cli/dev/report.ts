@@ -34,7 +34,8 @@ or put them with any S3 client
   export AWS_ENDPOINT_URL=${endpoint} AWS_REGION=${region} AWS_DEFAULT_REGION=${region}
   export AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey}
   aws s3 cp photo.jpg s3://${bucket}/${prefix}
-  curl -T photo.jpg ${endpoint}/${bucket}/${prefix}photo.jpg --aws-sigv4 aws:amz:${region}:s3 --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
+  curl -T photo.jpg ${endpoint}/${bucket}/${prefix}photo.jpg --aws-sigv4 aws:amz:${region}:s3 \\
+    -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
 labels
   ${shellWord(nearPath(join(out, labelsViewName)))}
 how it stands
