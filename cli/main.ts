@@ -66,6 +66,26 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./pull-labels.ts')).runPullLabels(args, await verbRoot()),
     usage: async () => (await import('./pull-labels.ts')).pullLabelsUsage,
   },
+  'pause': {
+    summary: 'let a run of a place rest',
+    run: async (args) => await (await import('./control.ts')).runControl('pause', args),
+    usage: async () => (await import('./control.ts')).controlUsage('pause'),
+  },
+  'resume': {
+    summary: 'go on with a paused run',
+    run: async (args) => await (await import('./control.ts')).runControl('resume', args),
+    usage: async () => (await import('./control.ts')).controlUsage('resume'),
+  },
+  'cancel': {
+    summary: 'drop what a run has left to do',
+    run: async (args) => await (await import('./control.ts')).runControl('cancel', args),
+    usage: async () => (await import('./control.ts')).controlUsage('cancel'),
+  },
+  'gc': {
+    summary: 'delete what sealed runs no longer need',
+    run: async (args) => await (await import('./gc.ts')).runGcHere(args),
+    usage: async () => (await import('./gc.ts')).gcUsage,
+  },
   'trace': {
     summary: "write a compiled model's inner values, to compare with the original",
     run: async (args) => await (await import('./trace.ts')).runTrace(args),

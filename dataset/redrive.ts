@@ -27,12 +27,12 @@ export const defaultRedriveClasses: readonly DeadLetterClass[] = ['try-again', '
 const isolateFromReceive = 3
 
 export type RunLook =
-  | { kind: 'ok'; config: Pick<RunConfig, 'tasks' | 'itemTasks'> }
+  | { kind: 'ok'; config: Pick<RunConfig, 'tasks' | 'itemTasks' | 'createdAt'> }
   | { kind: 'none' }
   | { kind: 'bad' }
 
 export type DeadLetterFacts = {
-  message: Pick<LeasedMessage, 'body' | 'receiveCount'>
+  message: Pick<LeasedMessage, 'body' | 'receiveCount' | 'sentAtMs'>
   lookAtRun: (runId: string) => RunLook
   hasBucket: (bucket: string) => boolean
 }
@@ -48,6 +48,8 @@ export function classifyDeadLetter({ message, lookAtRun, hasBucket }: DeadLetter
   const event = readQueueBody(message.body)
   if (event.kind === 'test') return 'try-again'
   if (event.kind === 'unknown') return 'unknown-message'
+  // A message that is older than its run may have died of that alone.
+  let isOlderThanRun = false
   for (const { runId, bucket, tasks = [] } of event.items) {
     const run = lookAtRun(runId)
     if (run.kind === 'none') return 'no-run'
@@ -55,8 +57,10 @@ export function classifyDeadLetter({ message, lookAtRun, hasBucket }: DeadLetter
     if (!hasBucket(bucket)) return 'bad-bucket'
     const known = new Set([...run.config.tasks.map(({ task }) => task), ...(run.config.itemTasks ?? [])])
     if (!tasks.every((task) => known.has(task))) return 'unknown-task'
+    isOlderThanRun ||= Date.parse(run.config.createdAt) > message.sentAtMs
   }
-  return event.items.length === 1 && message.receiveCount >= isolateFromReceive ? 'crash' : 'try-again'
+  const isAlone = event.items.length === 1 && message.receiveCount >= isolateFromReceive
+  return isAlone && !isOlderThanRun ? 'crash' : 'try-again'
 }
 
 export type Redrive = {
@@ -93,11 +97,11 @@ export async function redriveDeadLetters(options: Redrive): Promise<RedriveTally
     while (seen.size < limits.maxMessages && stop?.aborted !== true) {
       const messages = await deadLetters.receive({ max: maxBatchMessages, ...limits })
       if (messages.length === 0) break
-      for (const message of messages) {
-        const isNew = !seen.has(message.messageId)
-        seen.set(message.messageId, message.lease)
+      const fresh = messages.filter(({ messageId }) => !seen.has(messageId))
+      for (const { messageId, lease } of messages) seen.set(messageId, lease)
+      for (const message of fresh) {
         const runs = runsOf(message.body)
-        if (!isNew || (runId !== undefined && !runs.includes(runId))) continue
+        if (runId !== undefined && !runs.includes(runId)) continue
         for (const id of runs) if (!looks.has(id)) looks.set(id, await lookAtRun(options.runStoreOf(id)))
         const found = classify(message, { looks, imagesOf: options.imagesOf })
         tally.found[found] = (tally.found[found] ?? 0) + 1

@@ -120,7 +120,9 @@ export function openRunStatus(
 }
 
 async function followChain(store: ObjectStore, known: Known): Promise<void> {
-  for await (const link of readChain(store, known.last)) {
+  const { last } = known
+  const after = last === null ? null : { generation: last.manifest.generation, sha256: last.sha256 }
+  for await (const link of readChain(store, after)) {
     known.last = link
     for (const part of link.manifest.parts) {
       known.sealedParts.add(part)

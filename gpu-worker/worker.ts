@@ -14,6 +14,7 @@ import { openFsStore } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { openS3Store } from '../dataset/stores/s3.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { TaskRole } from '../schemas/task-spec.ts'
 import { BucketName } from '../schemas/work-message.ts'
 import type { Engine } from './engine/contract.ts'
 import { openEngineHost } from './engine/host.ts'
@@ -43,7 +44,7 @@ export async function runWorkerProcess(root: WorkerRoot): Promise<number> {
   const engine = opened.value
   try {
     const { mode, limits, readyFile, backend } = settings.value
-    const ports = openPorts(backend)
+    const ports = openPorts(settings.value)
     if (readyFile !== undefined) await writeFile(readyFile, 'ready\n')
     log({ event: 'ready', mode, backend: backend.kind, model: engine.info.model.name })
     const { ended } = await runWorker({
@@ -94,30 +95,43 @@ type Ports = {
   queue: WorkQueue
   sourceOf: (bucket: string) => ObjectStore
   runStoreOf: (runId: string) => ObjectStore
+  queueOfRole: (role: TaskRole) => WorkQueue | null
 }
 
-function openPorts(backend: WorkerSettings['backend']): Ports {
-  return backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
-}
-
-function openFolderPorts({ folder, maxReceives }: FolderBackend): Ports {
+function openPorts({ backend, roleQueues }: WorkerSettings): Ports {
+  const open = (name: string) =>
+    backend.kind === 'aws' ? sqsQueue(name, backend) : folderQueue(name, backend)
+  const queues = new Map([...roleQueues].map(([role, name]) => [role, open(name)]))
   return {
-    queue: openFolderQueue(join(folder, 'queue'), {
-      maxReceives,
-      deadLetterFolder: join(folder, 'dead-letters'),
-    }),
+    ...(backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)),
+    queueOfRole: (role) => queues.get(role) ?? null,
+  }
+}
+
+function folderQueue(name: string, { folder, maxReceives }: FolderBackend): WorkQueue {
+  return openFolderQueue(join(folder, name), { maxReceives, deadLetterFolder: join(folder, 'dead-letters') })
+}
+
+function sqsQueue(queueUrl: string, { sqsEndpoint }: AwsBackend): WorkQueue {
+  return openSqsQueue({ queueUrl, ...(sqsEndpoint === undefined ? {} : { endpoint: sqsEndpoint }) })
+}
+
+function openFolderPorts(backend: FolderBackend): Omit<Ports, 'queueOfRole'> {
+  const { folder } = backend
+  return {
+    queue: folderQueue('queue', backend),
     // The name was checked when the message was read: it is no path.
     sourceOf: (bucket) => openFsStore(join(folder, 'buckets', BucketName.parse(bucket))),
     runStoreOf: (runId) => openFsStore(join(folder, 'labels', runsPrefix, runId)),
   }
 }
 
-function openAwsPorts(backend: AwsBackend): Ports {
-  const { queueUrl, labelsBucket, sourceBuckets, s3Endpoint, sqsEndpoint, forcePathStyle } = backend
+function openAwsPorts(backend: AwsBackend): Omit<Ports, 'queueOfRole'> {
+  const { queueUrl, labelsBucket, sourceBuckets, s3Endpoint, forcePathStyle } = backend
   const connection = { forcePathStyle, ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }) }
   const sources = new Map(sourceBuckets.map((bucket) => [bucket, openS3Store({ bucket, ...connection })]))
   return {
-    queue: openSqsQueue({ queueUrl, ...(sqsEndpoint === undefined ? {} : { endpoint: sqsEndpoint }) }),
+    queue: sqsQueue(queueUrl, backend),
     sourceOf(bucket) {
       const store = sources.get(bucket)
       if (store !== undefined) return store
@@ -152,7 +166,17 @@ function logEvent(log: Log, event: WorkerEvent): void {
         event: 'released',
         message: hashed(event.messageId),
         reason: event.reason,
+        runId: event.runId,
         delayMs: event.delayMs,
+      })
+    case 'renewed':
+      return log({ event: 'renewed', message: hashed(event.messageId), delayMs: event.delayMs })
+    case 'cancelled':
+      return log({
+        event: 'cancelled',
+        message: hashed(event.messageId),
+        images: event.images,
+        runIds: event.runIds,
       })
     case 'split':
       return log({ event: 'split', message: hashed(event.messageId), into: event.into })

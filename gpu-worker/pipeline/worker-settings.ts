@@ -1,5 +1,6 @@
 // The environment of a cloud worker, parsed. Pure: it does not read the environment itself.
 import { z } from 'zod'
+import { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { defaultWorkerLimits, type WorkerLimits } from './worker-limits.ts'
@@ -30,6 +31,19 @@ const Environment = z.strictObject({
     .transform((text) => text?.split(',').map((name) => name.trim()))
     .pipe(z.array(BucketName).min(1).optional())
     .describe('buckets that images may be read from, separated by commas'),
+  COGLABEL_ROLE_QUEUES: z
+    .string()
+    .optional()
+    .transform((text) => text?.split(',').map((pair) => splitPair(pair.trim())))
+    .pipe(
+      z
+        .array(z.tuple([TaskRole, z.string().min(1)]))
+        .min(1)
+        .optional(),
+    )
+    .describe(
+      'where tasks of another model go, as role=queue separated by commas: grounding=<URL>, or a name below the folder',
+    ),
   COGLABEL_S3_ENDPOINT: z.url().optional().describe('another server that speaks S3'),
   COGLABEL_S3_PATH_STYLE: z.enum(['true', 'false']).default('false'),
   COGLABEL_SQS_ENDPOINT: z.url().optional().describe('another server that speaks SQS'),
@@ -51,11 +65,19 @@ const Environment = z.strictObject({
   COGLABEL_MAX_IMAGE_PIXELS: Count.optional(),
 })
 
+/** At the first `=`: URLs hold others. */
+function splitPair(pair: string): [string, string] {
+  const at = pair.indexOf('=')
+  return at === -1 ? [pair, ''] : [pair.slice(0, at), pair.slice(at + 1)]
+}
+
 export type WorkerSettings = {
   mode: 'service' | 'drain'
   modelFolder: string
   readyFile: string | undefined
   limits: WorkerLimits
+  /** Queue URL, or folder name, of the workers of a role. */
+  roleQueues: ReadonlyMap<TaskRole, string>
   backend: FolderBackend | AwsBackend
 }
 
@@ -86,6 +108,7 @@ export function parseWorkerSettings(
     modelFolder: values.COGLABEL_MODEL,
     readyFile: values.COGLABEL_READY_FILE,
     limits: limitsOf(values),
+    roleQueues: roleQueuesOf(values),
     backend: backendOf(values),
   }
 }
@@ -110,6 +133,19 @@ function backendOf(values: Values): WorkerSettings['backend'] {
     sqsEndpoint: values.COGLABEL_SQS_ENDPOINT,
     forcePathStyle: values.COGLABEL_S3_PATH_STYLE === 'true',
   }
+}
+
+function roleQueuesOf(values: Values): WorkerSettings['roleQueues'] {
+  const queues = new Map(values.COGLABEL_ROLE_QUEUES)
+  const schema = values.COGLABEL_BACKEND === 'folder' ? BucketName : z.url()
+  for (const [role, queue] of queues) {
+    const expected = values.COGLABEL_BACKEND === 'folder' ? 'the name of a folder' : 'a URL'
+    if (!schema.safeParse(queue).success)
+      throw new UserError(
+        `COGLABEL_ROLE_QUEUES names ${JSON.stringify(queue)} for ${role}; expected ${expected}`,
+      )
+  }
+  return queues
 }
 
 function limitsOf(values: Values): WorkerLimits {

@@ -177,7 +177,7 @@ const hostile: [string, string, RegExp][] = [
     /no valid/,
   ],
   ['a long envelope', JSON.stringify({ ...envelope, planShard: 'x'.repeat(70_000) }), /ours have at most/],
-  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v2' }), /schema is/],
+  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v3' }), /schema is/],
   ['a schema that is no text', JSON.stringify({ ...envelope, schema: { $gt: '' } }), /schema is/],
   ['an unknown field', JSON.stringify({ ...envelope, evil: 1 }), /no valid/],
   ['a prototype', '{"__proto__":{"schema":"coglabel.work.v1"}}', /neither/],
