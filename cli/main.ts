@@ -16,6 +16,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
+  'dev': {
+    summary: 'a cloud on this machine: images in, labels out, within seconds',
+    run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
+    usage: async () => (await import('./dev.ts')).devUsage,
+  },
   'draw': {
     summary: 'draw the labels of a run over its images',
     run: async (args) => await (await import('./draw.ts')).runDraw(args),

@@ -5,8 +5,8 @@ import { listAll } from '../../dataset/stores/object-store.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { objectStoreContract } from '../contracts/object-store.ts'
-import { startEmulator } from '../emulator/emulator.ts'
-import { seededFaults, type Fault, type FaultPlan } from '../emulator/faults.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
+import { seededFaults, type Fault, type FaultPlan } from '../../emulator/faults.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 
