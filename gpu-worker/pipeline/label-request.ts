@@ -200,7 +200,8 @@ async function labelAndKeep(
   const { runId } = job.run.config
   const made = await inFlight(async () => await labelBytes(job, context))
   if (!made.ok) {
-    if (made.outcome === 'durable') onEvent({ kind: 'image', runId, records: [], statuses: [], coalesced: true })
+    if (made.outcome === 'durable')
+      onEvent({ kind: 'image', runId, records: [], statuses: [], coalesced: true })
     return resolve(made.outcome)
   }
   const { records } = made
