@@ -21,6 +21,8 @@ const records = [
   'chain',
   'claims',
   'checkpoint',
+  'each-run',
+  'emf',
   'events',
   'fetch-weights',
   'gc',
@@ -45,6 +47,7 @@ const records = [
   'run-folder',
   'run-status',
   'pull',
+  'scale',
   'seal',
   'upload',
   'seal-generation',
@@ -131,6 +134,7 @@ export const soleImporters: Record<string, readonly string[]> = {
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
+  '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
 }
 
 /** What functions/ may not reach, through any number of imports. */
