@@ -13,14 +13,16 @@ import { writeWorkMessages } from '../dataset/events.ts'
 import { systemClock } from '../dataset/queues/clock.ts'
 import { openMemoryQueue } from '../dataset/queues/memory.ts'
 import { readRecordLines } from '../dataset/read.ts'
-import { openRun } from '../dataset/run-folder.ts'
+import { openRun, type WantedRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
+import type { Engine } from '../gpu-worker/engine/contract.ts'
 import { defaultWorkerLimits, type WorkerLimits } from '../gpu-worker/pipeline/worker-limits.ts'
 import { runWorker } from '../gpu-worker/pipeline/worker-loop.ts'
 import { planTasks } from '../gpu-worker/tasks/registry.ts'
+import { greedySampling } from '../schemas/sampling.ts'
 import { openCountingEngine } from '../tests/helpers/counting-engine.ts'
 import { numberedPng } from '../tests/helpers/images.ts'
 import { seededRandom, shuffle } from '../tests/helpers/seeded-random.ts'
@@ -62,28 +64,13 @@ async function measure({ name, claims, copies }: Case, folder: string | null): P
   const engine = openCountingEngine({ delayMs: 1 })
   const bare = folder === null ? openMemoryStore('run') : openFsStore(folder)
   const { store, counts } = countRequests(bare)
-  const { model, template, capabilities } = engine.info
-  const tasks = planTasks({
-    names: ['caption'],
-    questions: [],
-    phrases: [],
-    model: { name: model.name, template, capabilities },
-  })
-  const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 }
-  const source = { kind: 'standing' as const, uri: 'memory://photos/', bucket: 'photos' }
-  const { runId } = await openRun(bare, {
-    wanted: { source, model, template, tasks, sampling, claims },
-    now: new Date(),
-  })
+  const { runId } = await openRun(bare, { wanted: { ...wantedRun(engine), claims }, now: new Date() })
   const bucket = openMemoryStore('photos')
   const queue = openMemoryQueue()
   const keys = Array.from({ length: imageCount }, (_, n) => `${n}.png`)
   for (const [n, key] of keys.entries()) await bucket.putIfAbsent(key, numberedPng(n))
-  const events = shuffle(
-    keys.flatMap((key, n) => Array.from({ length: copies(n) }, () => key)),
-    random,
-  )
-  for (const key of events)
+  const events = keys.flatMap((key, n) => Array.from({ length: copies(n) }, () => key))
+  for (const key of shuffle(events, random))
     await queue.send(writeWorkMessages([{ bucket: 'photos', key, etag: key }], { runId }))
 
   const startMs = performance.now()
@@ -129,6 +116,22 @@ async function measure({ name, claims, copies }: Case, folder: string | null): P
     claimUsdPerMillionImages: usdOf(counts.claims),
     otherRequestsUsdPerMillionImages: usdOf(counts.others),
     msPerImage: perImage(lastImageMs - startMs),
+  }
+}
+
+function wantedRun({ info }: Engine): WantedRun {
+  const { model, template, capabilities } = info
+  return {
+    source: { kind: 'standing', uri: 'memory://photos/', bucket: 'photos' },
+    model,
+    template,
+    tasks: planTasks({
+      names: ['caption'],
+      questions: [],
+      phrases: [],
+      model: { name: model.name, template, capabilities },
+    }),
+    sampling: greedySampling,
   }
 }
 

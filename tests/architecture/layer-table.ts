@@ -81,8 +81,8 @@ export const layers: readonly Layer[] = [
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
-  // Scripts a person runs from a checkout; nothing imports them.
-  { parts: ['bench'], mayImport: below, packages: ['zod'] },
+  // Scripts a person runs from a checkout; nothing imports them. They measure with the tests' doubles.
+  { parts: ['bench'], mayImport: [...below, 'tests'], packages: ['zod'] },
   { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
   // Makes the sample images and the README's picture; besides shapes it needs the pictures of gpu-worker/image only.
   { parts: ['examples'], mayImport: ['schemas', 'gpu-worker/image'], packages: ['zod', 'sharp'] },
