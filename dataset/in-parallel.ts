@@ -21,3 +21,16 @@ export async function inParallel<T>(
   failed.signal.throwIfAborted()
   signal?.throwIfAborted()
 }
+
+/** As `inParallel`, for jobs with results; they come in the order of the items. */
+export async function mapInParallel<T, R>(
+  items: readonly T[],
+  options: { max: number; signal?: AbortSignal | undefined },
+  job: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = []
+  await inParallel(items.entries(), options, async ([index, item]) => {
+    results[index] = await job(item)
+  })
+  return results
+}

@@ -181,7 +181,10 @@ function parseJson(bytes: Uint8Array): unknown {
 }
 
 /** What was asked for on the command line stands before what the deployment says. */
-function s3Connection({ endpoint, region, credentials }: PlaceConnection, deployment: Deployment | null) {
+export function s3Connection(
+  { endpoint, region, credentials }: PlaceConnection,
+  deployment: Deployment | null,
+) {
   const server = endpoint ?? deployment?.endpoints?.s3
   return {
     ...common({ region, credentials, server }, deployment),

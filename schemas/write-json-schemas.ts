@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { ClaimEntry } from './claim.ts'
+import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
@@ -23,6 +24,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'task-spec': TaskSpec,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
+  'seal-checkpoint': SealCheckpoint,
   'model-manifest': ModelManifest,
   'gold': GoldLine,
   'world': World,

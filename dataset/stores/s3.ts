@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -11,6 +12,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { checkKey, defaultPageSize, maxKeyBytes, type ObjectHead, type ObjectStore } from './object-store.ts'
+import type { AgedObject, ObjectSweeper } from './object-sweeper.ts'
 
 export type S3StoreOptions = {
   bucket: string
@@ -31,6 +33,9 @@ const sdkAttempts = 3
 /** Ours around them, for what the SDK does not retry: conflicts and torn bodies. */
 const maxAttempts = 4
 
+/** Keys of one DeleteObjects; the limit of S3. */
+const maxKeysPerDelete = 1000
+
 /** A connection that says nothing for so long is given up. */
 const idleTimeoutMs = 60_000
 
@@ -43,21 +48,10 @@ type Context = { client: S3Client; bucket: string; prefix: string }
  * Opens a bucket, or a prefix in one, as a store. Each of its calls throws UserError for a missing bucket or refused
  * credentials and RetryableError when the service stays busy.
  */
-export function openS3Store({
-  bucket,
-  prefix = '',
-  ...connection
-}: S3StoreOptions): ObjectStore & { close(): void } {
-  if (prefix !== '' && !prefix.endsWith('/'))
-    throw new UserError(`the prefix "${prefix}" of bucket ${bucket} does not end in a slash; add one`)
-  const client = new S3Client({
-    ...connection,
-    maxAttempts: sdkAttempts,
-    requestHandler: { socketTimeout: idleTimeoutMs, connectionTimeout: 5000 },
-  })
-  const context = { client, bucket, prefix }
+export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): void } {
+  const context = openContext(options)
   return {
-    uri: `s3://${bucket}/${prefix}`,
+    uri: uriOf(context),
     putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
     get: async (key) => await getBytes(context, key),
     async getRange(key, { start, end }) {
@@ -65,9 +59,56 @@ export function openS3Store({
       return (await head(context, key)) === null ? null : new Uint8Array()
     },
     head: async (key) => await head(context, key),
-    list: async (page) => await list(context, page),
-    close: () => client.destroy(),
+    async list(page) {
+      const { objects, next } = await list(context, page)
+      return { objects: objects.map(({ key, sizeBytes }) => ({ key, sizeBytes })), next }
+    },
+    close: () => context.client.destroy(),
   }
+}
+
+/** Opens the same place for sweeping; throws as the store does. */
+export function openS3Sweeper(options: S3StoreOptions): ObjectSweeper & { close(): void } {
+  const context = openContext(options)
+  return {
+    uri: uriOf(context),
+    list: async (page) => await list(context, page),
+    async remove(keys) {
+      for (let at = 0; at < keys.length; at += maxKeysPerDelete)
+        await removeBatch(context, keys.slice(at, at + maxKeysPerDelete))
+    },
+    close: () => context.client.destroy(),
+  }
+}
+
+function openContext({ bucket, prefix = '', ...connection }: S3StoreOptions): Context {
+  if (prefix !== '' && !prefix.endsWith('/'))
+    throw new UserError(`the prefix "${prefix}" of bucket ${bucket} does not end in a slash; add one`)
+  const client = new S3Client({
+    ...connection,
+    maxAttempts: sdkAttempts,
+    requestHandler: { socketTimeout: idleTimeoutMs, connectionTimeout: 5000 },
+  })
+  return { client, bucket, prefix }
+}
+
+function uriOf({ bucket, prefix }: Context): string {
+  return `s3://${bucket}/${prefix}`
+}
+
+/** In a bucket with versions the older ones stay until its lifecycle rule takes them. */
+async function removeBatch(context: Context, keys: readonly string[]): Promise<void> {
+  const Objects = keys.map((key) => ({ Key: fullKey(context, key) }))
+  await retried(context, keys[0] ?? '', async () => {
+    const { Errors = [] } = await context.client.send(
+      new DeleteObjectsCommand({ Bucket: context.bucket, Delete: { Objects, Quiet: true } }),
+    )
+    const [first] = Errors
+    if (first === undefined) return
+    throw Object.assign(new Error(`${first.Key}: ${first.Message}; ${Errors.length} keys were not deleted`), {
+      name: first.Code ?? 'Error',
+    })
+  })
 }
 
 /**
@@ -136,20 +177,20 @@ async function head(context: Context, key: string): Promise<ObjectHead | null> {
 async function list(
   context: Context,
   { prefix, after, limit = defaultPageSize }: Parameters<ObjectStore['list']>[0],
-): ReturnType<ObjectStore['list']> {
+): ReturnType<ObjectSweeper['list']> {
   let startAfter = after === undefined ? undefined : context.prefix + after
   for (;;) {
     const { keys, isTruncated } = await listPage(context, { prefix, startAfter, limit })
     const objects = keys
       .filter(({ key }) => !key.endsWith('/'))
-      .map(({ key, sizeBytes }) => ({ key: key.slice(context.prefix.length), sizeBytes }))
+      .map((object) => ({ ...object, key: object.key.slice(context.prefix.length) }))
     if (!isTruncated) return { objects, next: null }
     startAfter = keys.at(-1)?.key
     if (objects.length > 0) return { objects, next: startAfter?.slice(context.prefix.length) ?? null }
   }
 }
 
-type KeyPage = { keys: ObjectHead[]; isTruncated: boolean }
+type KeyPage = { keys: AgedObject[]; isTruncated: boolean }
 
 /** One page of keys as the bucket has them, with the store's prefix. */
 async function listPage(
@@ -167,9 +208,11 @@ async function listPage(
         ...(startAfter === undefined ? {} : { StartAfter: startAfter }),
       }),
     )
-    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0 }) => ({
+    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
       key: decodeListed(Key),
       sizeBytes: Size,
+      // What has no date counts as new, so nothing is deleted for want of one.
+      modifiedAtMs: LastModified?.getTime() ?? Infinity,
     }))
     return { keys, isTruncated: page.IsTruncated === true && keys.length > 0 }
   })

@@ -1,6 +1,6 @@
 // The runs a worker labels for, opened when a message first names them. It does not know queues or messages.
 import { type Claim, type ClaimLimits, defaultClaimLimits, takeClaim } from '../../dataset/claims.ts'
-import { followIds, type IdFollower } from '../../dataset/chain.ts'
+import { followIds, type IdFollower } from '../../dataset/sealed-ids.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import { readControl, type RunStanding, untouchedRun } from '../../dataset/run-control.ts'
 import { readRun } from '../../dataset/run-folder.ts'

@@ -20,15 +20,22 @@ const records = [
   'capacity',
   'chain',
   'claims',
+  'checkpoint',
+  'each-run',
+  'emf',
   'events',
   'fetch-weights',
+  'gc',
   'id-index',
+  'id-run',
   'image-keys',
   'in-parallel',
   'ingest',
   'labels-view',
+  'part-windows',
   'parts',
   'place',
+  'place-sweeper',
   'plan',
   'plan-lists',
   'plan-sources',
@@ -38,7 +45,14 @@ const records = [
   'redrive',
   'run-control',
   'run-folder',
+  'run-status',
+  'pull',
+  'scale',
   'seal',
+  'upload',
+  'seal-generation',
+  'seal-state',
+  'sealed-ids',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
 const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
@@ -108,6 +122,7 @@ export const soleImporters: Record<string, readonly string[]> = {
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
+  '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
 }
 
 /** What functions/ may not reach, through any number of imports. */

@@ -1,6 +1,6 @@
 // A cloud worker over memory, with a clock that a test moves. Nothing in it is a double but the engine.
 import { setTimeout as realSleep } from 'node:timers/promises'
-import { loadIdIndex } from '../../dataset/chain.ts'
+import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
 import { manualClock } from '../../dataset/queues/clock.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
