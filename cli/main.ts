@@ -31,6 +31,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
     usage: async () => (await import('./compile.ts')).compileUsage,
   },
+  'push-model': {
+    summary: 'upload a compiled model for the workers of a place',
+    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
+    usage: async () => (await import('./push-model.ts')).pushModelUsage,
+  },
   'submit': {
     summary: 'begin a run at a place, for workers to label',
     run: async (args) => await (await import('./submit.ts')).runSubmit(args, await verbRoot()),

@@ -5,12 +5,12 @@ import type { WorkRequest } from '../../dataset/events.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
-import type { RecordStatus } from '../../schemas/label-record.ts'
+import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
 import type { EngineStreak } from './engine-streak.ts'
-import { labelImage, type LabelledItem } from './label-image.ts'
+import { labelImage, type LabelledItem, type UprightPixels } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
 import type { StageSender } from './stage-sender.ts'
 
@@ -36,7 +36,19 @@ export type GiveBackReason =
   | 'stopping'
   | 'worker-failed'
 
-export type LabelEvent = { kind: 'image'; runId: string; statuses: RecordStatus[]; coalesced: boolean }
+export type LabelEvent = {
+  kind: 'image'
+  runId: string
+  /** None when another message asked for the same image, or all were there. */
+  records: readonly LabelRecord[]
+  /** What workers of other roles go on with. */
+  forwards: number
+  statuses: RecordStatus[]
+  coalesced: boolean
+}
+
+/** Keeps a small picture of an image beside a run's parts. Never rejects. */
+export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -66,6 +78,8 @@ export type RequestContext = {
   /** Images that wait for their turn, are fetched, decoded or answered. */
   labelling: number
   isIdle: () => boolean
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onChange: () => void
   onEvent: (event: LabelEvent) => void
 }
@@ -91,6 +105,15 @@ export async function labelRequest(
   } catch (error) {
     return explain(error, context)
   }
+}
+
+/** Another message has brought, or brings, what this one asks for. */
+const noRecords: Omit<LabelEvent, 'runId'> = {
+  kind: 'image',
+  records: [],
+  forwards: 0,
+  statuses: [],
+  coalesced: true,
 }
 
 export const stopping: Problem = { reason: 'stopping', message: 'the worker stops' }
@@ -140,7 +163,7 @@ async function oncePerVersion(
   const version = versionOf(request)
   const last = lanes.get(lane)
   if (last !== undefined && version !== null && last.version === version) {
-    onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    onEvent({ ...noRecords, runId })
     return await last.outcome
   }
   const outcome = last === undefined ? job() : last.outcome.then(job)
@@ -188,12 +211,12 @@ async function labelAndKeep(
   const { runId } = job.run.config
   const made = await inFlight(async () => await labelBytes(job, context))
   if (!made.ok) {
-    if (made.outcome === 'durable') onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    if (made.outcome === 'durable') onEvent({ ...noRecords, runId })
     return resolve(made.outcome)
   }
   const { records } = made
   const statuses = records.map((record) => record.status)
-  onEvent({ kind: 'image', runId, statuses, coalesced: false })
+  onEvent({ kind: 'image', runId, records, forwards: made.forwards.length, statuses, coalesced: false })
   // Who asks again for what failed shall have it tried again.
   if (statuses.includes('failed')) job.claims?.leaveOpen()
   const goOn = async (error: Error | null) => {
@@ -235,7 +258,7 @@ async function sendOn(
 type Made = (LabelledItem & { ok: true }) | { ok: false; outcome: Outcome }
 
 async function labelBytes({ request, attempt, run, claims }: Job, context: RequestContext): Promise<Made> {
-  const { engine, inEngine, limits, clock, halt, cut } = context
+  const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
   const { bucket, key, versionId, etag, sha256, upstream } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
@@ -260,6 +283,7 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       inEngine,
       isDone: run.isDone,
       claim: claims?.claim,
+      keepThumbnail: keepThumbnail && (async (image) => await keepThumbnail(request.runId, image)),
       limits,
       clock: () => new Date(clock.nowMs()),
       signal: cut,

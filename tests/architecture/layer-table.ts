@@ -55,7 +55,8 @@ const records = [
   'sealed-ids',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
-const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
+const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
+const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, ...story]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
@@ -87,6 +88,12 @@ export const layers: readonly Layer[] = [
     mayImport: ['schemas', ...leaves, ...adapters, ...identity, ...records, 'dataset/checks'],
     packages: ['zod'],
   },
+  // What only the cloud's worker has: metrics, its log, signals of ECS and EC2, settings made into ports.
+  {
+    parts: ['gpu-worker/cloud'],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, 'gpu-worker/pipeline'],
+    packages: ['zod'],
+  },
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
   { parts: ['cli'], mayImport: below, packages: ['zod', '@hono/node-server'] },
   {
@@ -110,11 +117,12 @@ export const foldersWithoutCode = ['models', '.ci']
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {
   'onnxruntime-node': ['gpu-worker/engine/session.ts'],
-  // draw.ts puts labels over images that decode.ts decoded. The last two rasterise icons, for training and for scenes
+  // draw.ts puts labels over images that decode.ts decoded, thumbnail.ts makes them small. The last two rasterise icons, for training and for scenes
   // with known truth. Only decode.ts opens an image of a user.
   'sharp': [
     'gpu-worker/image/decode.ts',
     'gpu-worker/image/draw.ts',
+    'gpu-worker/image/thumbnail.ts',
     'training/sprites.ts',
     'examples/scenes/render.ts',
   ],
@@ -131,6 +139,7 @@ export const nativeParts = [
   'gpu-worker/image',
   'gpu-worker/engine',
   'gpu-worker/pipeline',
+  'gpu-worker/cloud',
 ]
 export const nativePackages = ['onnxruntime-node', 'sharp']
 
