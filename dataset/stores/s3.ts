@@ -259,7 +259,7 @@ async function retried<T>(context: Context, key: string, act: () => Promise<T>):
     try {
       return await act()
     } catch (error) {
-      const explained = explain(error, uriOf(context, key))
+      const explained = explain(error, uriOfKey(context, key))
       if (!(explained instanceof RetryableError) || attempt === maxAttempts) throw explained
       await sleep(2 ** attempt * 25 * (0.5 + Math.random()))
     }
@@ -267,7 +267,7 @@ async function retried<T>(context: Context, key: string, act: () => Promise<T>):
 }
 
 /** Percent-encoded, so that whoever leaves URIs out of a log finds where this one ends. */
-function uriOf({ bucket, prefix }: Context, key: string): string {
+function uriOfKey({ bucket, prefix }: Context, key: string): string {
   return `s3://${bucket}/${(prefix + key).toWellFormed().split('/').map(encodeURIComponent).join('/')}`
 }
 

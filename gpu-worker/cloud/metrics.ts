@@ -94,14 +94,17 @@ export function openMetrics({
   return metrics
 }
 
-/** An image without records was known: two messages asked for it at once, or it was labelled before. */
+/** An image without records was known, unless another role has it: asked for twice at once, or labelled before. */
 function countImage(
-  { runId, records }: Extract<WorkerEvent, { kind: 'image' }>,
+  { runId, records, forwards }: Extract<WorkerEvent, { kind: 'image' }>,
   metrics: Metrics,
   failures: Map<string, number>,
 ): void {
   const [first] = records
-  if (first === undefined) return metrics.count('DuplicatesCoalesced', 1, runId)
+  if (first === undefined) {
+    if (forwards === 0) metrics.count('DuplicatesCoalesced', 1, runId)
+    return
+  }
   const { fetchMs, decodeMs, prefillMs, generateMs } = first.timing
   metrics.count('ImagesLabelled', 1, runId)
   metrics.observe('FetchMs', fetchMs, runId)

@@ -27,7 +27,7 @@ export type Ports = {
 const maxRunStores = 64
 
 /** Opens nothing before it is used. */
-export function openPorts({ backend, roleQueues }: WorkerSettings): Ports {
+export function openPorts({ backend, roleQueues }: Pick<WorkerSettings, 'backend' | 'roleQueues'>): Ports {
   const ports = backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
   const open = (name: string) =>
     backend.kind === 'aws' ? sqsQueue(name, backend) : folderQueue(name, backend)

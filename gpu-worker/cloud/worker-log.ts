@@ -20,7 +20,17 @@ export function logEvent(log: Log, event: WorkerEvent): void {
         event: 'released',
         message: hashed(event.messageId),
         reason: event.reason,
+        runId: event.runId,
         delayMs: event.delayMs,
+      })
+    case 'renewed':
+      return log({ event: 'renewed', message: hashed(event.messageId), delayMs: event.delayMs })
+    case 'cancelled':
+      return log({
+        event: 'cancelled',
+        message: hashed(event.messageId),
+        images: event.images,
+        runIds: event.runIds,
       })
     case 'split':
       return log({ event: 'split', message: hashed(event.messageId), into: event.into })

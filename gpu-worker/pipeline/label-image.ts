@@ -35,7 +35,7 @@ export type LabelContext = {
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
-  keepThumbnail?: (image: UprightPixels) => Promise<void>
+  keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
   clock: () => Date
   signal: AbortSignal
 }
@@ -92,9 +92,9 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
           prefillMs: 0,
           generateMs: 0,
         }
+  if (prepared?.ok === true) await prepared.thumbnail
   // An image that cannot be shown to this model cannot be shown to another.
   const { forwards, failed } = forwardUnits(prepared?.ok === false ? [] : plan.elsewhere, said)
-  if (prepared?.ok === true) await prepared.thumbnail
 
   const facts: ImageFacts = {
     item,

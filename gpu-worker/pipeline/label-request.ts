@@ -41,9 +41,14 @@ export type LabelEvent = {
   runId: string
   /** None when another message asked for the same image, or all were there. */
   records: readonly LabelRecord[]
+  /** What workers of other roles go on with. */
+  forwards: number
   statuses: RecordStatus[]
   coalesced: boolean
 }
+
+/** Keeps a small picture of an image beside a run's parts. Never rejects. */
+export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -79,9 +84,6 @@ export type RequestContext = {
   onEvent: (event: LabelEvent) => void
 }
 
-/** Keeps a small picture of an image beside a run's parts. Never rejects. */
-export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
-
 /** Labels an image and resolves when its records are durable. Never rejects. */
 export async function labelRequest(
   request: WorkRequest,
@@ -103,6 +105,15 @@ export async function labelRequest(
   } catch (error) {
     return explain(error, context)
   }
+}
+
+/** Another message has brought, or brings, what this one asks for. */
+const noRecords: Omit<LabelEvent, 'runId'> = {
+  kind: 'image',
+  records: [],
+  forwards: 0,
+  statuses: [],
+  coalesced: true,
 }
 
 export const stopping: Problem = { reason: 'stopping', message: 'the worker stops' }
@@ -152,7 +163,7 @@ async function oncePerVersion(
   const version = versionOf(request)
   const last = lanes.get(lane)
   if (last !== undefined && version !== null && last.version === version) {
-    onEvent({ kind: 'image', runId, records: [], statuses: [], coalesced: true })
+    onEvent({ ...noRecords, runId })
     return await last.outcome
   }
   const outcome = last === undefined ? job() : last.outcome.then(job)
@@ -200,13 +211,12 @@ async function labelAndKeep(
   const { runId } = job.run.config
   const made = await inFlight(async () => await labelBytes(job, context))
   if (!made.ok) {
-    if (made.outcome === 'durable')
-      onEvent({ kind: 'image', runId, records: [], statuses: [], coalesced: true })
+    if (made.outcome === 'durable') onEvent({ ...noRecords, runId })
     return resolve(made.outcome)
   }
   const { records } = made
   const statuses = records.map((record) => record.status)
-  onEvent({ kind: 'image', runId, records, statuses, coalesced: false })
+  onEvent({ kind: 'image', runId, records, forwards: made.forwards.length, statuses, coalesced: false })
   // Who asks again for what failed shall have it tried again.
   if (statuses.includes('failed')) job.claims?.leaveOpen()
   const goOn = async (error: Error | null) => {
@@ -273,12 +283,10 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       inEngine,
       isDone: run.isDone,
       claim: claims?.claim,
+      keepThumbnail: keepThumbnail && (async (image) => await keepThumbnail(request.runId, image)),
       limits,
       clock: () => new Date(clock.nowMs()),
       signal: cut,
-      ...(keepThumbnail === undefined
-        ? {}
-        : { keepThumbnail: async (image) => await keepThumbnail(request.runId, image) }),
     },
   )
   const outcome = claims?.refused() ?? null

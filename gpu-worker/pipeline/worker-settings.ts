@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
 import { UserError } from '../../schemas/errors.ts'
-import { defaultWorkerLimits, type WorkerLimits } from './worker-limits.ts'
+import { defaultWorkerLimits as defaults, type WorkerLimits } from './worker-limits.ts'
 
 const Seconds = z.coerce.number().positive().max(43_200)
 const Count = z.coerce.number().int().positive()
@@ -90,29 +90,39 @@ const Environment = z.strictObject({
     .url()
     .default('http://169.254.169.254')
     .describe('where the metadata of the instance is'),
-  COGLABEL_IDLE_EXIT_SECONDS: Seconds.optional().describe(
-    'in drain mode: how long the queue must stay empty (60)',
+  COGLABEL_IDLE_EXIT_SECONDS: Seconds.default(defaults.idleExitMs / 1000).describe(
+    'in drain mode: how long the queue must stay empty',
   ),
-  COGLABEL_LEASE_SECONDS: Seconds.optional().describe(
-    'how long a received message is hidden from others; extended three times in each (300)',
+  COGLABEL_LEASE_SECONDS: Seconds.default(defaults.leaseMs / 1000).describe(
+    'how long a received message is hidden from others; extended three times in each',
   ),
-  COGLABEL_LEASE_CAP_SECONDS: Seconds.optional().describe('no message is held longer (1800)'),
-  COGLABEL_STOP_SECONDS: Seconds.optional().describe(
-    'from SIGTERM to the end; a spot notice may leave less (110)',
+  COGLABEL_LEASE_CAP_SECONDS: Seconds.optional().describe(
+    `no message is held longer; \`${defaults.leaseCapMs / 1000}\`, or a lease where that is more`,
   ),
-  COGLABEL_PART_IMAGES: Count.max(10_000).optional().describe('images whose records make a part (128)'),
-  COGLABEL_PART_SECONDS: Seconds.optional().describe(
-    'age at which a part is written though it is not full (30)',
+  COGLABEL_STOP_SECONDS: Seconds.default(defaults.stopDeadlineMs / 1000).describe(
+    'from SIGTERM to the end; a spot notice may leave less',
+  ),
+  COGLABEL_PART_IMAGES: Count.max(10_000)
+    .default(defaults.imagesPerPart)
+    .describe('images whose records make a part'),
+  COGLABEL_PART_SECONDS: Seconds.default(defaults.partAgeMs / 1000).describe(
+    'age at which a part is written though it is not full',
   ),
   COGLABEL_IMAGES_IN_FLIGHT: Count.max(1024)
-    .optional()
-    .describe('images read, decoded or answered at once; each holds its pixels (4)'),
-  COGLABEL_IMAGES_IN_ENGINE: Count.max(1024).optional().describe('images that the model holds at once (1)'),
+    .default(defaults.imagesInFlight)
+    .describe('images read, decoded or answered at once; each holds its pixels'),
+  COGLABEL_IMAGES_IN_ENGINE: Count.max(1024)
+    .default(defaults.imagesInEngine)
+    .describe('images that the model holds at once'),
   COGLABEL_IMAGES_HELD: Count.max(100_000)
-    .optional()
-    .describe('no further message is received while messages with so many images are held (256)'),
-  COGLABEL_MAX_IMAGE_BYTES: Count.optional().describe('larger files become failed records (67108864)'),
-  COGLABEL_MAX_IMAGE_PIXELS: Count.optional().describe('larger images become failed records (100000000)'),
+    .default(defaults.imagesHeld)
+    .describe('no further message is received while messages with so many images are held'),
+  COGLABEL_MAX_IMAGE_BYTES: Count.default(defaults.decode.maxBytes).describe(
+    'larger files become failed records',
+  ),
+  COGLABEL_MAX_IMAGE_PIXELS: Count.default(defaults.decode.maxPixels).describe(
+    'larger images become failed records',
+  ),
   ECS_AGENT_URI: z
     .url()
     .optional()
@@ -272,27 +282,26 @@ function roleQueuesOf(values: Values): WorkerSettings['roleQueues'] {
 }
 
 function limitsOf(values: Values): WorkerLimits {
-  const defaults = defaultWorkerLimits
-  const toMs = (seconds: number | undefined) => (seconds === undefined ? undefined : seconds * 1000)
-  const leaseMs = toMs(values.COGLABEL_LEASE_SECONDS) ?? defaults.leaseMs
-  const stopDeadlineMs = toMs(values.COGLABEL_STOP_SECONDS) ?? defaults.stopDeadlineMs
+  const leaseMs = values.COGLABEL_LEASE_SECONDS * 1000
+  const stopDeadlineMs = values.COGLABEL_STOP_SECONDS * 1000
+  const capSeconds = values.COGLABEL_LEASE_CAP_SECONDS
   const limits: WorkerLimits = {
     ...defaults,
     leaseMs,
     heartbeatMs: leaseMs / 3,
-    leaseCapMs: toMs(values.COGLABEL_LEASE_CAP_SECONDS) ?? Math.max(defaults.leaseCapMs, leaseMs),
+    leaseCapMs: capSeconds === undefined ? Math.max(defaults.leaseCapMs, leaseMs) : capSeconds * 1000,
     stopDeadlineMs,
     stopMarginMs: Math.min(defaults.stopMarginMs, stopDeadlineMs / 4),
-    idleExitMs: toMs(values.COGLABEL_IDLE_EXIT_SECONDS) ?? defaults.idleExitMs,
-    imagesPerPart: values.COGLABEL_PART_IMAGES ?? defaults.imagesPerPart,
-    partAgeMs: toMs(values.COGLABEL_PART_SECONDS) ?? defaults.partAgeMs,
-    imagesInFlight: values.COGLABEL_IMAGES_IN_FLIGHT ?? defaults.imagesInFlight,
-    imagesInEngine: values.COGLABEL_IMAGES_IN_ENGINE ?? defaults.imagesInEngine,
-    imagesHeld: values.COGLABEL_IMAGES_HELD ?? defaults.imagesHeld,
+    idleExitMs: values.COGLABEL_IDLE_EXIT_SECONDS * 1000,
+    imagesPerPart: values.COGLABEL_PART_IMAGES,
+    partAgeMs: values.COGLABEL_PART_SECONDS * 1000,
+    imagesInFlight: values.COGLABEL_IMAGES_IN_FLIGHT,
+    imagesInEngine: values.COGLABEL_IMAGES_IN_ENGINE,
+    imagesHeld: values.COGLABEL_IMAGES_HELD,
     decode: {
       ...defaults.decode,
-      maxBytes: values.COGLABEL_MAX_IMAGE_BYTES ?? defaults.decode.maxBytes,
-      maxPixels: values.COGLABEL_MAX_IMAGE_PIXELS ?? defaults.decode.maxPixels,
+      maxBytes: values.COGLABEL_MAX_IMAGE_BYTES,
+      maxPixels: values.COGLABEL_MAX_IMAGE_PIXELS,
     },
   }
   if (limits.leaseCapMs < limits.leaseMs)

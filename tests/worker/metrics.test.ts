@@ -65,6 +65,7 @@ function imageEvent(records: LabelRecord[], runId = 'r1') {
     kind: 'image' as const,
     runId,
     records,
+    forwards: 0,
     statuses: records.map(({ status }) => status),
     coalesced: records.length === 0,
   }

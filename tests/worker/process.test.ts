@@ -49,7 +49,7 @@ test('SIGTERM: finishes what is under way, gives the rest back, ends with 143', 
   })
   const { code, lines } = await runChild(
     { ...environment, ...service, COGLABEL_STOP_SECONDS: '20' },
-    { delayMs: 40, onLine: (line, signal) => line.event === 'part' && signal('SIGTERM') },
+    { delayMs: 150, onLine: (line, signal) => line.event === 'part' && signal('SIGTERM') },
   )
   expect(code).toBe(143)
   expect(lines.at(-1)).toMatchObject({ event: 'ended', ended: 'stopped' })
@@ -127,5 +127,5 @@ test('a spot notice is a stop with its own deadline; ECS is told on and off; met
   for (const name of ['CommitMs', 'FetchMs', 'DecodeMs', 'InferMs', 'BatchSize'])
     expect(labelled?.[name], name).not.toEqual([])
   const loaded = metrics.find((line) => line['WeightsLoadMs'] !== undefined)
-  expect((loaded?.['QueueWaitMs'] as number[]).length).toBeGreaterThan(0)
+  expect(loaded?.['QueueWaitMs']).toEqual(expect.arrayContaining([expect.any(Number)]))
 }, 90_000)

@@ -95,7 +95,7 @@ test('goes on with the first message, is renewed, and goes off when idle', async
     reason: 'try-again',
     message: '',
     delayMs: 0,
-    runId: undefined,
+    runId: 'r',
   })
   await pass(minute)
   await until(() => calls.length === 4)
