@@ -35,7 +35,7 @@ export const defaultSealLimits: SealLimits = {
   maxParts: 4096,
   maxPartBytes: 4 * 1024 * 1024,
   maxShardBytes: 128 * 1024 * 1024,
-  windowParts: 1000,
+  windowParts: 256,
   checkpointEvery: 8,
 }
 
