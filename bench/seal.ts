@@ -152,7 +152,7 @@ function counted(store: ObjectStore, requests: Record<string, number>, read: { b
     return bytes
   }
   return {
-    uri: store.uri,
+    ...store,
     putIfAbsent: async (key, bytes) => (count('put'), await store.putIfAbsent(key, bytes)),
     get: async (key) => (count('get'), taken(await store.get(key))),
     getRange: async (key, range) => (count('getRange'), taken(await store.getRange(key, range))),

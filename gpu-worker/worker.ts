@@ -17,6 +17,7 @@ import { UserError } from '../schemas/errors.ts'
 import { BucketName } from '../schemas/work-message.ts'
 import type { Engine } from './engine/contract.ts'
 import { openEngineHost } from './engine/host.ts'
+import { configureDecoder } from './image/decode.ts'
 import { runWorker, type WorkerEvent } from './pipeline/worker-loop.ts'
 import {
   type AwsBackend,
@@ -199,6 +200,7 @@ async function attempt<T>(
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
+  configureDecoder({ threads: 1 })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   return {
     environment: process.env,

@@ -88,7 +88,8 @@ export const layers: readonly Layer[] = [
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
   // Scripts a person runs from a checkout; nothing imports them.
-  { parts: ['bench'], mayImport: below, packages: ['zod'] },
+  // They measure with the counting engine, the emulator and the images of tests/helpers.
+  { parts: ['bench'], mayImport: [...below, 'tests'], packages: ['zod'] },
   { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
   // Makes the sample images and the README's picture; besides shapes it needs the pictures of gpu-worker/image only.
   { parts: ['examples'], mayImport: ['schemas', 'gpu-worker/image'], packages: ['zod', 'sharp'] },

@@ -50,7 +50,7 @@ test('a late generation takes the requests and the bytes of an early one', async
     }
   }
   const watched: ObjectStore = {
-    uri: store.uri,
+    ...store,
     putIfAbsent: counted(store.putIfAbsent),
     get: counted(store.get),
     getRange: counted(store.getRange),
