@@ -155,6 +155,7 @@ function counted(store: ObjectStore, requests: Record<string, number>, read: { b
     uri: store.uri,
     putIfAbsent: async (key, bytes) => (count('put'), await store.putIfAbsent(key, bytes)),
     get: async (key) => (count('get'), taken(await store.get(key))),
+    getWithin: async (key, limit) => (count('get'), await store.getWithin(key, limit)),
     getRange: async (key, range) => (count('getRange'), taken(await store.getRange(key, range))),
     head: async (key) => (count('head'), await store.head(key)),
     list: async (page) => (count('list'), await store.list(page)),

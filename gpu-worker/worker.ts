@@ -11,6 +11,7 @@ import { openModelFolder, openPorts } from './cloud/ports.ts'
 import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
 import { openEngineHost } from './engine/host.ts'
+import { configureDecoder } from './image/decode.ts'
 import { keepThumbnails } from './pipeline/thumbnails.ts'
 import { runWorker } from './pipeline/worker-loop.ts'
 import { parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
@@ -142,6 +143,7 @@ async function attempt<T>(
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
+  configureDecoder({ threads: 1 })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   return {
     environment: process.env,

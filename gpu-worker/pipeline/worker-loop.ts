@@ -179,12 +179,12 @@ function startWorker(options: WorkerOptions) {
   return worker
 }
 
-async function receive({ queue, mode, clock, limits, halt, onEvent }: Worker): Promise<LeasedMessage[]> {
+async function receive(worker: Worker): Promise<LeasedMessage[]> {
+  const { queue, mode, clock, limits, halt, underWay, onEvent } = worker
   const startMs = clock.nowMs()
+  const longestMs = underWay.size > 0 ? limits.busyReceiveWaitMs : limits.receiveWaitMs
   const waitMs =
-    mode === 'drain'
-      ? Math.min(limits.receiveWaitMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs))
-      : limits.receiveWaitMs
+    mode === 'drain' ? Math.min(longestMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs)) : longestMs
   try {
     const messages = await queue.receive({
       max: maxBatchMessages,
