@@ -1,8 +1,8 @@
 // Keeps a run sealed and its labels.jsonl up to date, and says what was sealed. It does not know who labels.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type ChainLink, readChain } from '../../dataset/chain.ts'
+import { type ChainLink, type ChainPlace, readChain } from '../../dataset/chain.ts'
 import { type LabelsView, writeLabelsView } from '../../dataset/labels-view.ts'
-import { readLines } from '../../dataset/parts.ts'
+import { unpackLines } from '../../dataset/parts.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
@@ -27,7 +27,7 @@ const restShare = 2
 export async function keepSealing(sealing: Sealing): Promise<LabelsView> {
   const { store, out, until } = sealing
   let view = await writeLabelsView(store, out)
-  let last: ChainLink | null = null
+  let last: ChainPlace | null = null
   for (let isLast = false; !isLast;) {
     isLast = until.aborted
     const startMs = performance.now()
@@ -35,7 +35,7 @@ export async function keepSealing(sealing: Sealing): Promise<LabelsView> {
     if (generations > 0) {
       view = await writeLabelsView(store, out)
       for await (const link of readChain(store, last)) {
-        last = link
+        last = { generation: link.manifest.generation, sha256: link.sha256 }
         sealing.onSealed(await readGeneration(store, link))
       }
     }
@@ -46,6 +46,8 @@ export async function keepSealing(sealing: Sealing): Promise<LabelsView> {
 }
 
 async function readGeneration(store: ObjectStore, { manifest }: ChainLink): Promise<LabelRecord[]> {
-  const lines = await Promise.all(manifest.shards.map(async ({ key }) => await readLines(store, key)))
-  return lines.flat().map((line) => LabelRecord.parse(JSON.parse(line)))
+  const shards = await Promise.all(
+    manifest.shards.map(async ({ key }) => unpackLines((await store.get(key)) ?? new Uint8Array(), key)),
+  )
+  return shards.flat().map((line) => LabelRecord.parse(JSON.parse(line)))
 }

@@ -24,6 +24,7 @@ export type WorldOptions = {
   random: () => number
   imageCount: number
   lossShare: number
+  claims: 'on' | 'off'
 }
 
 export type World = {
@@ -54,7 +55,7 @@ const hostile: readonly ((png: Buffer) => Buffer)[] = [
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   const { kind, imageCount } = options
-  const runId = wantedRunId(wantedRun())
+  const runId = wantedRunId(wantedRun(options))
   const images = new Map<string, Buffer>()
   const corrupt = new Set<string>()
   for (let n = 0; n < imageCount; n += 1) {
@@ -70,10 +71,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 type Content = Pick<World, 'runId' | 'images' | 'corrupt'>
 
 /** A disk of its own where this process may mount one, so that it can be full. */
-async function openFolders({ folder, random }: WorldOptions, content: Content): Promise<World> {
+async function openFolders(options: WorldOptions, content: Content): Promise<World> {
+  const { folder, random } = options
   const isMounted = mount(folder)
   const ports: PortsSpec = { kind: 'folder', folder }
-  await beginRun(ports, content.runId)
+  await beginRun(ports, options)
   return {
     ...content,
     ports,
@@ -109,7 +111,7 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
     events: { bucket: imageBucket, prefix: 'incoming/' },
   })
   const ports: PortsSpec = { kind: 'emulator', endpoint, region, credentials, ...queues }
-  await beginRun(ports, content.runId)
+  await beginRun(ports, options)
   const rates = {
     loseResponse: lossShare,
     refuse: 0.02,
@@ -135,7 +137,7 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
   }
 }
 
-function wantedRun() {
+function wantedRun({ claims }: WorldOptions) {
   const { model, template, capabilities } = openCountingEngine().info
   return {
     source: { kind: 'standing' as const, uri: `s3://${imageBucket}/incoming/`, bucket: imageBucket },
@@ -148,12 +150,14 @@ function wantedRun() {
       model: { name: model.name, template, capabilities },
     }),
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
+    claims,
   }
 }
 
-async function beginRun(ports: PortsSpec, runId: string): Promise<void> {
-  const now = new Date(systemClock.nowMs())
-  await openRun(openPorts(ports).runStoreOf(runId), { wanted: wantedRun(), now, runId })
+async function beginRun(ports: PortsSpec, options: WorldOptions): Promise<void> {
+  const wanted = wantedRun(options)
+  const runId = wantedRunId(wanted)
+  await openRun(openPorts(ports).runStoreOf(runId), { wanted, now: new Date(systemClock.nowMs()), runId })
 }
 
 /** One to three events an image, as S3, EventBridge or we ourselves write them, and messages of many images. */
