@@ -176,9 +176,10 @@ function startStorm(world: World, random: () => number) {
       const skewed = dieAtRandom('worker', { skewMs })
       if (world.ports.kind === 'folder') await start('worker', { fileBlocks: 1 }).ended
       if (world.fillDisk !== null) {
-        const working = [start('worker'), start('sealer')]
+        const [worker, sealer] = [start('worker'), start('sealer')]
+        const working = [worker, sealer]
         await Promise.all(working.map(async ({ said }) => await said('up')))
-        await world.fillDisk(500)
+        await world.fillDisk(worker.ended)
         for (const { child } of working) child.kill('SIGKILL')
         await Promise.all(working.map(async ({ ended }) => await ended))
       }

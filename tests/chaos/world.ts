@@ -35,8 +35,8 @@ export type World = {
   corrupt: ReadonlySet<string>
   /** Puts the images there and tells the queue, while others work already. */
   upload(): Promise<void>
-  /** Lets the disk be full for a while; null where it cannot be filled (no mount of its own). */
-  fillDisk: ((durationMs: number) => Promise<void>) | null
+  /** Lets the disk be full until then, or for a while; null where it cannot be filled (no mount of its own). */
+  fillDisk: ((until: Promise<unknown>) => Promise<void>) | null
   /** Requests answered, by operation; empty over folders. */
   requests: ReadonlyMap<string, number>
   close(): Promise<void>
@@ -90,7 +90,7 @@ async function openFolders(options: WorldOptions, content: Content): Promise<Wor
       const bodies = shuffle(eventsOf(content, random), random)
       for (let at = 0; at < bodies.length; at += 10) await queue.send(bodies.slice(at, at + 10))
     },
-    fillDisk: isMounted ? async (durationMs) => await fillDisk(folder, durationMs) : null,
+    fillDisk: isMounted ? async (until) => await fillDisk(folder, until) : null,
     async close() {
       if (isMounted) execFileSync('umount', ['--lazy', folder])
       await rm(folder, { recursive: true, force: true })
@@ -198,8 +198,10 @@ function mount(folder: string): boolean {
   }
 }
 
+const longestFullMs = 10_000
+
 /** Writes until nothing fits any more, waits, and makes room again. */
-async function fillDisk(folder: string, durationMs: number): Promise<void> {
+async function fillDisk(folder: string, until: Promise<unknown>): Promise<void> {
   const ballast = join(folder, 'ballast')
   for (const sizeBytes of [1 << 20, 4096]) {
     const block = Buffer.alloc(sizeBytes)
@@ -211,6 +213,6 @@ async function fillDisk(folder: string, durationMs: number): Promise<void> {
       })
     }
   }
-  await systemClock.sleep(durationMs)
+  await Promise.race([until, systemClock.sleep(longestFullMs)])
   await rm(ballast)
 }
