@@ -1,7 +1,7 @@
 // `coglabel status`: how a run stands. Live on a terminal, once elsewhere; as JSON for programs.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { openRunStatus, type RunStatus } from '../dataset/run-status.ts'
+import { isAllSealed, openRunStatus, type RunStatus } from '../dataset/run-status.ts'
 import { readNumber } from './ask-flags.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { formatDuration, formatRate } from './progress.ts'
@@ -66,10 +66,6 @@ function draw(
   const cut = lines.map((line) => `\r\u001B[2K${line.slice(0, root.progress.columns - 1)}\n`)
   root.progress.write(up + cut.join(''))
   return lines.length
-}
-
-function isAllSealed({ expected, sealed, parts }: RunStatus): boolean {
-  return expected?.isComplete === true && sealed.records >= expected.records && parts.unsealed === 0
 }
 
 function exitCode(status: RunStatus): number {

@@ -20,7 +20,7 @@ export type RunStatus = {
   source: RunConfig['source']['kind']
   createdAt: string
   /** What the plan asks for; null for a run that labels whatever arrives. */
-  expected: { images: number; records: number; isComplete: boolean } | null
+  expected: { images: number; messages: number; records: number; isComplete: boolean } | null
   /** Durable records; those that are not sealed yet may hold some twice. */
   committed: { records: number; isEstimate: boolean }
   sealed: StatusCounts & { records: number; generations: number; at: string | null }
@@ -66,6 +66,11 @@ type Known = {
   history: { atMs: number; records: number }[]
   /** Records of unsealed parts that were read. */
   records: Map<string, number>
+}
+
+/** Whether nothing is left to do for what was planned; never for a run that labels whatever arrives. */
+export function isAllSealed({ expected, sealed, parts }: RunStatus): boolean {
+  return expected?.isComplete === true && sealed.records >= expected.records && parts.unsealed === 0
 }
 
 /** Looks at a run; a later look reads only what is new. */
@@ -177,8 +182,8 @@ async function readExpected(
   { config, store }: { config: RunConfig; store: ObjectStore },
 ): Promise<RunStatus['expected']> {
   if (config.source.kind === 'standing') return null
-  const { images, isComplete } = await readPlan(store, await openShards(config, place))
-  return { images, records: images * config.tasks.length, isComplete }
+  const { images, messages, isComplete } = await readPlan(store, await openShards(config, place))
+  return { images, messages, records: images * config.tasks.length, isComplete }
 }
 
 function speedOf(history: Known['history'], now: { atMs: number; records: number }): number | null {
