@@ -1,5 +1,5 @@
 // Who is who: run, spec and record ids as pure functions of content. It does not know where anything is stored.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { labelRecordVersion } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { Sampling } from '../schemas/sampling.ts'
@@ -68,5 +68,5 @@ export function recordIdOf(identity: RecordIdentity): string {
 
 /** Seed of one record, 32 bits: independent of order and batching, so a resumed run draws the same texts. */
 export function recordSeed(runSeed: number, recordId: string): number {
-  return createHash('sha256').update(`seed ${runSeed} ${recordId}`).digest().readUInt32LE(0)
+  return hash('sha256', `seed ${runSeed} ${recordId}`, 'buffer').readUInt32LE(0)
 }

@@ -38,6 +38,11 @@ function storeOver(
       const bytes = read(key)
       return bytes === undefined ? null : Uint8Array.from(bytes)
     },
+    async getWithin(key, { maxBytes }) {
+      const bytes = read(key)
+      if (bytes === undefined) return null
+      return { key, sizeBytes: bytes.length, bytes: bytes.length > maxBytes ? null : Uint8Array.from(bytes) }
+    },
     async getRange(key, { start, end }) {
       return read(key)?.slice(start, end) ?? null
     },

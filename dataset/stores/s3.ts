@@ -11,7 +11,14 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
-import { checkKey, defaultPageSize, maxKeyBytes, type ObjectHead, type ObjectStore } from './object-store.ts'
+import {
+  checkKey,
+  defaultPageSize,
+  type FetchedObject,
+  maxKeyBytes,
+  type ObjectHead,
+  type ObjectStore,
+} from './object-store.ts'
 import type { AgedObject, ObjectSweeper } from './object-sweeper.ts'
 
 export type S3StoreOptions = {
@@ -51,11 +58,13 @@ type Context = { client: S3Client; bucket: string; prefix: string }
 export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
-    get: async (key) => await getBytes(context, key),
+    get: async (key) => (await getObject(context, key))?.bytes ?? null,
+    getWithin: async (key, { maxBytes }) => await getObject(context, key, { maxBytes }),
     async getRange(key, { start, end }) {
-      if (start < end) return await getBytes(context, key, `bytes=${start}-${end - 1}`)
+      if (start < end)
+        return (await getObject(context, key, { range: `bytes=${start}-${end - 1}` }))?.bytes ?? null
       return (await head(context, key)) === null ? null : new Uint8Array()
     },
     head: async (key) => await head(context, key),
@@ -71,7 +80,7 @@ export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): v
 export function openS3Sweeper(options: S3StoreOptions): ObjectSweeper & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     list: async (page) => await list(context, page),
     async remove(keys) {
       for (let at = 0; at < keys.length; at += maxKeysPerDelete)
@@ -92,7 +101,7 @@ function openContext({ bucket, prefix = '', ...connection }: S3StoreOptions): Co
   return { client, bucket, prefix }
 }
 
-function uriOf({ bucket, prefix }: Context): string {
+function storeUri({ bucket, prefix }: Context): string {
   return `s3://${bucket}/${prefix}`
 }
 
@@ -139,17 +148,27 @@ async function putIfAbsent(context: Context, key: string, bytes: Uint8Array): Pr
 }
 
 /** The whole object or a range of it; a body that tears is asked for again. */
-async function getBytes(context: Context, key: string, range?: string): Promise<Uint8Array | null> {
+async function getObject(
+  context: Context,
+  key: string,
+  { range, maxBytes = Infinity }: { range?: string; maxBytes?: number } = {},
+): Promise<FetchedObject | null> {
   const Key = fullKey(context, key)
   const wanted = { Bucket: context.bucket, Key, ...(range === undefined ? {} : { Range: range }) }
   return await retried(context, key, async () => {
     try {
-      const { Body } = await context.client.send(new GetObjectCommand(wanted))
-      return Body === undefined ? new Uint8Array() : new Uint8Array(await Body.transformToByteArray())
+      const { Body, ...found } = await context.client.send(new GetObjectCommand(wanted))
+      if ((found.ContentLength ?? 0) > maxBytes) {
+        // Not read to its end, so that the connection closes instead of carrying what nobody wants.
+        if (Body !== undefined && 'destroy' in Body) Body.destroy()
+        return { ...describe(key, found), bytes: null }
+      }
+      const bytes = new Uint8Array((await Body?.transformToByteArray()) ?? [])
+      return { ...describe(key, found), bytes }
     } catch (error) {
       if (isMissing(error)) return null
       // The range begins behind the end: the object is there, and nothing of it is in the range.
-      if (statusOf(error) === 416) return new Uint8Array()
+      if (statusOf(error) === 416) return { key, sizeBytes: 0, bytes: new Uint8Array() }
       throw error
     }
   })
@@ -159,15 +178,19 @@ async function head(context: Context, key: string): Promise<ObjectHead | null> {
   const Key = fullKey(context, key)
   return await retried(context, key, async () => {
     try {
-      const found = await context.client.send(new HeadObjectCommand({ Bucket: context.bucket, Key }))
-      const isVersioned = found.VersionId !== undefined && found.VersionId !== 'null'
-      const version = isVersioned && found.VersionId !== undefined ? { versionId: found.VersionId } : {}
-      return { key, sizeBytes: found.ContentLength ?? 0, ...version }
+      return describe(key, await context.client.send(new HeadObjectCommand({ Bucket: context.bucket, Key })))
     } catch (error) {
       if (isMissing(error)) return null
       throw error
     }
   })
+}
+
+type FoundObject = { ContentLength?: number | undefined; VersionId?: string | undefined }
+
+function describe(key: string, { ContentLength = 0, VersionId }: FoundObject): ObjectHead {
+  const isVersioned = VersionId !== undefined && VersionId !== 'null'
+  return { key, sizeBytes: ContentLength, ...(isVersioned ? { versionId: VersionId } : {}) }
 }
 
 /**
@@ -236,11 +259,16 @@ async function retried<T>(context: Context, key: string, act: () => Promise<T>):
     try {
       return await act()
     } catch (error) {
-      const explained = explain(error, `s3://${context.bucket}/${context.prefix}${key}`)
+      const explained = explain(error, uriOfKey(context, key))
       if (!(explained instanceof RetryableError) || attempt === maxAttempts) throw explained
       await sleep(2 ** attempt * 25 * (0.5 + Math.random()))
     }
   }
+}
+
+/** Percent-encoded, so that whoever leaves URIs out of a log finds where this one ends. */
+function uriOfKey({ bucket, prefix }: Context, key: string): string {
+  return `s3://${bucket}/${(prefix + key).toWellFormed().split('/').map(encodeURIComponent).join('/')}`
 }
 
 function isMissing(error: unknown): boolean {

@@ -34,6 +34,8 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
+  keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
   clock: () => Date
   signal: AbortSignal
 }
@@ -55,6 +57,9 @@ export type LabelledItem = {
   /** Of the bytes; null when they were not read. */
   sha256: string | null
 }
+
+/** What was decoded, named by the sha256 of the file's bytes. */
+export type UprightPixels = Pick<DecodedImage, 'rgb' | 'width' | 'height'> & { sha256: string }
 
 /**
  * Labels one image: exactly one record for each spec that has none yet; none when all have.
@@ -87,6 +92,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
           prefillMs: 0,
           generateMs: 0,
         }
+  if (prepared?.ok === true) await prepared.thumbnail
   // An image that cannot be shown to this model cannot be shown to another.
   const { forwards, failed } = forwardUnits(prepared?.ok === false ? [] : plan.elsewhere, said)
 
@@ -146,11 +152,17 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
 }
 
 type Prepared = { decodeMs: number } & (
-  | { ok: true; pixels: Float32Array; decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string } }
+  | {
+      ok: true
+      pixels: Float32Array
+      decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+      thumbnail: Promise<void> | undefined
+    }
   | { ok: false; failure: Failure }
 )
 
-async function prepareImage(fetched: FetchedImage, { engine, limits }: LabelContext): Promise<Prepared> {
+async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
+  const { engine, limits, keepThumbnail } = context
   if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
   const startMs = performance.now()
   const result = await decodeImage(fetched.bytes, limits)
@@ -158,7 +170,13 @@ async function prepareImage(fetched: FetchedImage, { engine, limits }: LabelCont
   const { rgb, ...image } = result.image
   const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
-  return { ok: true, pixels, decoded, decodeMs: performance.now() - startMs }
+  const { identity } = fetched
+  const decodeMs = performance.now() - startMs
+  const thumbnail =
+    'sha256' in identity
+      ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
+      : undefined
+  return { ok: true, pixels, decoded, decodeMs, thumbnail }
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */

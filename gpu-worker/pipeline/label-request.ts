@@ -5,12 +5,12 @@ import type { WorkRequest } from '../../dataset/events.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
-import type { RecordStatus } from '../../schemas/label-record.ts'
+import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
 import type { EngineStreak } from './engine-streak.ts'
-import { labelImage, type LabelledItem } from './label-image.ts'
+import { labelImage, type LabelledItem, type UprightPixels } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
 import type { StageSender } from './stage-sender.ts'
 
@@ -36,7 +36,19 @@ export type GiveBackReason =
   | 'stopping'
   | 'worker-failed'
 
-export type LabelEvent = { kind: 'image'; runId: string; statuses: RecordStatus[]; coalesced: boolean }
+export type LabelEvent = {
+  kind: 'image'
+  runId: string
+  /** None when another message asked for the same image, or all were there. */
+  records: readonly LabelRecord[]
+  /** What workers of other roles go on with. */
+  forwards: number
+  statuses: RecordStatus[]
+  coalesced: boolean
+}
+
+/** Keeps a small picture of an image beside a run's parts. Never rejects. */
+export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -66,6 +78,8 @@ export type RequestContext = {
   /** Images that wait for their turn, are fetched, decoded or answered. */
   labelling: number
   isIdle: () => boolean
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onChange: () => void
   onEvent: (event: LabelEvent) => void
 }
@@ -86,11 +100,20 @@ export async function labelRequest(
     const problem = requestProblem(request, opened.run, context)
     if (problem !== null) return { ...problem, runId: request.runId }
     return await oncePerVersion(request, context, async () => {
-      return await labelNow({ request, attempt, run: opened.run }, context)
+      return await labelNow({ request, attempt, run: opened.run, claims: openClaim(opened.run) }, context)
     })
   } catch (error) {
     return explain(error, context)
   }
+}
+
+/** Another message has brought, or brings, what this one asks for. */
+const noRecords: Omit<LabelEvent, 'runId'> = {
+  kind: 'image',
+  records: [],
+  forwards: 0,
+  statuses: [],
+  coalesced: true,
 }
 
 export const stopping: Problem = { reason: 'stopping', message: 'the worker stops' }
@@ -140,7 +163,7 @@ async function oncePerVersion(
   const version = versionOf(request)
   const last = lanes.get(lane)
   if (last !== undefined && version !== null && last.version === version) {
-    onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    onEvent({ ...noRecords, runId })
     return await last.outcome
   }
   const outcome = last === undefined ? job() : last.outcome.then(job)
@@ -158,7 +181,7 @@ function versionOf({ versionId, etag, tasks, role }: WorkRequest): string | null
   return JSON.stringify([versionId, etag, tasks, role])
 }
 
-type Job = { request: WorkRequest; attempt: number; run: OpenRun }
+type Job = { request: WorkRequest; attempt: number; run: OpenRun; claims: ImageClaim | null }
 
 /** Labels and keeps; resolves when the part is durable, or when there is no more time to wait. Never rejects. */
 async function labelNow(job: Job, context: RequestContext): Promise<Outcome> {
@@ -172,7 +195,10 @@ async function labelNow(job: Job, context: RequestContext): Promise<Outcome> {
       context.labelling -= 1
       onChange()
     })
-  return await promise.finally(() => waiting.delete(resolve))
+  const outcome = await promise
+  waiting.delete(resolve)
+  job.claims?.end(outcome)
+  return outcome
 }
 
 /** Ends when the engine is done with the image; `resolve` is called then or when its part is durable. */
@@ -185,23 +211,19 @@ async function labelAndKeep(
   const { runId } = job.run.config
   const made = await inFlight(async () => await labelBytes(job, context))
   if (!made.ok) {
-    if (made.outcome === 'durable') onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    if (made.outcome === 'durable') onEvent({ ...noRecords, runId })
     return resolve(made.outcome)
   }
-  const { records, claim } = made
+  const { records } = made
   const statuses = records.map((record) => record.status)
-  onEvent({ kind: 'image', runId, statuses, coalesced: false })
-  const end = (outcome: Outcome) => {
-    // Not waited for, and no matter when it fails: the claim expires.
-    const isDone = outcome === 'durable' && !statuses.includes('failed')
-    void claim?.settle(isDone ? 'done' : 'open').catch(() => {})
-    resolve(outcome)
-  }
+  onEvent({ kind: 'image', runId, records, forwards: made.forwards.length, statuses, coalesced: false })
+  // Who asks again for what failed shall have it tried again.
+  if (statuses.includes('failed')) job.claims?.leaveOpen()
   const goOn = async (error: Error | null) => {
-    if (error !== null) return end(explain(error, context))
+    if (error !== null) return resolve(explain(error, context))
     await sendOn(made, job, context).then(
-      () => end('durable'),
-      (reason: unknown) => end(explain(reason, context)),
+      () => resolve('durable'),
+      (reason: unknown) => resolve(explain(reason, context)),
     )
   }
   if (records.length === 0) return await goOn(null)
@@ -212,7 +234,7 @@ async function labelAndKeep(
       void job.run.keep(kept, (error) => void goOn(error))
     },
     refuse: () =>
-      end({ reason: 'try-again', message: records.find(({ error }) => error)?.error?.message ?? '' }),
+      resolve({ reason: 'try-again', message: records.find(({ error }) => error)?.error?.message ?? '' }),
   })
 }
 
@@ -233,72 +255,83 @@ async function sendOn(
     )
 }
 
-type Made = (LabelledItem & { ok: true; claim: MyClaim | null }) | { ok: false; outcome: Outcome }
+type Made = (LabelledItem & { ok: true }) | { ok: false; outcome: Outcome }
 
-async function labelBytes({ request, attempt, run }: Job, context: RequestContext): Promise<Made> {
-  const { engine, inEngine, limits, clock, halt, cut } = context
+async function labelBytes({ request, attempt, run, claims }: Job, context: RequestContext): Promise<Made> {
+  const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
   const { bucket, key, versionId, etag, sha256, upstream } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
   if (source === null)
     return { ok: false, outcome: { reason: 'bad-bucket', message: `this worker may not read ${bucket}` } }
-  const claims = openClaim(run)
-  try {
-    const labelled = await labelImage(
-      { key },
-      {
-        config: run.config,
-        specs: run.specs,
-        source,
-        delivery: {
-          attempt,
-          bucket,
-          versionId,
-          etag,
-          sha256,
-          upstream,
-          isWanted: (spec) => isWanted(request, spec),
-        },
-        engine,
-        inEngine,
-        isDone: run.isDone,
-        claim: claims?.claim,
-        limits,
-        clock: () => new Date(clock.nowMs()),
-        signal: cut,
+  const labelled = await labelImage(
+    { key },
+    {
+      config: run.config,
+      specs: run.specs,
+      source,
+      delivery: {
+        attempt,
+        bucket,
+        versionId,
+        etag,
+        sha256,
+        upstream,
+        isWanted: (spec) => isWanted(request, spec),
       },
-    )
-    const outcome = claims?.refused() ?? null
-    return outcome === null
-      ? { ok: true, ...labelled, claim: claims?.mine() ?? null }
-      : { ok: false, outcome }
-  } catch (error) {
-    void claims
-      ?.mine()
-      ?.settle('open')
-      .catch(() => {})
-    throw error
-  }
+      engine,
+      inEngine,
+      isDone: run.isDone,
+      claim: claims?.claim,
+      keepThumbnail: keepThumbnail && (async (image) => await keepThumbnail(request.runId, image)),
+      limits,
+      clock: () => new Date(clock.nowMs()),
+      signal: cut,
+    },
+  )
+  const outcome = claims?.refused() ?? null
+  return outcome === null ? { ok: true, ...labelled } : { ok: false, outcome }
 }
 
-type MyClaim = Extract<Claim, { state: 'mine' }>
+type ImageClaim = {
+  /** Whether the records are this worker's to make now. */
+  claim(recordIds: readonly string[]): Promise<boolean>
+  /** What another's claim means for the message; null when there is none. */
+  refused(): Outcome | null
+  /** Lets others have the image whatever becomes of it here. */
+  leaveOpen(): void
+  end(outcome: Outcome): void
+}
 
-/** The claim that labelling one image may come to, remembered; null in a run without claims. */
-function openClaim({ claim }: OpenRun) {
-  if (claim === null) return null
-  const taken: { claim: Claim | null } = { claim: null }
+/** The claim that labelling one image may come to; null in a run without claims. */
+function openClaim({ claim: take }: OpenRun): ImageClaim | null {
+  if (take === null) return null
+  const state: { claim: Claim | null; isOpen: boolean; hasEnded: boolean } = {
+    claim: null,
+    isOpen: false,
+    hasEnded: false,
+  }
   return {
-    async claim(recordIds: readonly string[]): Promise<boolean> {
-      taken.claim = await claim(recordIds)
-      return taken.claim.state === 'mine'
+    async claim(recordIds) {
+      if (state.hasEnded) return false
+      state.claim = await take(recordIds)
+      return state.claim.state === 'mine'
     },
-    mine: () => (taken.claim?.state === 'mine' ? taken.claim : null),
-    /** What another's claim means for the message; null when there is none. */
-    refused(): Outcome | null {
-      if (taken.claim?.state === 'done') return 'durable'
-      if (taken.claim?.state !== 'held') return null
-      const { leftMs } = taken.claim
+    refused() {
+      if (state.claim?.state === 'done') return 'durable'
+      if (state.claim?.state !== 'held') return null
+      const { leftMs } = state.claim
       return { reason: 'claimed', message: 'another worker is at this image', leftMs }
+    },
+    leaveOpen() {
+      state.isOpen = true
+    },
+    end(outcome) {
+      state.hasEnded = true
+      if (state.claim?.state !== 'mine') return
+      const isDone = outcome === 'durable' && !state.isOpen
+      // Not waited for, and no matter when it fails: the claim expires.
+      void state.claim.settle(isDone ? 'done' : 'open').catch(() => {})
     },
   }
 }

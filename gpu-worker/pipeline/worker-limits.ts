@@ -8,6 +8,8 @@ export type WorkerLimits = RunLimits &
   OpenRunLimits & {
     /** How long one receive waits for the first message. */
     receiveWaitMs: number
+    /** The same while messages are held: records that are finished are written when none came, so it bounds their wait. */
+    busyReceiveWaitMs: number
     /** The same when the worker would end on an empty queue at once. */
     leastReceiveWaitMs: number
     /** The pause after a queue did not answer. */
@@ -39,11 +41,11 @@ export type WorkerLimits = RunLimits &
 
 export const defaultWorkerLimits: WorkerLimits = {
   ...defaultRunLimits,
-  imagesPerPart: 128,
   partAgeMs: 30_000,
   ...defaultLeaseLimits,
   ...defaultOpenRunLimits,
   receiveWaitMs: 20_000,
+  busyReceiveWaitMs: 1000,
   leastReceiveWaitMs: 100,
   receiveRetryMs: 2000,
   imagesHeld: 256,

@@ -11,6 +11,7 @@ import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
+  type KeepThumbnail,
   labelRequest,
   type GiveBackReason,
   type LabelEvent,
@@ -59,6 +60,10 @@ export type WorkerOptions = {
   /** In [0, 1); spreads retries. */
   random: () => number
   limits?: WorkerLimits
+  /** Asked when `stop` fires: what is left until this machine is gone, where that is known. */
+  stopWithinMs?: () => number
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onEvent?: (event: WorkerEvent) => void
 }
 
@@ -132,6 +137,7 @@ function startWorker(options: WorkerOptions) {
     lanes: new Map(),
     labelling: 0,
     isIdle: () => requests.labelling === 0,
+    keepThumbnail: options.keepThumbnail,
     onChange: changes.tell,
     onEvent,
   }
@@ -145,6 +151,7 @@ function startWorker(options: WorkerOptions) {
     limits,
     onEvent,
     mode: options.mode,
+    stopWithinMs: options.stopWithinMs ?? (() => Infinity),
     halt,
     failed,
     cut,
@@ -172,12 +179,12 @@ function startWorker(options: WorkerOptions) {
   return worker
 }
 
-async function receive({ queue, mode, clock, limits, halt, onEvent }: Worker): Promise<LeasedMessage[]> {
+async function receive(worker: Worker): Promise<LeasedMessage[]> {
+  const { queue, mode, clock, limits, halt, underWay, onEvent } = worker
   const startMs = clock.nowMs()
+  const longestMs = underWay.size > 0 ? limits.busyReceiveWaitMs : limits.receiveWaitMs
   const waitMs =
-    mode === 'drain'
-      ? Math.min(limits.receiveWaitMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs))
-      : limits.receiveWaitMs
+    mode === 'drain' ? Math.min(longestMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs)) : longestMs
   try {
     const messages = await queue.receive({
       max: maxBatchMessages,
@@ -337,11 +344,13 @@ async function settleAll(worker: Worker, until: AbortSignal): Promise<void> {
 
 /** Finishes or gives back everything: first what is under way may end, then it is cut short, then given back. */
 async function finish(worker: Worker): Promise<void> {
-  const { clock, limits, failed, cut, gone, underWay } = worker
+  const { clock, limits, failed, cut, gone, underWay, stopWithinMs } = worker
+  const deadlineMs = Math.max(0, Math.min(limits.stopDeadlineMs, stopWithinMs()))
+  const marginMs = Math.min(limits.stopMarginMs, deadlineMs / 2)
   const spans = [
-    { ms: failed.signal.aborted ? 0 : limits.stopDeadlineMs - limits.stopMarginMs, end: cut },
-    { ms: limits.stopMarginMs / 2, end: gone },
-    { ms: limits.stopMarginMs / 4, end: new AbortController() },
+    { ms: failed.signal.aborted ? 0 : deadlineMs - marginMs, end: cut },
+    { ms: marginMs / 2, end: gone },
+    { ms: marginMs / 4, end: new AbortController() },
   ]
   for (const { ms, end } of spans) {
     const over = new AbortController()

@@ -71,6 +71,7 @@ function around(store: ObjectStore, wrap: <T>(act: () => Promise<T>) => Promise<
     uri: store.uri,
     putIfAbsent: async (key, bytes) => await wrap(async () => await store.putIfAbsent(key, bytes)),
     get: async (key) => await wrap(async () => await store.get(key)),
+    getWithin: async (key, limit) => await wrap(async () => await store.getWithin(key, limit)),
     getRange: async (key, range) => await wrap(async () => await store.getRange(key, range)),
     head: async (key) => await wrap(async () => await store.head(key)),
     list: async (page) => await wrap(async () => await store.list(page)),
