@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { exportRun } from '../../dataset/exports/export-run.ts'
 import { jsonlFiles, jsonlFormat } from '../../dataset/exports/jsonl.ts'
 import { exportFormats, findFormat } from '../../dataset/exports/registry.ts'
-import { readLines, unpackLines, writePart } from '../../dataset/parts.ts'
+import { unpackLines, writePart } from '../../dataset/parts.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { UserError } from '../../schemas/errors.ts'
@@ -50,6 +50,6 @@ test('exports one generation, also when another is sealed while it reads', async
   }
   const { index } = await exportRun(racing, jsonlFormat)
   expect(index).toMatchObject({ generation: 1, records: 1 })
-  expect(await readLines(store, index.files[0]!.key)).toHaveLength(1)
+  expect(unpackLines((await store.get(index.files[0]!.key))!, 'the file')).toHaveLength(1)
   expect((await exportRun(store, jsonlFormat)).index).toMatchObject({ generation: 2, records: 2 })
 })
