@@ -188,6 +188,7 @@ function limitsOf(): WorkerLimits {
     'knownIdsAgeMs',
     'controlAgeMs',
     'receiveWaitMs',
+    'busyReceiveWaitMs',
   ] as const
   for (const span of spans) limits[span] /= scale
   // Longer than a claim may hold: nothing is left when a worker leaves.

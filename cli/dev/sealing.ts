@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type ChainLink, type ChainPlace, readChain } from '../../dataset/chain.ts'
 import { type LabelsView, writeLabelsView } from '../../dataset/labels-view.ts'
-import { readLines } from '../../dataset/parts.ts'
+import { unpackLines } from '../../dataset/parts.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
@@ -46,6 +46,8 @@ export async function keepSealing(sealing: Sealing): Promise<LabelsView> {
 }
 
 async function readGeneration(store: ObjectStore, { manifest }: ChainLink): Promise<LabelRecord[]> {
-  const lines = await Promise.all(manifest.shards.map(async ({ key }) => await readLines(store, key)))
-  return lines.flat().map((line) => LabelRecord.parse(JSON.parse(line)))
+  const shards = await Promise.all(
+    manifest.shards.map(async ({ key }) => unpackLines((await store.get(key)) ?? new Uint8Array(), key)),
+  )
+  return shards.flat().map((line) => LabelRecord.parse(JSON.parse(line)))
 }

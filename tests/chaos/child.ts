@@ -39,7 +39,8 @@ async function runChild(spec: ChildSpec): Promise<void> {
   // Not only a clock of ours: the SDK signs with the process's time, and temp files are old by it.
   const now = Date.now.bind(Date)
   Date.now = () => now() + spec.skewMs
-  process.stdin.on('end', () => process.exit(0)).resume()
+  // Without its parent it has nobody to end it.
+  process.stdin.on('end', () => process.kill(process.pid, 'SIGKILL')).resume()
   try {
     await (spec.role === 'worker' ? work(spec) : seal(spec))
   } catch (error) {
@@ -87,6 +88,7 @@ async function work(spec: ChildSpec): Promise<void> {
       ackRetryMs: 100,
       writeRetryMs: 50,
       knownIdsAgeMs: 300,
+      claimMs: stormLeaseMs,
       idleExitMs: spec.idleExitMs,
     },
   })

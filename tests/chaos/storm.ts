@@ -28,6 +28,7 @@ export type StormOptions = {
 export type StormReport = {
   kind: PortsKind
   seed: number
+  claims: 'on' | 'off'
   /** Empty when nothing was lost, doubled or left without a name. */
   violations: string[]
   images: number
@@ -62,7 +63,9 @@ export async function runStorm({
 }: StormOptions): Promise<StormReport> {
   const startMs = performance.now()
   const random = seededRandom(seed)
-  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05 })
+  // Of two seeds in a row one has claims.
+  const claims = seed % 2 === 0 ? 'on' : 'off'
+  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims })
   const storm = startStorm(world, random)
   const reader = readAllAlong(world)
   try {
@@ -70,8 +73,8 @@ export async function runStorm({
     const sealing = Array.from({ length: sealers }, async () => await storm.sealUntilCalm())
     // A sealer is frozen when it writes, which may be only when the others are done.
     const frozenSealer = storm.freeze('sealer')
-    await Promise.all([world.upload(), storm.freeze('worker'), ...jobs])
-    await storm.misfortunes()
+    const uploaded = world.upload()
+    await Promise.all([uploaded.then(storm.misfortunes), storm.freeze('worker'), ...jobs])
     storm.calm()
     await Promise.all(sealing)
     await Promise.all([storm.finish(), frozenSealer])
@@ -79,6 +82,7 @@ export async function runStorm({
     return {
       kind,
       seed,
+      claims,
       violations: [...storm.violations, ...violations],
       images: imageCount,
       ...storm.counts,
@@ -172,9 +176,10 @@ function startStorm(world: World, random: () => number) {
       const skewed = dieAtRandom('worker', { skewMs })
       if (world.ports.kind === 'folder') await start('worker', { fileBlocks: 1 }).ended
       if (world.fillDisk !== null) {
-        const working = [start('worker'), start('sealer')]
+        const [worker, sealer] = [start('worker'), start('sealer')]
+        const working = [worker, sealer]
         await Promise.all(working.map(async ({ said }) => await said('up')))
-        await world.fillDisk(500)
+        await world.fillDisk(worker.ended)
         for (const { child } of working) child.kill('SIGKILL')
         await Promise.all(working.map(async ({ ended }) => await ended))
       }
@@ -274,9 +279,9 @@ async function countGenerations({ ports, runId }: World): Promise<number> {
 
 /** One line for a report. */
 export function describeStorm(report: StormReport): string {
-  const { kind, seed, images, started, killed, frozen, refused, failedRecords, generations } = report
+  const { kind, seed, claims, images, started, killed, frozen, refused, failedRecords, generations } = report
   return (
-    `${kind} seed ${seed}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
+    `${kind} seed ${seed}, claims ${claims}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
     `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations, ` +
     `${report.passesPerImage.toFixed(2)} passes an image, ${report.mostDeliveries} deliveries at most` +
     `${report.requests === 0 ? '' : `, ${report.requests} requests`}, ${(report.durationMs / 1000).toFixed(1)} s`

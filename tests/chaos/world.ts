@@ -24,6 +24,7 @@ export type WorldOptions = {
   random: () => number
   imageCount: number
   lossShare: number
+  claims: 'on' | 'off'
 }
 
 export type World = {
@@ -34,8 +35,8 @@ export type World = {
   corrupt: ReadonlySet<string>
   /** Puts the images there and tells the queue, while others work already. */
   upload(): Promise<void>
-  /** Lets the disk be full for a while; null where it cannot be filled (no mount of its own). */
-  fillDisk: ((durationMs: number) => Promise<void>) | null
+  /** Lets the disk be full until then, or for a while; null where it cannot be filled (no mount of its own). */
+  fillDisk: ((until: Promise<unknown>) => Promise<void>) | null
   /** Requests answered, by operation; empty over folders. */
   requests: ReadonlyMap<string, number>
   close(): Promise<void>
@@ -54,7 +55,7 @@ const hostile: readonly ((png: Buffer) => Buffer)[] = [
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   const { kind, imageCount } = options
-  const runId = wantedRunId(wantedRun())
+  const runId = wantedRunId(wantedRun(options))
   const images = new Map<string, Buffer>()
   const corrupt = new Set<string>()
   for (let n = 0; n < imageCount; n += 1) {
@@ -70,10 +71,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 type Content = Pick<World, 'runId' | 'images' | 'corrupt'>
 
 /** A disk of its own where this process may mount one, so that it can be full. */
-async function openFolders({ folder, random }: WorldOptions, content: Content): Promise<World> {
+async function openFolders(options: WorldOptions, content: Content): Promise<World> {
+  const { folder, random } = options
   const isMounted = mount(folder)
   const ports: PortsSpec = { kind: 'folder', folder }
-  await beginRun(ports, content.runId)
+  await beginRun(ports, options)
   return {
     ...content,
     ports,
@@ -88,7 +90,7 @@ async function openFolders({ folder, random }: WorldOptions, content: Content): 
       const bodies = shuffle(eventsOf(content, random), random)
       for (let at = 0; at < bodies.length; at += 10) await queue.send(bodies.slice(at, at + 10))
     },
-    fillDisk: isMounted ? async (durationMs) => await fillDisk(folder, durationMs) : null,
+    fillDisk: isMounted ? async (until) => await fillDisk(folder, until) : null,
     async close() {
       if (isMounted) execFileSync('umount', ['--lazy', folder])
       await rm(folder, { recursive: true, force: true })
@@ -109,7 +111,7 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
     events: { bucket: imageBucket, prefix: 'incoming/' },
   })
   const ports: PortsSpec = { kind: 'emulator', endpoint, region, credentials, ...queues }
-  await beginRun(ports, content.runId)
+  await beginRun(ports, options)
   const rates = {
     loseResponse: lossShare,
     refuse: 0.02,
@@ -135,7 +137,7 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
   }
 }
 
-function wantedRun() {
+function wantedRun({ claims }: WorldOptions) {
   const { model, template, capabilities } = openCountingEngine().info
   return {
     source: { kind: 'standing' as const, uri: `s3://${imageBucket}/incoming/`, bucket: imageBucket },
@@ -148,12 +150,14 @@ function wantedRun() {
       model: { name: model.name, template, capabilities },
     }),
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
+    claims,
   }
 }
 
-async function beginRun(ports: PortsSpec, runId: string): Promise<void> {
-  const now = new Date(systemClock.nowMs())
-  await openRun(openPorts(ports).runStoreOf(runId), { wanted: wantedRun(), now, runId })
+async function beginRun(ports: PortsSpec, options: WorldOptions): Promise<void> {
+  const wanted = wantedRun(options)
+  const runId = wantedRunId(wanted)
+  await openRun(openPorts(ports).runStoreOf(runId), { wanted, now: new Date(systemClock.nowMs()), runId })
 }
 
 /** One to three events an image, as S3, EventBridge or we ourselves write them, and messages of many images. */
@@ -194,8 +198,10 @@ function mount(folder: string): boolean {
   }
 }
 
+const longestFullMs = 10_000
+
 /** Writes until nothing fits any more, waits, and makes room again. */
-async function fillDisk(folder: string, durationMs: number): Promise<void> {
+async function fillDisk(folder: string, until: Promise<unknown>): Promise<void> {
   const ballast = join(folder, 'ballast')
   for (const sizeBytes of [1 << 20, 4096]) {
     const block = Buffer.alloc(sizeBytes)
@@ -207,6 +213,6 @@ async function fillDisk(folder: string, durationMs: number): Promise<void> {
       })
     }
   }
-  await systemClock.sleep(durationMs)
+  await Promise.race([until, systemClock.sleep(longestFullMs)])
   await rm(ballast)
 }

@@ -211,7 +211,11 @@ test('does not look for things in a caption of other bytes', async () => {
   const images = await world.upload(1)
   await world.send(images)
   await world.startChat().end()
-  const changed: ObjectStore = { ...world.bucket, get: async () => new Uint8Array(numberedPng(77)) }
+  const bytes = new Uint8Array(numberedPng(77))
+  const changed: ObjectStore = {
+    ...world.bucket,
+    getWithin: async (key) => ({ key, bytes, sizeBytes: bytes.length }),
+  }
   await world.startGrounding({ sourceOf: () => changed }).end()
   const ground = (await world.sealed()).find(({ task }) => task === 'ground')
   expect(ground?.error).toMatchObject({
