@@ -38,7 +38,7 @@ class Stage:
 STAGES = {
     "binding": Stage(600, (1, 4), turns.BINDING_MIX, False),
     "talk": Stage(1200, (1, 6), turns.MIX, False),
-    "seen": Stage(1600, (1, 6), turns.MIX, True),
+    "seen": Stage(1000, (1, 6), turns.MIX, True),
 }
 REPEAT = 0.3  # how often a new object is of a kind that is there already
 
