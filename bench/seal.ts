@@ -155,6 +155,12 @@ function counted(store: ObjectStore, requests: Record<string, number>, read: { b
     ...store,
     putIfAbsent: async (key, bytes) => (count('put'), await store.putIfAbsent(key, bytes)),
     get: async (key) => (count('get'), taken(await store.get(key))),
+    async getWithin(key, limit) {
+      count('get')
+      const fetched = await store.getWithin(key, limit)
+      taken(fetched?.bytes ?? null)
+      return fetched
+    },
     getRange: async (key, range) => (count('getRange'), taken(await store.getRange(key, range))),
     head: async (key) => (count('head'), await store.head(key)),
     list: async (page) => (count('list'), await store.list(page)),

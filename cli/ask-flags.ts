@@ -1,6 +1,6 @@
 // The flags that say what is asked of each image, the same for every verb that begins a run. Parsed once into plain
 // settings; it does not know where images or labels are.
-import { z } from 'zod'
+import type { z } from 'zod'
 import { tasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { Sampling } from '../schemas/sampling.ts'

@@ -33,6 +33,11 @@ export const Deployment = z.strictObject({
     })
     .default({})
     .describe('those that are deployed'),
+  workerHourUsd: z
+    .number()
+    .positive()
+    .optional()
+    .describe('what an hour of one worker costs, for estimates and for the cost cap of a run'),
   endpoints: z
     .strictObject({
       s3: z.url().optional(),

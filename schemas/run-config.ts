@@ -74,7 +74,8 @@ export const RunConfig = z
     createdAt: z.iso.datetime(),
   })
   .refine(({ tasks }) => tasks.every((spec) => isAfterFirst(spec, tasks)), {
-    message: 'a task comes after another task of the run, which itself comes after none',
+    message:
+      'a task comes after another task of the run that the first model answers and that comes after none',
     path: ['tasks'],
   })
 export type RunConfig = z.infer<typeof RunConfig>
@@ -84,9 +85,9 @@ export function modelOfRole({ model, grounding }: RunConfig, role: TaskRole = 'c
   return role === 'grounding' ? (grounding ?? model) : model
 }
 
-/** Whether a spec comes after nothing, or after the first spec of a task that does. */
+/** Whether a spec comes after nothing, or after the first spec of a task of the chat model that does. */
 function isAfterFirst({ after }: TaskSpec, tasks: readonly TaskSpec[]): boolean {
   if (after === undefined) return true
   const upstream = tasks.find(({ task, ordinal }) => task === after && ordinal === 0)
-  return upstream !== undefined && upstream.after === undefined
+  return upstream !== undefined && upstream.after === undefined && (upstream.role ?? 'chat') === 'chat'
 }

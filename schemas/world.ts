@@ -36,6 +36,11 @@ export const World = z.strictObject({
       .strictObject({ min: Fraction, max: Fraction })
       .describe("of an object, as a share of the picture's same side"),
     maxOverlapIoU: Fraction,
+    heldOutPairs: z
+      .strictObject({ modulus: z.int().positive(), remainder: z.int().nonnegative() })
+      .describe(
+        'two concepts whose places in the list add up to a number that leaves `remainder` when divided by `modulus` were never together in a training scene',
+      ),
     patterns: z.array(ScenePattern).min(1),
   }),
   colours: z.array(Name),
@@ -43,6 +48,12 @@ export const World = z.strictObject({
   concepts: z.array(Concept).min(1),
 })
 export type World = z.infer<typeof World>
+
+/** Whether two concepts, by their places in the list, were never together in a training scene. */
+export function isHeldOutPair({ scene }: World, left: number, right: number): boolean {
+  const { modulus, remainder } = scene.heldOutPairs
+  return left !== right && (left + right) % modulus === remainder
+}
 
 /** Every word for a concept, singular and plural, lower case. */
 export function wordsOf({ name, plural, synonyms = [] }: Concept): string[] {

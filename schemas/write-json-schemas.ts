@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { ClaimEntry } from './claim.ts'
 import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
@@ -9,6 +10,7 @@ import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
+import { RunControlEntry } from './run-control.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
@@ -27,6 +29,8 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'gold': GoldLine,
   'world': World,
   'work-message': WorkMessage,
+  'run-control': RunControlEntry,
+  'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
   'weights-lock': WeightsLock,

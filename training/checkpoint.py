@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from language import Words
 from model import CogVLM, Config, inverse_frequencies
+from tensor_file import load_file, save_file
 
 CAPABILITIES = ["caption", "detailed-caption", "grounded-caption", "ground", "qa", "count"]
 

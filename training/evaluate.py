@@ -92,11 +92,11 @@ def score(metric, said, truth, scene, add) -> None:
 
 
 @torch.no_grad()
-def evaluate(model, words, sprites, *, scenes: int, styles, seed=99, show=0):
+def evaluate(model, words, sprites, *, scenes: int, styles, repeat=0.3, seed=99, show=0):
     table = {}
     for objects in range(1, 7):
         rng = np.random.default_rng([seed, objects])
-        batch = [sample_scene(rng, sprites, model.config.image_size, objects, styles=styles, repeat=0.15) for _ in range(scenes)]
+        batch = [sample_scene(rng, sprites, model.config.image_size, objects, styles=styles, repeat=repeat) for _ in range(scenes)]
         sums = defaultdict(list)
         for at in range(0, scenes, 10):
             part = batch[at : at + 10]
@@ -122,6 +122,7 @@ def main():
     parser.add_argument("--sprites", required=True)
     parser.add_argument("--scenes", type=int, default=50, help="per number of objects")
     parser.add_argument("--held-out", action="store_true", help="the style never trained on")
+    parser.add_argument("--repeat", type=float, default=0.3, help="how often a new object is of a kind that is there already")
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--json")
     args = parser.parse_args()
@@ -129,7 +130,7 @@ def main():
     model, words = checkpoint.load(Path(args.checkpoint))
     sprites = Sprites(args.sprites)
     styles = range(TRAINED, TRAINED + 1) if args.held_out else range(TRAINED)
-    table = evaluate(model, words, sprites, scenes=args.scenes, styles=styles, show=args.show)
+    table = evaluate(model, words, sprites, scenes=args.scenes, styles=styles, repeat=args.repeat, show=args.show)
     keys = list(table[1])
     print("objects " + " ".join(f"{k:>17}" for k in keys))
     for n, row in table.items():

@@ -33,10 +33,8 @@ def main():
     args = parser.parse_args()
     words, state, out = Words(), Path(args.state), Path(args.out)
     model = CogVLM(Config(vocab=words.size))
-    model.load_state_dict(torch.load(state / "language.pt", weights_only=False)["average"], strict=False)
+    model.load_state_dict(torch.load(state / "language.pt", map_location="cpu")["average"], strict=False)
     load_tower(model, state / "vision.pt")
-    if (state / "joint.pt").exists():
-        model.load_state_dict(torch.load(state / "joint.pt", weights_only=False)["average"])
     out.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.model", "tokenizer_config.json", "world.json"):
         if not (out / name).exists():

@@ -44,11 +44,13 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(T
     """`count` objects (fewer if they do not fit), boxes in whole pixels of a size x size canvas."""
     patch, squash = PATCH, math.exp(rng.uniform(-0.35, 0.35))
     objects, centres = [], set()
-    for _ in range(count * 8):
+    for _ in range(count * 9):
         if len(objects) == count:
             break
         again = objects and rng.random() < repeat
         concept = objects[rng.integers(len(objects))]["concept"] if again else int(rng.integers(len(CONCEPTS)))
+        if any(is_held_out(concept, other["concept"]) for other in objects):
+            continue
         style = int(styles[rng.integers(len(styles))])
         long = size * rng.uniform(*longer)
         aspect = sprites.aspect(style, concept) * squash
@@ -65,6 +67,12 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(T
         objects.append({"concept": concept, "style": style, "box": box, "flip": bool(rng.random() < 0.5)})
     background = int(rng.integers(len(BACKGROUNDS)))
     return {"size": size, "objects": objects, "background": background, "pattern": int(rng.integers(len(PATTERNS)))}
+
+
+def is_held_out(a: int, b: int) -> bool:
+    """Pairs of concepts that no training scene shows together, so that tests can ask about pairs never seen."""
+    rule = WORLD["scene"]["heldOutPairs"]
+    return a != b and (a + b) % rule["modulus"] == rule["remainder"]
 
 
 def too_close(a, b) -> bool:

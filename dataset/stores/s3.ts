@@ -58,7 +58,7 @@ type Context = { client: S3Client; bucket: string; prefix: string }
 export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
     get: async (key) => (await getObject(context, key))?.bytes ?? null,
     getWithin: async (key, { maxBytes }) => await getObject(context, key, { maxBytes }),
@@ -80,7 +80,7 @@ export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): v
 export function openS3Sweeper(options: S3StoreOptions): ObjectSweeper & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     list: async (page) => await list(context, page),
     async remove(keys) {
       for (let at = 0; at < keys.length; at += maxKeysPerDelete)
@@ -101,7 +101,7 @@ function openContext({ bucket, prefix = '', ...connection }: S3StoreOptions): Co
   return { client, bucket, prefix }
 }
 
-function uriOf({ bucket, prefix }: Context): string {
+function storeUri({ bucket, prefix }: Context): string {
   return `s3://${bucket}/${prefix}`
 }
 
@@ -259,11 +259,16 @@ async function retried<T>(context: Context, key: string, act: () => Promise<T>):
     try {
       return await act()
     } catch (error) {
-      const explained = explain(error, `s3://${context.bucket}/${context.prefix}${key}`)
+      const explained = explain(error, uriOf(context, key))
       if (!(explained instanceof RetryableError) || attempt === maxAttempts) throw explained
       await sleep(2 ** attempt * 25 * (0.5 + Math.random()))
     }
   }
+}
+
+/** Percent-encoded, so that whoever leaves URIs out of a log finds where this one ends. */
+function uriOf({ bucket, prefix }: Context, key: string): string {
+  return `s3://${bucket}/${(prefix + key).toWellFormed().split('/').map(encodeURIComponent).join('/')}`
 }
 
 function isMissing(error: unknown): boolean {

@@ -15,6 +15,8 @@ export type SceneOptions = {
   /** Which scene of the seed's endless series. */
   index: number
   objectCount: number
+  /** `held-out`: with a pair of concepts that no training scene has; any when left out. */
+  pairs?: 'any' | 'held-out'
   width: number
   height: number
   /** The image's key in its gold line. */
@@ -25,11 +27,20 @@ export type GeneratedScene = { image: RenderedScene; gold: GoldLine }
 
 /** The same options give the same scene on any machine. */
 export async function generateScene(options: SceneOptions): Promise<GeneratedScene> {
-  const { world, icons, styles, seed, index, objectCount, width, height, key } = options
+  const { world, icons, styles, seed, index, objectCount, pairs = 'any', width, height, key } = options
   // Three streams: a change of the questions leaves the picture as it is.
   const stream = (part: string) => createRandom(`coglabel scene ${seed} ${index} ${part}`)
   const { aspectOf } = icons
-  const plan = planScene({ world, width, height, objectCount, styles, aspectOf, random: stream('layout') })
+  const plan = planScene({
+    world,
+    width,
+    height,
+    objectCount,
+    pairs,
+    styles,
+    aspectOf,
+    random: stream('layout'),
+  })
   const image = await renderScene(plan, { icons, random: stream('pixels') })
   const objects = plan.objects.map(({ concept }, at) => ({
     concept,

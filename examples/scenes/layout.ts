@@ -1,6 +1,12 @@
 // Where things stand in a scene: placement as plain data, with the same distribution as training/scenes.py. It draws nothing.
 import { InvariantError } from '../../schemas/errors.ts'
-import type { Background, Concept, ScenePattern, World } from '../../schemas/world.ts'
+import {
+  type Background,
+  type Concept,
+  isHeldOutPair,
+  type ScenePattern,
+  type World,
+} from '../../schemas/world.ts'
 import { below, between, pick, type Random } from './random.ts'
 
 /** [x0, y0, x1, y1] in whole pixels; x1 and y1 are one past the last. */
@@ -22,6 +28,8 @@ export type SceneWish = {
   height: number
   objectCount: number
   styles: readonly string[]
+  /** `held-out`: a scene of two kinds or more has a pair of concepts that no training scene has. */
+  pairs: 'any' | 'held-out'
   /** Width over height of a concept's drawing in a style. */
   aspectOf: (style: string, concept: Concept) => number
   random: Random
@@ -29,8 +37,8 @@ export type SceneWish = {
 
 /** How often a new object is of a kind that is there already, as in training. */
 const repeatShare = 0.3
-/** Two objects never have their centres in one cell: the model's patches at 140 pixels. */
-const cells = 10
+/** Two objects never have their centres in one cell: the model's patches at 168 pixels. */
+const cells = 12
 /** No object hides more than this of another. */
 const maxHidden = 0.25
 /** The drawn outline may fall a pixel short of its place, which moves the overlap a little. */
@@ -68,12 +76,10 @@ function placeObjects(wish: SceneWish): PlacedObject[] {
   return objects
 }
 
-function sampleObject(
-  { world, width, height, styles, aspectOf, random }: SceneWish,
-  others: readonly PlacedObject[],
-) {
+function sampleObject(wish: SceneWish, others: readonly PlacedObject[]): PlacedObject {
+  const { world, width, height, styles, aspectOf, random } = wish
   const isRepeat = others.length > 0 && random() < repeatShare
-  const concept = isRepeat ? pick(random, others).concept : pick(random, world.concepts)
+  const concept = isRepeat ? pick(random, others).concept : pick(random, newConcepts(wish, others))
   const style = pick(random, styles)
   const { min, max } = world.scene.longerSide
   const aspect = aspectOf(style, concept)
@@ -82,6 +88,15 @@ function sampleObject(
   const [w, h] = [Math.max(6, Math.round(tall * aspect)), Math.max(6, Math.round(tall))]
   const [x, y] = [below(random, width - w + 1), below(random, height - h + 1)]
   return { concept, style, box: [x, y, x + w, y + h] as const, isFlipped: random() < 0.5 }
+}
+
+/** What an object that repeats no other may be: where pairs are held out, the second kind makes one with the first. */
+function newConcepts({ world, pairs }: SceneWish, others: readonly PlacedObject[]): readonly Concept[] {
+  const kinds = new Set(others.map(({ concept }) => concept))
+  const [first] = kinds
+  if (pairs === 'any' || first === undefined || kinds.size > 1) return world.concepts
+  const at = world.concepts.indexOf(first)
+  return world.concepts.filter((_, other) => isHeldOutPair(world, at, other))
 }
 
 function fits(

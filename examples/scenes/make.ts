@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Makes scenes with their truth: DIR/images/*, DIR/gold.jsonl, and DIR/manifest.jsonl that `coglabel label` reads.
 // Usage: node examples/scenes/make.ts --count N --seed S --out DIR [--styles trained|held-out] [--objects 1-6]
-//          [--size 448x448] [--format png|jpeg|webp]
+//          [--pairs any|held-out] [--size 448x448] [--format png|jpeg|webp]
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -19,6 +19,7 @@ const Flags = z.strictObject({
   seed: z.coerce.number().int().min(0),
   out: z.string().min(1),
   styles: z.enum(['trained', 'held-out']),
+  pairs: z.enum(['any', 'held-out']),
   objects: z
     .string()
     .regex(/^[1-8](-[1-8])?$/)
@@ -59,6 +60,7 @@ async function make(flags: z.infer<typeof Flags>): Promise<void> {
       seed: flags.seed,
       index,
       objectCount,
+      pairs: flags.pairs,
       width,
       height,
       key,
@@ -82,6 +84,7 @@ function readFlags(args: readonly string[]): z.infer<typeof Flags> {
       seed: { type: 'string', default: '0' },
       out: { type: 'string' },
       styles: { type: 'string', default: 'trained' },
+      pairs: { type: 'string', default: 'any' },
       objects: { type: 'string', default: '1-6' },
       size: { type: 'string', default: '448x448' },
       format: { type: 'string', default: 'png' },

@@ -24,7 +24,7 @@ const visibleAlpha = 25
 /** Side of the raster that an icon's visible part is measured on. */
 const measuredPx = 256
 /** Backgrounds are described at the size that the model sees (training/scenes.py). */
-const describedPx = 140
+const describedPx = 168
 
 const IconSet = z.object({
   width: z.number().optional(),

@@ -6,8 +6,8 @@ import { openS3Store, openS3Sweeper } from '../../dataset/stores/s3.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { objectStoreContract } from '../contracts/object-store.ts'
 import { objectSweeperContract } from '../contracts/object-sweeper.ts'
-import { startEmulator } from '../emulator/emulator.ts'
-import { seededFaults, type Fault, type FaultPlan } from '../emulator/faults.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
+import { seededFaults, type Fault, type FaultPlan } from '../../emulator/faults.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 

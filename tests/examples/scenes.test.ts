@@ -8,7 +8,7 @@ import { createRandom } from '../../examples/scenes/random.ts'
 import { encodeScene, loadIcons, renderScene } from '../../examples/scenes/render.ts'
 import { decodeImage } from '../../gpu-worker/image/decode.ts'
 import { GoldLine } from '../../schemas/gold.ts'
-import { World } from '../../schemas/world.ts'
+import { isHeldOutPair, World } from '../../schemas/world.ts'
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 const world = World.parse(JSON.parse(read('models/scenes-v1/world.json')))
@@ -70,6 +70,7 @@ describe('a scene', () => {
         height: 320,
         objectCount: 1,
         styles: loadedStyles,
+        pairs: 'any',
         aspectOf: icons.aspectOf,
         random,
       })
@@ -82,6 +83,27 @@ describe('a scene', () => {
     }
   })
 
+  it('has a pair that no training scene has, where such pairs are asked for', () => {
+    const random = createRandom('pairs')
+    for (let index = 0; index < 200; index += 1) {
+      const { objects } = planScene({
+        world,
+        width: 448,
+        height: 448,
+        objectCount: 2 + (index % 5),
+        styles: loadedStyles,
+        pairs: 'held-out',
+        aspectOf: icons.aspectOf,
+        random,
+      })
+      const kinds = [...new Set(objects.map(({ concept }) => world.concepts.indexOf(concept)))]
+      const pairs = kinds.flatMap((left, at) => kinds.slice(at + 1).map((right) => [left, right] as const))
+      expect(kinds.length === 1 || pairs.some(([left, right]) => isHeldOutPair(world, left, right))).toBe(
+        true,
+      )
+    }
+  })
+
   it('comes with each number of objects out of every concept, and mirrors half of them', () => {
     const random = createRandom('many')
     const plans = Array.from({ length: 600 }, (_, index) =>
@@ -91,6 +113,7 @@ describe('a scene', () => {
         height: 448,
         objectCount: 1 + (index % 6),
         styles: loadedStyles,
+        pairs: 'any',
         aspectOf: icons.aspectOf,
         random,
       }),

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
-import { backoffMs } from '../../gpu-worker/pipeline/worker-loop.ts'
+import { backoffMs } from '../../gpu-worker/pipeline/give-back-delay.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'

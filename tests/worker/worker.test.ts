@@ -1,5 +1,5 @@
 // The cloud worker's process over folders: its environment, exit codes, log and readiness.
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { writeWorkMessages } from '../../dataset/events.ts'
@@ -157,6 +157,13 @@ test.each([
     { ...drain('/f'), COGLABEL_SOURCE_BUCKETS: 'a-b,../c' },
     /COGLABEL_SOURCE_BUCKETS/,
   ],
+  ['a role that no run has', { ...drain('/f'), COGLABEL_ROLE_QUEUES: 'admin=queue' }, /COGLABEL_ROLE_QUEUES/],
+  ['a role without a queue', { ...drain('/f'), COGLABEL_ROLE_QUEUES: 'grounding' }, /COGLABEL_ROLE_QUEUES/],
+  [
+    'a role queue that is a path',
+    { ...drain('/f'), COGLABEL_ROLE_QUEUES: 'grounding=../q' },
+    /expected the name of a folder/,
+  ],
 ])('ends with 2 for %s', async (_name, environment, sentence) => {
   const { code, lines } = await runOnce(environment)
   expect(code).toBe(2)
@@ -170,13 +177,61 @@ test('reads the settings of the cloud', () => {
     COGLABEL_QUEUE_URL: 'https://sqs.us-east-2.amazonaws.com/1/work',
     COGLABEL_LABELS_BUCKET: 'labels',
     COGLABEL_SOURCE_BUCKETS: 'photos, scans',
+    COGLABEL_ROLE_QUEUES: 'grounding=https://sqs.us-east-2.amazonaws.com/1/work?a=b',
     COGLABEL_LEASE_SECONDS: '90',
     COGLABEL_PART_IMAGES: '',
     AWS_REGION: 'us-east-2',
   })
   expect(settings).toMatchObject({
     mode: 'service',
-    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], forcePathStyle: false },
+    backend: { kind: 'aws', sourceBuckets: ['photos', 'scans'], s3: { forcePathStyle: false } },
+    roleQueues: new Map([['grounding', 'https://sqs.us-east-2.amazonaws.com/1/work?a=b']]),
     limits: { leaseMs: 90_000, heartbeatMs: 30_000, imagesPerPart: defaultWorkerLimits.imagesPerPart },
+  })
+})
+
+test('two workers with two models do both stages over folders', async () => {
+  const { folder } = await openCloud(0)
+  const { model, template, capabilities } = openCountingEngine().info
+  const digest = '9d'.repeat(32)
+  const able = { name: model.name, template, capabilities }
+  const store = openFsStore(join(folder, 'labels', 'runs', 'two'))
+  const tasks = planTasks({
+    names: ['caption'],
+    questions: [],
+    phrases: [],
+    from: 'caption',
+    model: able,
+    grounding: able,
+  })
+  await openRun(store, {
+    wanted: {
+      source: { kind: 'standing', uri: 'file:///photos/', bucket: 'photos' },
+      model,
+      grounding: { ...model, digest },
+      template,
+      tasks,
+      sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
+    },
+    now: new Date(),
+    runId: 'two',
+  })
+  const key = 'incoming/two/a.png'
+  await mkdir(dirname(join(folder, 'buckets', 'photos', key)), { recursive: true })
+  await writeFile(join(folder, 'buckets', 'photos', key), numberedPng(1))
+  const queue = openFolderQueue(join(folder, 'queue'))
+  for (const body of writeWorkMessages([{ bucket: 'photos', key }], { runId: 'two' }))
+    await queue.send([body])
+  const chat = await runOnce({ ...drain(folder), COGLABEL_ROLE_QUEUES: 'grounding=grounding-queue' })
+  expect((await openFolderQueue(join(folder, 'grounding-queue')).stats()).visible).toBe(1)
+  // The other worker's main queue is that of its role.
+  await rename(join(folder, 'queue'), join(folder, 'queue-of-chat'))
+  await rename(join(folder, 'grounding-queue'), join(folder, 'queue'))
+  const grounding = await runOnce(drain(folder), { openEngine: async () => openCountingEngine({ digest }) })
+  expect([chat.code, grounding.code]).toEqual([0, 0])
+  const { totals } = await sealRun({ store, runId: 'two', clock: () => new Date() })
+  expect(totals).toEqual({
+    caption: { ok: 1, filtered: 0, failed: 0 },
+    ground: { ok: 1, filtered: 0, failed: 0 },
   })
 })
