@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { findGarbage, type Garbage, garbageKinds } from '../dataset/gc.ts'
-import { listRuns, type Place } from '../dataset/place.ts'
+import { listRuns, type Place, type PlaceConnection } from '../dataset/place.ts'
 import { openRunSweeper } from '../dataset/place-sweeper.ts'
 import { openFsSweeper } from '../dataset/stores/fs-sweeper.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
@@ -10,7 +10,8 @@ import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { ObjectSweeper } from '../dataset/stores/object-sweeper.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey } from '../schemas/run-config.ts'
-import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
+import { connectionOf, openPlaceOf, placeOptions, placeUsage } from './place.ts'
+import { needRun, type VerbRoot } from './verb-root.ts'
 
 const defaultDays = 7
 /** Below this a sealer that was slow for a moment could lose what it is about to commit. */
@@ -24,22 +25,11 @@ checkpoints that newer ones replaced. Labels are never among it. Without RUN, al
   RUN                    a run's id, or the folder that coglabel label wrote
 ${placeUsage}
   --older-than DAYS      only what has been unneeded for so long (${defaultDays}; at least an hour, 0.042)
-  --yes                  delete it; without, nothing is changed`
+  --yes                  delete it; without, nothing is changed
 
-export type GcRoot = {
-  print: (text: string) => void
-  nowMs: () => number
-  environment: Readonly<Record<string, string | undefined>>
-}
+Exit code: 0 done, 1 fatal, 2 wrong usage or settings.`
 
-/** Runs the verb in this process; returns the exit code. */
-export async function runGcHere(args: readonly string[]): Promise<number> {
-  return await runGc(args, {
-    print: (text) => void process.stdout.write(`${text}\n`),
-    nowMs: Date.now,
-    environment: process.env,
-  })
-}
+type GcRoot = Pick<VerbRoot, 'print' | 'clock'>
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
 export async function runGc(args: readonly string[], root: GcRoot): Promise<number> {
@@ -56,10 +46,10 @@ export async function runGc(args: readonly string[], root: GcRoot): Promise<numb
     await sweepRun({ ...options, name: folder, store: openFsStore(folder), sweeper: openFsSweeper(folder) })
   const runIds = positionals.filter((name) => !folders.includes(name))
   if (folders.length > 0 && runIds.length === 0) return 0
-  const place = await openPlaceOf(values, root.environment)
+  const place = await openPlaceOf(values)
   try {
     for await (const runId of runIds.length > 0 ? runIds : listRuns(place))
-      await sweepRunOf(place, { ...options, runId, endpoint: values.endpoint })
+      await sweepRunOf(place, { ...options, runId, connection: connectionOf(values) })
   } finally {
     place.close()
   }
@@ -81,13 +71,11 @@ type Sweep = { root: GcRoot; minAgeMs: number; isDeleting: boolean }
 
 async function sweepRunOf(
   place: Place,
-  { runId, endpoint, ...options }: Sweep & { runId: string; endpoint: string | undefined },
+  { runId, connection, ...options }: Sweep & { runId: string; connection: PlaceConnection },
 ): Promise<void> {
+  await needRun(place, runId)
   const store = place.runStoreOf(runId)
-  if ((await store.head(runConfigKey)) === null)
-    throw new UserError(`there is no run ${runId} in ${place.uri}; give a run's id or its folder`)
-  const region = options.root.environment['AWS_REGION'] ?? options.root.environment['AWS_DEFAULT_REGION']
-  const sweeper = openRunSweeper(place, { runId, connection: { endpoint, region } })
+  const sweeper = openRunSweeper(place, { runId, connection })
   try {
     await sweepRun({ ...options, name: runId, store, sweeper })
   } finally {
@@ -102,7 +90,7 @@ async function sweepRun(
   const { root, minAgeMs, isDeleting, name, store, sweeper } = sweep
   const tally = Object.fromEntries(garbageKinds.map((kind) => [kind, { files: 0, bytes: 0 }]))
   let batch: string[] = []
-  for await (const garbage of findGarbage({ store, sweeper, nowMs: root.nowMs(), minAgeMs })) {
+  for await (const garbage of findGarbage({ store, sweeper, nowMs: root.clock().getTime(), minAgeMs })) {
     root.print(describe(garbage))
     const counts = (tally[garbage.kind] ??= { files: 0, bytes: 0 })
     counts.files += 1

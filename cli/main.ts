@@ -83,7 +83,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
   'gc': {
     summary: 'delete what sealed runs no longer need',
-    run: async (args) => await (await import('./gc.ts')).runGcHere(args),
+    run: async (args) => await (await import('./gc.ts')).runGc(args, await verbRoot()),
     usage: async () => (await import('./gc.ts')).gcUsage,
   },
   'push-model': {

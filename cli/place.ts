@@ -1,5 +1,5 @@
 // The place that a verb works on: `--place URI` and `--endpoint URL`, or the environment. It does not know the verbs.
-import { openPlace, type Place } from '../dataset/place.ts'
+import { openPlace, type Place, type PlaceConnection } from '../dataset/place.ts'
 import { UserError } from '../schemas/errors.ts'
 
 /** For parseArgs. */
@@ -19,10 +19,18 @@ export async function openPlaceOf(
   const uri = flags.place ?? environment['COGLABEL_PLACE'] ?? ''
   if (uri === '')
     throw new UserError('which place? give --place FOLDER or --place s3://bucket, or set COGLABEL_PLACE')
+  return await openPlace(uri, connectionOf(flags, environment))
+}
+
+/** How the flags and the environment say that the place is reached. */
+export function connectionOf(
+  flags: PlaceFlags,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): PlaceConnection {
   const region = environment['AWS_REGION'] ?? environment['AWS_DEFAULT_REGION']
   const endpoint = flags.endpoint ?? environment['COGLABEL_ENDPOINT']
-  return await openPlace(uri, {
+  return {
     endpoint: endpoint === '' ? undefined : endpoint,
     region: region === '' ? undefined : region,
-  })
+  }
 }

@@ -8,6 +8,7 @@ import type { RunConfig } from '../schemas/run-config.ts'
 import type { SealedManifest, StatusCounts } from '../schemas/sealed-manifest.ts'
 import { type ChainLink, readChain } from './chain.ts'
 import { unpackLines } from './parts.ts'
+import { listingStart, unwindowed } from './part-windows.ts'
 import { openShards } from './plan-sources.ts'
 import { readPlan } from './plan.ts'
 import type { Place } from './place.ts'
@@ -159,7 +160,9 @@ type Unsealed = { parts: number; records: number; isEstimate: boolean; newest: s
 async function readUnsealed(store: ObjectStore, known: Known): Promise<Unsealed> {
   const unsealed: Unsealed = { parts: 0, records: 0, isEstimate: false, newest: undefined }
   let [readBytes, unreadBytes, reads] = [0, 0, 0]
-  for await (const { key, sizeBytes } of listAll(store, { prefix: partsPrefix })) {
+  // Windows below are done with: what lies there is sealed, or came too late and was written again.
+  const after = listingStart(known.last?.manifest.partsFrom ?? unwindowed)
+  for await (const { key, sizeBytes } of listAll(store, { prefix: partsPrefix, after })) {
     if (known.sealedParts.has(key) || !PartKey.safeParse(key).success) continue
     unsealed.parts += 1
     unsealed.newest = key

@@ -1,6 +1,5 @@
 // What a sealer must know of a run: the end of its chain, which parts are sealed and which ids stand. Loaded from the
 // newest checkpoint and the few generations behind it. It does not know how a generation is made.
-import type { RecordStatus } from '../schemas/label-record.ts'
 import type { SealCheckpoint } from '../schemas/checkpoint.ts'
 import { PartKey, partsPrefix } from '../schemas/part.ts'
 import type { SealedManifest } from '../schemas/sealed-manifest.ts'
@@ -95,7 +94,7 @@ export function isUnsealed(state: SealState, key: string): boolean {
 /** Parts still to be sealed, in the order of their keys; the state may move on while they are listed. */
 export async function* listUnsealed(store: ObjectStore, state: SealState): AsyncGenerator<ObjectHead> {
   const after = listingStart(state.partsFrom)
-  for await (const part of listAll(store, { prefix: partsPrefix, ...(after === undefined ? {} : { after }) }))
+  for await (const part of listAll(store, { prefix: partsPrefix, after }))
     if (isUnsealed(state, part.key)) yield part
 }
 
@@ -115,28 +114,4 @@ export async function sealedRanks(
     if (rank !== null) ranks.set(id, rank)
   }
   return ranks
-}
-
-/** What a run has so far, for people: rows by task and what waits to be sealed. It reads no ids. */
-export type SealProgress = {
-  generation: number
-  totals: Record<string, Record<RecordStatus, number>>
-  unsealedParts: number
-  unsealedBytes: number
-}
-
-/** Reads the end of the chain and lists what is not sealed. */
-export async function readSealProgress(store: ObjectStore): Promise<SealProgress> {
-  const state = await loadState(store)
-  const progress: SealProgress = {
-    generation: state.last?.generation ?? 0,
-    totals: state.totals,
-    unsealedParts: 0,
-    unsealedBytes: 0,
-  }
-  for await (const part of listUnsealed(store, state)) {
-    progress.unsealedParts += 1
-    progress.unsealedBytes += part.sizeBytes
-  }
-  return progress
 }

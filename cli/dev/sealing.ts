@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type ChainLink, type ChainPlace, readChain } from '../../dataset/chain.ts'
 import { type LabelsView, writeLabelsView } from '../../dataset/labels-view.ts'
 import { unpackLines } from '../../dataset/parts.ts'
-import { sealRun } from '../../dataset/seal.ts'
+import { openSealer } from '../../dataset/seal.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
 
@@ -26,12 +26,13 @@ const restShare = 2
 /** Resolves to the labels as they stand at the end. */
 export async function keepSealing(sealing: Sealing): Promise<LabelsView> {
   const { store, out, until } = sealing
+  const sealer = openSealer(sealing)
   let view = await writeLabelsView(store, out)
   let last: ChainPlace | null = null
   for (let isLast = false; !isLast;) {
     isLast = until.aborted
     const startMs = performance.now()
-    const { generations } = await sealRun(sealing)
+    const { generations } = await sealer.seal()
     if (generations > 0) {
       view = await writeLabelsView(store, out)
       for await (const link of readChain(store, last)) {

@@ -81,7 +81,11 @@ export function objectUri(store: ObjectStore, key: string): string {
 /** Every object under a prefix, page by page. */
 export async function* listAll(
   store: ObjectStore,
-  { prefix, after, pageSize = defaultPageSize }: { prefix: string; after?: string; pageSize?: number },
+  {
+    prefix,
+    after,
+    pageSize = defaultPageSize,
+  }: { prefix: string; after?: string | undefined; pageSize?: number },
 ): AsyncGenerator<ObjectHead> {
   let next: string | null = after ?? ''
   while (next !== null) {

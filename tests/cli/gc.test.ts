@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { runGc } from '../../cli/gc.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { readRecords } from '../../dataset/read.ts'
+import { openRun } from '../../dataset/run-folder.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import { openFsStore } from '../../dataset/stores/fs.ts'
 import { listAll, type ObjectStore } from '../../dataset/stores/object-store.ts'
@@ -10,18 +11,26 @@ import { UserError } from '../../schemas/errors.ts'
 import { testPlaces } from '../helpers/places.ts'
 import { someRecord } from '../helpers/records.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
+import { runVerb } from '../helpers/verbs.ts'
 
 const dayMs = 24 * 60 * 60 * 1000
 
-async function gc(args: string[], { afterDays = 8, environment = process.env } = {}) {
-  const lines: string[] = []
-  const nowMs = () => Date.now() + afterDays * dayMs
-  const code = await runGc(args, { print: (text) => void lines.push(text), nowMs, environment })
+async function gc(args: string[], { afterDays = 8 } = {}) {
+  const { code, out } = await runVerb(runGc, args, { clock: () => new Date(Date.now() + afterDays * dayMs) })
+  const lines = out.split('\n')
   return { code, lines, last: lines.at(-1) ?? '' }
 }
 
+const wanted = {
+  source: { kind: 'folder' as const, uri: 'file:///images/' },
+  model: { name: 'm', digest: 'd', weights: 'int8', licence: 'l' },
+  template: 'chat' as const,
+  tasks: [],
+  sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 },
+}
+
 async function fillRun(store: ObjectStore) {
-  await store.putIfAbsent('config.json', Buffer.from('{}'))
+  await openRun(store, { wanted, now: new Date() })
   for (const key of ['a', 'b']) await writePart(store, [someRecord({ key })])
   await sealRun({ store, runId: 'run-test', clock: () => new Date() })
 }
