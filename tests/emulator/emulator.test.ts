@@ -182,6 +182,8 @@ describe('faults', () => {
     emulator.setFaults(() => ({ delayMs: 60_000 }))
     let isDone = false
     const slow = put('k').then(() => (isDone = true))
+    // On its way until the emulator has counted it; then it sleeps.
+    while (emulator.counts.get('PutObject') !== 1) await sleep(10)
     await sleep(100)
     expect(isDone).toBe(false)
     clock.advance(60_000)
