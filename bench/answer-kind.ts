@@ -33,13 +33,21 @@ const explicit = [
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { model: { type: 'string', default: 'models/scenes-v1' }, count: { type: 'string', default: '200' } },
+  options: {
+    model: { type: 'string', default: 'models/scenes-v1' },
+    count: { type: 'string', default: '200' },
+  },
 })
 const [folder] = positionals
 if (folder === undefined) throw new Error('usage: node bench/answer-kind.ts SCENES')
 
-const world = World.parse(JSON.parse(await readFile(new URL('../models/scenes-v1/world.json', import.meta.url), 'utf8')))
-const lines = (await readFile(join(folder, 'gold.jsonl'), 'utf8')).trim().split('\n').slice(0, Number(values.count))
+const world = World.parse(
+  JSON.parse(await readFile(new URL('../models/scenes-v1/world.json', import.meta.url), 'utf8')),
+)
+const lines = (await readFile(join(folder, 'gold.jsonl'), 'utf8'))
+  .trim()
+  .split('\n')
+  .slice(0, Number(values.count))
 const random = createRandom('answer kind')
 const engine = await openEngineForModel({ modelFolder: values.model })
 const wrong = { ambiguous: 0, explicit: 0 }
@@ -49,7 +57,9 @@ try {
     const there = new Set(gold.objects.map(({ name }) => name))
     const absent = world.concepts.map(({ name }) => name).filter((name) => !there.has(name))
     const subject = index % 2 === 0 ? pick(random, [...there]) : pick(random, absent)
-    const questions = [pick(random, ambiguous), pick(random, explicit)].map((form) => form.replace('{}', subject))
+    const questions = [pick(random, ambiguous), pick(random, explicit)].map((form) =>
+      form.replace('{}', subject),
+    )
     const answers = await ask(join(folder, gold.key), questions)
     const kinds = answers.map((answer) => (answer.includes('[[') ? 'boxes' : 'words'))
     // Of something that is not there, words are right for either: "There is no dog."
@@ -68,7 +78,14 @@ try {
 } finally {
   await engine.close()
 }
-console.log(JSON.stringify({ model: engine.info.model.name, weights: engine.info.model.weights, asked: lines.length, wrong }))
+console.log(
+  JSON.stringify({
+    model: engine.info.model.name,
+    weights: engine.info.model.weights,
+    asked: lines.length,
+    wrong,
+  }),
+)
 
 async function ask(path: string, questions: readonly string[]): Promise<string[]> {
   const decoded = await decodeImage(await readFile(path))

@@ -1,9 +1,9 @@
 // What sealing costs: generation 2 against generation 1,000, each by a sealer that has just started, and records per
 // second and memory for many records at once.
-//   node bench/seal.ts [--generations 1000] [--records 1000] [--bulk 1000000] [--folder DIR] [--s3]
+//   node bench/seal.ts [--generations 1000] [--records 1000] [--bulk 1000000] [--folder DIR]
 // A folder in memory (/dev/shm) leaves out what the disk takes to make files durable.
 // Records are made up (captions of random words) and go through the real part writer. Prints a JSON line per
-// measurement and a table. --s3 adds the first measurement through the SDK and the emulator of tests/.
+// measurement and a table.
 import { fork } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import { writePart } from '../dataset/parts.ts'
-import { sealRun } from '../dataset/seal.ts'
+import { openSealer, sealRun } from '../dataset/seal.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { LabelRecord } from '../schemas/label-record.ts'
@@ -29,7 +29,6 @@ const { values } = parseArgs({
     records: { type: 'string', default: '1000' },
     bulk: { type: 'string', default: '1000000' },
     folder: { type: 'string', default: tmpdir() },
-    s3: { type: 'boolean', default: false },
     child: { type: 'string' },
   },
 })
@@ -64,6 +63,7 @@ async function measureAll(): Promise<void> {
 async function measureGenerations(place: string): Promise<void> {
   const store = openFsStore(place)
   const [count, recordsEach] = [Number(values.generations), Number(values.records)]
+  const sealer = openSealer({ store, runId: 'run-bench', clock: () => new Date() })
   const rows: Record<string, string | number>[] = []
   for (let generation = 1; generation <= count; generation += 1) {
     await writeRecords(store, { from: generation * recordsEach, count: recordsEach })
@@ -72,7 +72,7 @@ async function measureGenerations(place: string): Promise<void> {
       console.log(JSON.stringify(row))
       const { requests, ...numbers } = row
       rows.push({ ...numbers, requests: Object.values(requests).reduce((sum, n) => sum + n, 0) })
-    } else await sealRun({ store, runId: 'run-bench', clock: () => new Date() })
+    } else await sealer.seal()
   }
   console.table(rows)
   const [early, late] = [rows.filter((row) => isEarly(row)), rows.filter((row) => !isEarly(row))]
@@ -152,10 +152,15 @@ function counted(store: ObjectStore, requests: Record<string, number>, read: { b
     return bytes
   }
   return {
-    uri: store.uri,
+    ...store,
     putIfAbsent: async (key, bytes) => (count('put'), await store.putIfAbsent(key, bytes)),
     get: async (key) => (count('get'), taken(await store.get(key))),
-    getWithin: async (key, limit) => (count('get'), await store.getWithin(key, limit)),
+    async getWithin(key, limit) {
+      count('get')
+      const fetched = await store.getWithin(key, limit)
+      taken(fetched?.bytes ?? null)
+      return fetched
+    },
     getRange: async (key, range) => (count('getRange'), taken(await store.getRange(key, range))),
     head: async (key) => (count('head'), await store.head(key)),
     list: async (page) => (count('list'), await store.list(page)),

@@ -16,6 +16,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
+  'dev': {
+    summary: 'a cloud on this machine: images in, labels out, within seconds',
+    run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
+    usage: async () => (await import('./dev.ts')).devUsage,
+  },
   'draw': {
     summary: 'draw the labels of a run over its images',
     run: async (args) => await (await import('./draw.ts')).runDraw(args),
@@ -30,11 +35,6 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: 'turn a checkpoint into a model that coglabel runs',
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
     usage: async () => (await import('./compile.ts')).compileUsage,
-  },
-  'push-model': {
-    summary: 'upload a compiled model for the workers of a place',
-    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
-    usage: async () => (await import('./push-model.ts')).pushModelUsage,
   },
   'submit': {
     summary: 'begin a run at a place, for workers to label',
@@ -85,6 +85,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: 'delete what sealed runs no longer need',
     run: async (args) => await (await import('./gc.ts')).runGcHere(args),
     usage: async () => (await import('./gc.ts')).gcUsage,
+  },
+  'push-model': {
+    summary: 'upload a compiled model for the workers of a place',
+    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
+    usage: async () => (await import('./push-model.ts')).pushModelUsage,
   },
   'trace': {
     summary: "write a compiled model's inner values, to compare with the original",

@@ -7,7 +7,7 @@ export const placeOptions = { place: { type: 'string' }, endpoint: { type: 'stri
 
 /** Lines of a usage text. */
 export const placeUsage = `  --place URI            a folder, or s3://bucket with the labels of a deployment (COGLABEL_PLACE)
-  --endpoint URL         another server that speaks S3 and SQS`
+  --endpoint URL         another server that speaks S3 and SQS (COGLABEL_ENDPOINT)`
 
 export type PlaceFlags = { place?: string | undefined; endpoint?: string | undefined }
 
@@ -20,5 +20,9 @@ export async function openPlaceOf(
   if (uri === '')
     throw new UserError('which place? give --place FOLDER or --place s3://bucket, or set COGLABEL_PLACE')
   const region = environment['AWS_REGION'] ?? environment['AWS_DEFAULT_REGION']
-  return await openPlace(uri, { endpoint: flags.endpoint, region: region === '' ? undefined : region })
+  const endpoint = flags.endpoint ?? environment['COGLABEL_ENDPOINT']
+  return await openPlace(uri, {
+    endpoint: endpoint === '' ? undefined : endpoint,
+    region: region === '' ? undefined : region,
+  })
 }

@@ -139,7 +139,11 @@ function pushHint({ model, isPushed }: ChosenModel, { weights }: Place): string[
 
 type Models = { source: RunConfig['source']; chosen: ChosenModel; grounding: ChosenModel | null }
 
-function wantedRun(flags: SubmitFlags, { source, chosen, grounding }: Models): WantedRun {
+/** The settings of the run that the flags ask for. */
+export function wantedRun(
+  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
+  { source, chosen, grounding }: Models,
+): WantedRun {
   const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,

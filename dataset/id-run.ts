@@ -35,35 +35,48 @@ export type IdRun = {
 /** Opens a run; nothing is read until it is asked. Table and filter are read once and kept. */
 export function openIdRun(store: ObjectStore, head: IdRunHead): IdRun {
   const { key, tableBytes, filterBytes } = head
-  const readTable = once(
-    async () => await readVerified(store, { key, start: 0, end: tableBytes, sha256: head.tableSha256 }),
-  )
-  const readFilter = once(
-    async () =>
-      await readVerified(store, {
-        key,
-        start: tableBytes,
-        end: tableBytes + filterBytes,
-        sha256: head.filterSha256,
-      }),
-  )
+  const index = openIndex(store, head)
   return {
     head,
     async ranksOf(ids) {
-      const table = await readTable()
-      if (table === null) return null
-      let wanted = ids.map((id) => ({ id, bytes: decodeId(id) }))
       // For a few ids in a large run the filter costs more than the buckets it spares.
-      if (filterBytes <= ids.length * entriesPerBucket * entryBytes) {
-        const filter = await readFilter()
-        if (filter === null) return null
-        wanted = wanted.filter(({ bytes }) => mayHold(filter, bytes))
-      }
+      const isFiltered = filterBytes <= ids.length * entriesPerBucket * entryBytes
+      const read = await index.read(isFiltered)
+      if (read === null) return null
+      const { table, filter } = read
+      const all = ids.map((id) => ({ id, bytes: decodeId(id) }))
+      const wanted = filter === null ? all : all.filter(({ bytes }) => mayHold(filter, bytes))
       return await searchBuckets(store, { head, table, wanted })
     },
     async readEntries() {
-      const file = await readVerified(store, { key, sha256: head.sha256 })
-      return file === null ? null : file.subarray(tableBytes + filterBytes)
+      const file = await store.get(key)
+      if (file === null || sha256Hex(file) !== head.sha256) return null
+      return asBuffer(file).subarray(tableBytes + filterBytes)
+    },
+  }
+}
+
+type Index = { table: Buffer; filter: Buffer | null }
+
+/** Table and filter of a run: read in one request, once. What was damaged is read again the next time. */
+function openIndex(
+  store: ObjectStore,
+  head: IdRunHead,
+): { read(isFiltered: boolean): Promise<Index | null> } {
+  const { key, tableBytes, tableSha256, filterBytes, filterSha256 } = head
+  let kept: Index | null = null
+  return {
+    async read(isFiltered) {
+      if (kept !== null && (kept.filter !== null || !isFiltered)) return kept
+      const end = tableBytes + (isFiltered ? filterBytes : 0)
+      const bytes = await store.getRange(key, { start: 0, end })
+      if (bytes?.length !== end) return null
+      const table = asBuffer(bytes).subarray(0, tableBytes)
+      const filter = isFiltered ? asBuffer(bytes).subarray(tableBytes) : null
+      if (sha256Hex(table) !== tableSha256) return null
+      if (filter !== null && sha256Hex(filter) !== filterSha256) return null
+      kept = { table, filter }
+      return kept
     },
   }
 }
@@ -257,22 +270,6 @@ function hashesOf(bytes: Buffer, at: number): readonly [number, number] {
 
 function bucketOf(bytes: Buffer, at: number, bucketBits: number): number {
   return bucketBits === 0 ? 0 : bytes.readUInt32BE(at) >>> (32 - bucketBits)
-}
-
-type Read = { key: string; start?: number; end?: number; sha256: string }
-
-async function readVerified(
-  store: ObjectStore,
-  { key, start = 0, end, sha256 }: Read,
-): Promise<Buffer | null> {
-  const bytes = end === undefined ? await store.get(key) : await store.getRange(key, { start, end })
-  return bytes === null || sha256Hex(bytes) !== sha256 ? null : asBuffer(bytes)
-}
-
-/** Reads once; what was damaged is read again the next time. */
-function once(read: () => Promise<Buffer | null>): () => Promise<Buffer | null> {
-  let kept: Buffer | null = null
-  return async () => (kept ??= await read())
 }
 
 function sha128(bytes: Uint8Array): Buffer {

@@ -46,7 +46,7 @@ export async function closeWindow(store: ObjectStore, window: number): Promise<v
   await store.putIfAbsent(closedKey(window), new Uint8Array())
 }
 
-/** Last windows known to be open, by store: a first guess, which costs a second writing at worst. */
+/** Last windows known to be open, by store: a first guess, which is looked at before it is used. */
 const guesses = new WeakMap<ObjectStore, number>()
 
 /**
@@ -58,15 +58,19 @@ export async function putInOpenWindow(
   store: ObjectStore,
   { name, bytes }: { name: string; bytes: Uint8Array },
 ): Promise<string> {
-  let window = guesses.get(store) ?? (await openWindow(store))
+  let window = guesses.get(store) ?? 1
   for (;;) {
+    // Not needed for safety: a copy that does not count costs more than to look.
+    if (await isClosed(store, window)) window = await openWindow(store, window)
+    guesses.set(store, window)
     const key = partKey(window, name)
     await store.putIfAbsent(key, bytes)
-    const isOpen = (await store.head(closedKey(window))) === null
-    if (!isOpen) window = await openWindow(store, window)
-    guesses.set(store, window)
-    if (isOpen) return key
+    if (!(await isClosed(store, window))) return key
   }
+}
+
+async function isClosed(store: ObjectStore, window: number): Promise<boolean> {
+  return (await store.head(closedKey(window))) !== null
 }
 
 function windowFolder(window: number): string {

@@ -31,14 +31,6 @@ export function packLines(lines: readonly string[]): Uint8Array {
   return new Uint8Array(packed)
 }
 
-/** The lines of a packed object. Throws UserError when it is missing or damaged. */
-export async function readLines(store: ObjectStore, key: string): Promise<string[]> {
-  const bytes = await store.get(key)
-  if (bytes === null)
-    throw new UserError(`${store.uri}${key} is missing; the run folder was changed by hand, restore the file`)
-  return unpackLines(bytes, `${store.uri}${key}`)
-}
-
 /** The lines of a packed object's bytes; `name` is for the message when they are damaged. */
 export function unpackLines(bytes: Uint8Array, name: string): string[] {
   try {

@@ -7,7 +7,7 @@ import { partsPrefix, PartKey, RecordHead } from '../schemas/part.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { SealedManifest, StatusCounts } from '../schemas/sealed-manifest.ts'
 import { type ChainLink, readChain } from './chain.ts'
-import { readLines } from './parts.ts'
+import { unpackLines } from './parts.ts'
 import { openShards } from './plan-sources.ts'
 import { readPlan } from './plan.ts'
 import type { Place } from './place.ts'
@@ -165,7 +165,9 @@ async function readUnsealed(store: ObjectStore, known: Known): Promise<Unsealed>
     unsealed.newest = key
     if (!known.records.has(key) && reads < maxPartsRead) {
       reads += 1
-      known.records.set(key, (await readLines(store, key)).length)
+      const bytes = await store.get(key)
+      // Deleted between the listing and now: it has been sealed, and the next look says so.
+      if (bytes !== null) known.records.set(key, unpackLines(bytes, store.uri + key).length)
     }
     const records = known.records.get(key)
     unsealed.records += records ?? 0

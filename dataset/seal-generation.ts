@@ -12,7 +12,7 @@ import {
 import { sha256Hex } from './canonical-json.ts'
 import { packIds } from './chain.ts'
 import { mapInParallel } from './in-parallel.ts'
-import { packLines, readLines } from './parts.ts'
+import { packLines, unpackLines } from './parts.ts'
 import { type SealState, sealedRanks } from './seal-state.ts'
 import { compareKeys, type ObjectStore } from './stores/object-store.ts'
 
@@ -34,13 +34,20 @@ export type GenerationPlan = {
 
 export type Generation = { manifest: SealedManifest; ids: Uint8Array }
 
-/** Writes shards and ids; returns the manifest to commit, or null when a file of the checkpoint proves damaged. */
-export async function writeGeneration(store: ObjectStore, plan: GenerationPlan): Promise<Generation | null> {
+/** Why there is none: a part that is gone, or a file of the checkpoint that is missing or damaged. */
+export type NoGeneration = { missingPart: string } | 'damaged-checkpoint'
+
+/** Writes shards and ids; returns the manifest to commit. */
+export async function writeGeneration(
+  store: ObjectStore,
+  plan: GenerationPlan,
+): Promise<Generation | NoGeneration> {
   const { runId, state, parts, partsFrom, checkpoint, maxShardBytes, now } = plan
   const generation = (state.last?.generation ?? 0) + 1
   const candidates = await readRows(store, parts)
+  if ('missingPart' in candidates) return candidates
   const ranks = await sealedRanks(state, [...new Set(candidates.map((row) => row.head.recordId))])
-  if (ranks === null) return null
+  if (ranks === null) return 'damaged-checkpoint'
   const rows = chooseRows(candidates, ranks)
   const [shards, ids] = await Promise.all([
     writeShards(store, { generation, rows, maxShardBytes }),
@@ -67,11 +74,19 @@ export async function writeGeneration(store: ObjectStore, plan: GenerationPlan):
   return { manifest, ids: ids.bytes }
 }
 
-async function readRows(store: ObjectStore, parts: readonly string[]): Promise<Row[]> {
-  const rows = await mapInParallel(parts, { max: partsReadAtOnce }, async (key) =>
-    (await readLines(store, key)).map((line) => ({ head: parseHead(line, store.uri + key), line })),
-  )
-  return rows.flat()
+async function readRows(
+  store: ObjectStore,
+  parts: readonly string[],
+): Promise<Row[] | { missingPart: string }> {
+  const rows = await mapInParallel(parts, { max: partsReadAtOnce }, async (key) => {
+    const bytes = await store.get(key)
+    const name = store.uri + key
+    return bytes === null
+      ? null
+      : unpackLines(bytes, name).map((line) => ({ head: parseHead(line, name), line }))
+  })
+  const missing = parts[rows.indexOf(null)]
+  return missing === undefined ? rows.flatMap((ofPart) => ofPart ?? []) : { missingPart: missing }
 }
 
 /**

@@ -1,7 +1,7 @@
 // Sealing: parts that no manifest names become shards and more generations of the chain. Any number of sealers may
 // race; the one that creates the next manifest wins. It does not know tasks or where records came from.
 import type { IdRunHead } from '../schemas/checkpoint.ts'
-import { InvariantError } from '../schemas/errors.ts'
+import { InvariantError, UserError } from '../schemas/errors.ts'
 import type { SealedManifest } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { manifestKey } from './chain.ts'
@@ -35,7 +35,7 @@ export const defaultSealLimits: SealLimits = {
   maxParts: 4096,
   maxPartBytes: 4 * 1024 * 1024,
   maxShardBytes: 128 * 1024 * 1024,
-  windowParts: 1000,
+  windowParts: 256,
   checkpointEvery: 8,
 }
 
@@ -108,8 +108,8 @@ async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0
     if (unsealed.length === 0) return 0
     const checkpoint = isCheckpointDue(sealing) ? await addCheckpoint(sealing) : null
     const generation =
-      checkpoint === 'damaged'
-        ? null
+      checkpoint === 'damaged-checkpoint'
+        ? checkpoint
         : await writeGeneration(store, {
             runId,
             state,
@@ -119,9 +119,13 @@ async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0
             maxShardBytes: limits.maxShardBytes,
             now: clock(),
           })
-    if (checkpoint === 'damaged' || generation === null) {
+    if (checkpoint === 'damaged-checkpoint' || generation === 'damaged-checkpoint') {
       // The chain holds all that the damaged file held, and the next checkpoint is made from it.
       Object.assign(state, await loadState(store, { fromStart: true }))
+      continue
+    }
+    if ('missingPart' in generation) {
+      await explainMissing(sealing, generation.missingPart)
       continue
     }
     const { manifest, ids } = generation
@@ -137,6 +141,16 @@ async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0
   }
 }
 
+/** Catches up with whoever sealed the part before it was deleted. Throws UserError when nobody did. */
+async function explainMissing({ store, state }: Sealing, part: string): Promise<void> {
+  const before = state.last?.generation
+  await catchUp(store, state)
+  if (state.last?.generation === before)
+    throw new UserError(
+      `${store.uri}${part} is missing and not sealed; the run was changed by hand, restore it`,
+    )
+}
+
 function isCheckpointDue({ state, limits }: Sealing): boolean {
   return state.last !== null && state.last.generation - state.checkpointed >= limits.checkpointEvery
 }
@@ -144,7 +158,12 @@ function isCheckpointDue({ state, limits }: Sealing): boolean {
 type NewCheckpoint = { named: NonNullable<SealedManifest['checkpoint']>; idRuns: IdRunHead[] }
 
 /** Writes a checkpoint of the state; it counts once the next manifest names it. */
-async function addCheckpoint({ store, runId, clock, state }: Sealing): Promise<NewCheckpoint | 'damaged'> {
+async function addCheckpoint({
+  store,
+  runId,
+  clock,
+  state,
+}: Sealing): Promise<NewCheckpoint | 'damaged-checkpoint'> {
   const { last } = state
   if (last === null) throw new InvariantError('there is no generation to make a checkpoint of')
   const idRuns = await writeIdRun(store, {
@@ -152,7 +171,7 @@ async function addCheckpoint({ store, runId, clock, state }: Sealing): Promise<N
     entries: state.young.entries(),
     generation: last.generation,
   })
-  if (idRuns === null) return 'damaged'
+  if (idRuns === null) return 'damaged-checkpoint'
   const named = await writeCheckpoint(store, {
     runId,
     generation: last.generation,

@@ -3,7 +3,11 @@ import { z } from 'zod'
 import { openPlace, type Place } from '../dataset/place.ts'
 import { RunId } from '../schemas/work-message.ts'
 
-const Environment = z.object({ COGLABEL_PLACE: z.string().min(1), AWS_REGION: z.string().min(1).optional() })
+const Environment = z.object({
+  COGLABEL_PLACE: z.string().min(1).describe('s3://bucket with the labels of the deployment'),
+  COGLABEL_ENDPOINT: z.url().optional().describe('another server that speaks S3 and SQS'),
+  AWS_REGION: z.string().min(1).optional(),
+})
 
 /** A schedule sends whatever it likes; ours may name runs. */
 export const RunsEvent = z.object({ runIds: z.array(RunId).max(1000).optional() }).catch({})
@@ -18,12 +22,16 @@ let opened: Promise<Place> | undefined
 
 /** The place of this process. A failure is not kept, so that the next call tries again. */
 export async function functionPlace(): Promise<Place> {
-  const { COGLABEL_PLACE, AWS_REGION } = Environment.parse(process.env)
-  opened ??= openPlace(COGLABEL_PLACE, { region: AWS_REGION })
+  opened ??= openFromEnvironment()
   return await opened.catch((error: unknown) => {
     opened = undefined
     throw error
   })
+}
+
+async function openFromEnvironment(): Promise<Place> {
+  const { COGLABEL_PLACE, COGLABEL_ENDPOINT, AWS_REGION } = Environment.parse(process.env)
+  return await openPlace(COGLABEL_PLACE, { endpoint: COGLABEL_ENDPOINT, region: AWS_REGION })
 }
 
 /** Fires a margin before the function's time is up. */

@@ -58,7 +58,7 @@ type Context = { client: S3Client; bucket: string; prefix: string }
 export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
     get: async (key) => (await getObject(context, key))?.bytes ?? null,
     getWithin: async (key, { maxBytes }) => await getObject(context, key, { maxBytes }),
@@ -80,7 +80,7 @@ export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): v
 export function openS3Sweeper(options: S3StoreOptions): ObjectSweeper & { close(): void } {
   const context = openContext(options)
   return {
-    uri: uriOf(context),
+    uri: storeUri(context),
     list: async (page) => await list(context, page),
     async remove(keys) {
       for (let at = 0; at < keys.length; at += maxKeysPerDelete)
@@ -101,7 +101,7 @@ function openContext({ bucket, prefix = '', ...connection }: S3StoreOptions): Co
   return { client, bucket, prefix }
 }
 
-function uriOf({ bucket, prefix }: Context): string {
+function storeUri({ bucket, prefix }: Context): string {
   return `s3://${bucket}/${prefix}`
 }
 

@@ -1,7 +1,7 @@
 // What a worker counts and times, gathered over an interval and written as embedded metrics. It does not know where
 // the lines go. Counts are exact; of a distribution an even sample is kept when there are more values than one line takes.
 import type { WorkerEvent } from '../pipeline/worker-loop.ts'
-import { encodeEmf, type EmfMetric, maxEmfValues } from './emf.ts'
+import { encodeEmf, type EmfMetric, maxEmfValues } from '../../dataset/emf.ts'
 
 export const metricsNamespace = 'coglabel'
 const service = 'gpu-worker'

@@ -19,6 +19,7 @@ export type Ports = {
   queue: WorkQueue
   sourceOf: (bucket: string) => ObjectStore
   runStoreOf: (runId: string) => ObjectStore
+  /** Where tasks of another model go; null where no queue is named for it. */
   queueOfRole: (role: TaskRole) => WorkQueue | null
 }
 
@@ -27,10 +28,10 @@ const maxRunStores = 64
 
 /** Opens nothing before it is used. */
 export function openPorts({ backend, roleQueues }: Pick<WorkerSettings, 'backend' | 'roleQueues'>): Ports {
+  const ports = backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
   const open = (name: string) =>
     backend.kind === 'aws' ? sqsQueue(name, backend) : folderQueue(name, backend)
   const queues = new Map([...roleQueues].map(([role, name]) => [role, open(name)]))
-  const ports = backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
   const runStores = new Map<string, ObjectStore>()
   return {
     ...ports,

@@ -40,9 +40,6 @@ export type LabelContext = {
   signal: AbortSignal
 }
 
-/** What was decoded, named by the sha256 of the file's bytes. */
-export type UprightPixels = Pick<DecodedImage, 'rgb' | 'width' | 'height'> & { sha256: string }
-
 export type Delivered = KnownVersion & {
   attempt: number
   bucket: string
@@ -60,6 +57,9 @@ export type LabelledItem = {
   /** Of the bytes; null when they were not read. */
   sha256: string | null
 }
+
+/** What was decoded, named by the sha256 of the file's bytes. */
+export type UprightPixels = Pick<DecodedImage, 'rgb' | 'width' | 'height'> & { sha256: string }
 
 /**
  * Labels one image: exactly one record for each spec that has none yet; none when all have.

@@ -95,15 +95,19 @@ export const layers: readonly Layer[] = [
     packages: ['zod'],
   },
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
-  { parts: ['cli'], mayImport: below, packages: ['zod', '@hono/node-server'] },
+  // S3 and SQS in one process, for tests and for the cloud on a laptop. It holds bytes and messages, no labels.
+  { parts: ['emulator'], mayImport: ['schemas', 'dataset/queues'], packages: ['zod'] },
+  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', '@hono/node-server'] },
+  // Of all that ships only this verb starts the emulator.
+  { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
   {
     parts: ['functions'],
     mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers],
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
-  // Scripts a person runs from a checkout; nothing imports them. They measure with the tests' doubles.
-  { parts: ['bench'], mayImport: [...below, 'tests'], packages: ['zod'] },
+  // Scripts a person runs from a checkout; nothing imports them. They measure with the tests' doubles and storms.
+  { parts: ['bench'], mayImport: [...below, 'emulator', 'tests'], packages: ['zod'] },
   { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
   // Makes the sample images and the README's picture; besides shapes it needs the pictures of gpu-worker/image only.
   { parts: ['examples'], mayImport: ['schemas', 'gpu-worker/image'], packages: ['zod', 'sharp'] },

@@ -52,26 +52,30 @@ test.each(seeds)('agrees with the model, seed %i', async (seed) => {
   const write = async () => {
     durable.push(await writePart(slowed(store, random), onePerId(someRecords())))
   }
-  /** Writes its part and sleeps before it looks whether the window was closed meanwhile. */
-  const freeze = async () => {
-    const gate = Promise.withResolvers<void>()
-    const asleep = Promise.withResolvers<void>()
+  /** Something under way that sleeps at a put, before it or after. */
+  const freezeAt = async (prefix: string, act: (over: ObjectStore) => Promise<unknown>) => {
+    const [gate, asleep] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const isPut = random() < 0.5
     const sleepy: ObjectStore = {
       ...store,
       async putIfAbsent(key, bytes) {
-        const result = await store.putIfAbsent(key, bytes)
+        if (!key.startsWith(prefix)) return await store.putIfAbsent(key, bytes)
+        const before = isPut ? await store.putIfAbsent(key, bytes) : null
         asleep.resolve()
         await gate.promise
-        return result
+        return before ?? (await store.putIfAbsent(key, bytes))
       },
     }
-    const writing = writePart(sleepy, onePerId(someRecords()))
-    await asleep.promise
+    const acting = act(sleepy)
+    await Promise.race([asleep.promise, acting])
     frozen.push(async () => {
       gate.resolve()
-      durable.push(await writing)
+      await acting
     })
   }
+  const freezeWriter = async () =>
+    await freezeAt('parts/', async (over) => durable.push(await writePart(over, onePerId(someRecords()))))
+  const freezeSealer = async () => await freezeAt('manifests/', async (over) => await sealerOver(over).seal())
   const crash = async () => {
     const deadly = crashing(store, { calls: 1 + pick(40), isDone: random() < 0.5 })
     await sealerOver(deadly)
@@ -106,7 +110,10 @@ test.each(seeds)('agrees with the model, seed %i', async (seed) => {
     write,
     write,
     write,
-    freeze,
+    freezeWriter,
+    freezeWriter,
+    freezeSealer,
+    thaw,
     thaw,
     crash,
     damage,

@@ -15,7 +15,7 @@ import { listAll, type ObjectStore } from '../../dataset/stores/object-store.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { weightsLockKey } from '../../schemas/weights-lock.ts'
-import { startEmulator } from '../emulator/emulator.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
 import { expectSameModel, writeCompiledFolder } from '../helpers/compiled-folder.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 

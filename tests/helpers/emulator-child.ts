@@ -2,7 +2,7 @@
 // standard input ends. Prints one JSON line: what a client needs to connect.
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, SQSClient } from '@aws-sdk/client-sqs'
-import { startEmulator } from '../emulator/emulator.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
 
 const emulator = await startEmulator()
 const { endpoint, region, credentials } = emulator

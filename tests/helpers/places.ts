@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest'
 import { openPlace, type Place } from '../../dataset/place.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { type Deployment, deploymentKey } from '../../schemas/deployment.ts'
-import { startEmulator, type Emulator } from '../emulator/emulator.ts'
+import { startEmulator, type Emulator } from '../../emulator/emulator.ts'
 import { tempFolder } from './temp-folder.ts'
 
 export type TestPlace = {

@@ -1,6 +1,6 @@
 // Embedded metrics: the specification's own example, its limits, and what a worker's events become.
 import { expect, test } from 'vitest'
-import { type EmfDocument, encodeEmf } from '../../gpu-worker/cloud/emf.ts'
+import { type EmfDocument, encodeEmf } from '../../dataset/emf.ts'
 import { openMetrics } from '../../gpu-worker/cloud/metrics.ts'
 import { InvariantError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'

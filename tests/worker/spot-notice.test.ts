@@ -29,7 +29,7 @@ async function openMetadata(look: (times: number) => HttpAnswer, token: () => Ht
     {
       endpoint: server.endpoint,
       clock,
-      limits: { ...defaultSpotLimits, requestMs: 300 },
+      limits: { ...defaultSpotLimits, requestMs },
       onError: (error) => errors.push(String(error)),
     },
     stop.signal,
@@ -74,17 +74,14 @@ test.each<[string, HttpAnswer]>([
   ['no answer', { hang: true }],
   ['something else', { body: 'soon' }],
 ])('goes on looking after %s, told of once', async (_name, trouble) => {
-  const world = await openMetadata((times) => (times < 3 ? trouble : { body: notice }))
+  const world = await openMetadata((times) => (times < 3 ? trouble : { body: notice }), { requestMs: 500 })
   await world.pass(() => world.counts().looks === 3)
   expect(await world.found).not.toBeNull()
   expect(world.errors).toHaveLength(1)
 })
 
 test('ends with nothing when it is told to, also where there is no such service', async () => {
-  const world = await openMetadata(
-    () => missing,
-    () => ({ status: 403 }),
-  )
+  const world = await openMetadata(() => missing, { token: () => ({ status: 403 }) })
   await world.pass(() => world.counts().tokens === 3)
   world.stop.abort()
   expect(await world.found).toBeNull()

@@ -23,10 +23,12 @@ export type Fault = {
   loseResponse?: boolean
   /** Answers half of the body, then hangs up. */
   cutBody?: boolean
-  /** Receives: the messages stay visible and come again. Events: sent twice. */
+  /** Receives: the messages stay visible and come again. */
   duplicate?: boolean
   /** Receives: in another order than sent. */
   reorder?: boolean
+  /** Events: one copy goes to the queue after each of these times, by the emulator's clock; else one at once. */
+  deliverAfterMs?: readonly number[]
   /** Batches: the entries that fail on the service's side, by index. */
   failEntry?: (index: number) => boolean
 }
@@ -45,13 +47,23 @@ export type FaultRates = {
   duplicate?: number
   reorder?: number
   failEntry?: number
+  /** Of events: those that come two or three times, each copy late by up to `maxEventDelayMs`. */
+  repeatEvent?: number
 }
+
+/** A repeated event's copies come within this time, so that later events overtake them. */
+const maxEventDelayMs = 1500
 
 /** A plan that rolls dice from a seed: the same sequence of requests meets the same faults. */
 export function seededFaults({ seed, rates }: { seed: number; rates: FaultRates }): FaultPlan {
   const roll = seededRandom(seed)
   const hits = (share = 0) => roll() < share
   return ({ service, operation }) => {
+    if (service === 'event') {
+      const copies = hits(rates.repeatEvent) ? 2 + Math.floor(roll() * 2) : 1
+      const lateMs = () => (roll() < 0.5 ? 0 : roll() * maxEventDelayMs)
+      return { deliverAfterMs: Array.from({ length: copies }, lateMs) }
+    }
     // Every die is rolled for every target, so that one rate does not shift the others' luck.
     const [refuse, conflict, slow] = [hits(rates.refuse), hits(rates.conflict), hits(rates.slow)]
     const fault: Fault = {

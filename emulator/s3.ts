@@ -1,5 +1,5 @@
 // The S3 operations we use, over a wire request. It does not know sockets, signatures or queues.
-import type { Clock } from '../../dataset/queues/clock.ts'
+import type { Clock } from '../dataset/queues/clock.ts'
 import type { FaultTarget } from './faults.ts'
 import { readPayload } from './payload.ts'
 import { matchingRules, objectEvent, readRules, testEvent, writeRules } from './s3-events.ts'

@@ -1,6 +1,6 @@
 // The SQS operations we use, in its JSON protocol. It does not know sockets, signatures or S3.
 import { z } from 'zod'
-import type { Clock } from '../../dataset/queues/clock.ts'
+import type { Clock } from '../dataset/queues/clock.ts'
 import type { Fault, FaultTarget } from './faults.ts'
 import {
   addMessage,

@@ -53,22 +53,33 @@ export function joinParts(upload: Upload, root: XmlElement, nowMs: number): Stor
     return part
   })
   const digests = Buffer.concat(parts.map(({ etag }) => Buffer.from(etag.replaceAll('"', ''), 'hex')))
+  const bytes = Buffer.concat(parts.map((part) => part.bytes))
   return {
-    bytes: Buffer.concat(parts.map(({ bytes }) => bytes)),
+    bytes,
     etag: `"${hashHex('md5', digests)}-${parts.length}"`,
     modifiedAtMs: nowMs,
-    checksums: compositeChecksums(parts.map(({ checksums }) => checksums)),
+    checksums: compositeChecksums(
+      parts.map(({ checksums }) => checksums),
+      bytes,
+    ),
     isWholeChecksum: false,
     headers: upload.headers,
   }
 }
 
-/** A checksum that every part has gives one of the whole: the checksum of their bytes in a row, and their number. */
-function compositeChecksums(parts: Payload['checksums'][]): Payload['checksums'] {
+/**
+ * A checksum that every part has gives one of the whole: the checksum of their bytes in a row, and their number.
+ * Only CRC64NVME is always that of the object's own bytes.
+ */
+function compositeChecksums(parts: Payload['checksums'][], bytes: Buffer): Payload['checksums'] {
   const composite: Payload['checksums'] = {}
   for (const name of checksumNames) {
     const values = parts.flatMap((checksums) => checksums[name] ?? [])
     if (values.length < parts.length) continue
+    if (name === 'crc64nvme') {
+      composite[name] = checksumOf(name, bytes)
+      continue
+    }
     const raw = Buffer.concat(values.map((value) => Buffer.from(value, 'base64')))
     composite[name] = `${checksumOf(name, raw)}-${parts.length}`
   }

@@ -1,9 +1,10 @@
 // The bytes an S3 request carries: aws-chunked framing undone, hashes and checksums verified. It does not store them.
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { crc32c, crc64nvme } from './crc.ts'
 import { AwsError, hashHex, type WireRequest } from './wire.ts'
 
-export const checksumNames = ['crc32', 'crc32c', 'sha1', 'sha256'] as const
+export const checksumNames = ['crc32', 'crc32c', 'crc64nvme', 'sha1', 'sha256'] as const
 export type ChecksumName = (typeof checksumNames)[number]
 
 export type Payload = {
@@ -58,6 +59,11 @@ export function decodeChunked(body: Buffer): { bytes: Buffer; trailers: Record<s
 /** Base64 of the checksum's bytes, as the headers carry it. */
 export function checksumOf(name: ChecksumName, bytes: Buffer): string {
   if (name === 'sha1' || name === 'sha256') return createHash(name).update(bytes).digest('base64')
+  if (name === 'crc64nvme') {
+    const value = Buffer.alloc(8)
+    value.writeBigUInt64BE(crc64nvme(bytes))
+    return value.toString('base64')
+  }
   const value = Buffer.alloc(4)
   value.writeUInt32BE(name === 'crc32' ? crc32(bytes) : crc32c(bytes))
   return value.toString('base64')
@@ -72,8 +78,6 @@ function checkStreaming(request: WireRequest, declared: string, bytes: Buffer): 
 }
 
 function verifyChecksums(bytes: Buffer, headers: Record<string, string>): Payload['checksums'] {
-  const unknown = Object.keys(headers).find((name) => name === 'x-amz-checksum-crc64nvme')
-  if (unknown !== undefined) throw new AwsError('NotImplemented', `${unknown} is not implemented.`, 501)
   const checksums: Payload['checksums'] = {}
   for (const name of checksumNames) {
     const value = headers[`x-amz-checksum-${name}`]
@@ -86,14 +90,4 @@ function verifyChecksums(bytes: Buffer, headers: Record<string, string>): Payloa
     checksums[name] = value
   }
   return checksums
-}
-
-/** Castagnoli's polynomial, reflected. */
-function crc32c(bytes: Buffer): number {
-  let crc = 0xffffffff
-  for (const byte of bytes) {
-    crc ^= byte
-    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0x82f63b78 : 0)
-  }
-  return (crc ^ 0xffffffff) >>> 0
 }

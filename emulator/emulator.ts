@@ -1,12 +1,13 @@
 // S3 and SQS on loopback, for the real AWS SDK: one HTTP server, signatures checked, faults and time under control.
 // It keeps everything in memory and does not know what objects and messages mean.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { systemClock, type Clock } from '../../dataset/queues/clock.ts'
+import { systemClock, type Clock } from '../dataset/queues/clock.ts'
 import { noFaults, type Fault, type FaultPlan, type FaultTarget } from './faults.ts'
+import { provision, type Deployment, type ProvisionedQueues } from './provision.ts'
 import { callS3, readS3Call, type S3Context } from './s3.ts'
 import { verifySignature, type Credentials } from './sigv4.ts'
 import { addMessage } from './sqs-queue.ts'
-import { callSqs, queueByArn, readSqsCall, type SqsState } from './sqs.ts'
+import { callSqs, readSqsCall, type SqsState } from './sqs.ts'
 import { AwsError, splitTarget, type WireRequest, type WireResponse } from './wire.ts'
 import { writeXml } from './xml.ts'
 
@@ -18,7 +19,12 @@ export type EmulatorOptions = {
   /** Rules visibility, delays, long polls, dates and slow answers; signatures are checked against the machine's time. */
   clock?: Clock
   faults?: FaultPlan
+  /** Told of each request that was understood, after its work is done. */
+  onAnswer?: (answered: Answered) => void
 }
+
+/** A request as the emulator saw it, with the status of its answer, which may not have reached the client. */
+export type Answered = Omit<FaultTarget, 'sequence'> & { status: number }
 
 export type Emulator = {
   endpoint: string
@@ -27,6 +33,8 @@ export type Emulator = {
   /** Requests answered so far, by operation. */
   counts: ReadonlyMap<string, number>
   setFaults(plan: FaultPlan): void
+  /** Makes what a deployment has, without requests. */
+  provision(wanted: Deployment): ProvisionedQueues
   close(): Promise<void>
 }
 
@@ -39,8 +47,11 @@ type State = {
   clock: Clock
   credentials: Credentials
   faults: FaultPlan
+  onAnswer: (answered: Answered) => void
   sequence: number
   counts: Map<string, number>
+  /** Fires when the emulator closes: what is late is dropped. */
+  closed: AbortController
 }
 
 /** Starts an empty emulator on 127.0.0.1. */
@@ -61,7 +72,9 @@ export async function startEmulator(options: EmulatorOptions = {}): Promise<Emul
     setFaults(plan) {
       state.faults = plan
     },
+    provision: (wanted) => provision({ ...state, endpoint: `http://127.0.0.1:${port}` }, wanted),
     async close() {
+      state.closed.abort()
       server.closeAllConnections()
       await new Promise((resolve) => {
         server.close(resolve)
@@ -78,7 +91,7 @@ function newState(options: EmulatorOptions, region: string): State {
       state: { buckets: new Map(), sequencer: 0 },
       clock,
       region,
-      notify: (event) => void notify(state, event),
+      notify: (event) => notify(state, event),
       checkTarget(arn) {
         const message = 'Unable to validate the following destination configurations'
         if (!sqs.queues.has(arn.split(':').at(-1) ?? '')) throw new AwsError('InvalidArgument', message)
@@ -88,8 +101,10 @@ function newState(options: EmulatorOptions, region: string): State {
     clock,
     credentials: options.credentials ?? { accessKeyId: 'emulator', secretAccessKey: 'emulator-secret' },
     faults: options.faults ?? noFaults,
+    onAnswer: options.onAnswer ?? (() => {}),
     sequence: 0,
     counts: new Map(),
+    closed: new AbortController(),
   }
   return state
 }
@@ -98,12 +113,14 @@ async function serve(state: State, incoming: IncomingMessage, outgoing: ServerRe
   const hangUp = new AbortController()
   outgoing.once('close', () => hangUp.abort())
   const isSqs = 'x-amz-target' in incoming.headers
+  const service = isSqs ? 'sqs' : 's3'
   let fault: Fault = {}
+  let call: Omit<FaultTarget, 'sequence'> | undefined
   try {
     const request = await readRequest(incoming, hangUp.signal)
-    verifySignature(request, { credentials: state.credentials, service: isSqs ? 'sqs' : 's3' })
-    const call = isSqs ? { ...readSqsCall(request), key: '' } : readS3Call(request)
-    fault = nextFault(state, { service: isSqs ? 'sqs' : 's3', ...call })
+    verifySignature(request, { credentials: state.credentials, service })
+    call = { service, ...(isSqs ? { ...readSqsCall(request), key: '' } : readS3Call(request)) }
+    fault = nextFault(state, call)
     if (fault.delayMs !== undefined) await state.clock.sleep(fault.delayMs, hangUp.signal)
     if (fault.refuseWith !== undefined) {
       const { code, status } = fault.refuseWith
@@ -112,9 +129,11 @@ async function serve(state: State, incoming: IncomingMessage, outgoing: ServerRe
     const host = incoming.headers.host ?? ''
     const context = { state: state.sqs, clock: state.clock, fault, signal: hangUp.signal, host }
     const response = isSqs ? await callSqs(context, call.operation, request) : callS3(state.s3, request, call)
+    state.onAnswer({ ...call, status: response.status })
     answer(outgoing, response, { fault, isHead: request.method === 'HEAD' })
   } catch (error) {
-    const response = errorResponse(error, isSqs ? 'sqs' : 's3')
+    const response = errorResponse(error, service)
+    if (call !== undefined) state.onAnswer({ ...call, status: response.status })
     answer(outgoing, response, { fault: {}, isHead: incoming.method === 'HEAD' })
   }
 }
@@ -126,15 +145,19 @@ function nextFault(state: State, target: Omit<FaultTarget, 'sequence'>): Fault {
   return state.faults({ ...target, sequence })
 }
 
-/** Brings an event to its queue: late or twice when the plan says so, never lost. */
-async function notify(state: State, event: Parameters<S3Context['notify']>[0]): Promise<void> {
+/** Brings an event to its queue: late, more than once or out of order when the plan says so. */
+function notify(state: State, event: Parameters<S3Context['notify']>[0]): void {
+  const { sqs, clock } = state
   const { queueArn, body, name: operation, bucket: name, key } = event
-  const fault = nextFault(state, { service: 'event', operation, name, key })
-  if (fault.delayMs !== undefined) await state.clock.sleep(fault.delayMs)
-  for (let copy = 0; copy < (fault.duplicate === true ? 2 : 1); copy += 1) {
+  const { deliverAfterMs = [0] } = nextFault(state, { service: 'event', operation, name, key })
+  const deliver = () => {
     // The queue may be gone by now; S3 drops the event then.
-    if (!state.sqs.queues.has(queueArn.split(':').at(-1) ?? '')) return
-    addMessage(queueByArn(state.sqs, queueArn), { body, delaySeconds: 0, nowMs: state.clock.nowMs() })
+    const queue = sqs.queues.get(queueArn.split(':').at(-1) ?? '')
+    if (queue !== undefined) addMessage(queue, { body, delaySeconds: 0, nowMs: clock.nowMs() })
+  }
+  for (const afterMs of deliverAfterMs) {
+    if (afterMs <= 0) deliver()
+    else void clock.sleep(afterMs, state.closed.signal).then(deliver)
   }
 }
 
