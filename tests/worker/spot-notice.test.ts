@@ -8,7 +8,10 @@ import { type HttpAnswer, type HttpCall, startHttpServer } from '../helpers/http
 const notice = '{"action":"terminate","time":"2026-01-01T00:02:00Z"}'
 
 /** IMDSv2: a token for a PUT, and answers to looks with the latest one. */
-async function openMetadata(look: (times: number) => HttpAnswer, token: () => HttpAnswer = () => ({})) {
+async function openMetadata(
+  look: (times: number) => HttpAnswer,
+  { token = () => ({}), requestMs = 10_000 }: { token?: () => HttpAnswer; requestMs?: number } = {},
+) {
   let [tokens, looks] = [0, 0]
   const isLook = ({ path }: HttpCall) => path === '/latest/meta-data/spot/instance-action'
   const server = await startHttpServer((call) => {
