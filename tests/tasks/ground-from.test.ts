@@ -24,11 +24,13 @@ test.each([
   expect(nounPhrases(text).map(({ start, end }) => text.slice(start, end))).toEqual(phrases)
 })
 
-test('stays linear on long text', () => {
-  const startMs = performance.now()
-  for (const text of ['the '.repeat(50_000), 'of '.repeat(50_000), 'x'.repeat(200_000), "a'".repeat(100_000)])
-    nounPhrases(text)
-  expect(performance.now() - startMs).toBeLessThan(4000)
+test.each(['the ', 'of ', 'x', "a'", 'a, '])('stays linear on ever more of %j', (piece) => {
+  const text = piece.repeat(64_000)
+  // The processor's time, not the clock's: a busy machine is no fault. It takes 30 ms; a step for each pair of words
+  // would take seconds.
+  const before = process.cpuUsage()
+  nounPhrases(text)
+  expect(process.cpuUsage(before).user / 1000).toBeLessThan(1000)
 })
 
 const capabilities = tasks.map(({ name }) => name)
