@@ -5,7 +5,7 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { openRun, wantedRunId, type WantedRun } from '../../dataset/run-folder.ts'
 import type { Place } from '../../dataset/place.ts'
 import { writePart } from '../../dataset/parts.ts'
-import { RunConfig } from '../../schemas/run-config.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
 import { someRecord } from '../helpers/records.ts'
 import { openEmulatedTestPlace } from '../helpers/places.ts'
 
@@ -67,7 +67,7 @@ test('the planner begins no run when its time is short', async () => {
   const { handler } = await import('../../functions/planner.ts')
   const { AbortSignal: real } = globalThis
   const fired = vi.spyOn(real, 'timeout').mockReturnValue(real.abort())
-  onTestFinished(() => void fired.mockRestore())
+  onTestFinished(() => fired.mockRestore())
   expect(await handler({}, { getRemainingTimeInMillis: () => 900_000 })).toEqual({})
   expect(fired).toHaveBeenCalledWith(840_000)
   expect((await place.runStoreOf(runId).list({ prefix: 'plan/' })).objects).toEqual([])
@@ -162,7 +162,7 @@ function stubScaler() {
   vi.stubEnv('COGLABEL_IMAGES_PER_SECOND', '0.01')
   const printed: string[] = []
   const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void printed.push(line))
-  onTestFinished(() => void log.mockRestore())
+  onTestFinished(() => log.mockRestore())
   return printed
 }
 
