@@ -107,7 +107,7 @@ export const layers: readonly Layer[] = [
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
   // Scripts a person runs from a checkout; nothing imports them. They measure with the tests' doubles and storms.
-  { parts: ['bench'], mayImport: [...below, 'emulator', 'tests'], packages: ['zod'] },
+  { parts: ['bench'], mayImport: [...below, 'cli', 'emulator', 'examples', 'tests'], packages: ['zod'] },
   { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
   // Makes the sample images and the README's picture; besides shapes it needs the pictures of gpu-worker/image only.
   { parts: ['examples'], mayImport: ['schemas', 'gpu-worker/image'], packages: ['zod', 'sharp'] },

@@ -134,7 +134,8 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     for (let n = 0; n < 30; n += 1)
       await world.place.imagesOf('others').putIfAbsent(`p/${n}.png`, numberedPng(n))
     const { runId } = await submit(world, ['s3://others/p'])
-    const bodies = await takeAll(world)
+    // A queue keeps no order: the message of five images is the one that gets lost.
+    const bodies = (await takeAll(world)).toSorted((left, right) => right.length - left.length)
     expect(bodies).toHaveLength(2)
     await world.place.queue.send(bodies.slice(0, 1))
     await runTestWorker(world)
