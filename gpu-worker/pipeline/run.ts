@@ -28,8 +28,7 @@ export const defaultRunLimits: RunLimits = {
   imagesInFlight: 4,
   imagesInEngine: 1,
   engineFailuresInRow: 8,
-  // At the pace of a model a part ends by age; only a fast one fills it, and then writing shall not be what it waits for.
-  imagesPerPart: 128,
+  imagesPerPart: 32,
   partAgeMs: 10_000,
   decode: defaultDecodeLimits,
 }

@@ -41,6 +41,7 @@ export type WorkerLimits = RunLimits &
 
 export const defaultWorkerLimits: WorkerLimits = {
   ...defaultRunLimits,
+  imagesPerPart: 128,
   partAgeMs: 30_000,
   ...defaultLeaseLimits,
   ...defaultOpenRunLimits,
