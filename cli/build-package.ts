@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { InvariantError, UserError } from '../schemas/errors.ts'
 
 /** What runs. Folders that do not exist yet are skipped. */
-const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'cli', 'review', 'functions', 'infra']
+const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions', 'infra']
 /** Copied as they are. */
 const dataEntries = ['models', 'examples', 'LICENSE', 'README.md', 'CHANGELOG.md']
 /** The repository's own tools, of no use to who installs the package. */

@@ -1,7 +1,7 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { loadIdIndex } from '../dataset/chain.ts'
+import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
 import { openRun } from '../dataset/run-folder.ts'
@@ -93,11 +93,12 @@ async function openRunFor(
   { flags, source, scan, engine, root }: LabelJob,
 ): Promise<RunConfig> {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, sampling } = flags
+  const { taskNames: names, questions, phrases, from, sampling } = flags
   const wanted = {
     names,
     questions,
     phrases,
+    from,
     ...(scan.brings === undefined ? {} : { brings: scan.brings }),
     model: { name: model.name, template, capabilities },
   }

@@ -11,32 +11,92 @@ type Verb = {
 
 // Verbs are loaded when they are called, so that help and mistakes answer at once.
 const verbs: Readonly<Record<string, Verb>> = {
-  label: {
+  'label': {
     summary: 'label the images of a folder',
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
-  draw: {
+  'dev': {
+    summary: 'a cloud on this machine: images in, labels out, within seconds',
+    run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
+    usage: async () => (await import('./dev.ts')).devUsage,
+  },
+  'draw': {
     summary: 'draw the labels of a run over its images',
     run: async (args) => await (await import('./draw.ts')).runDraw(args),
     usage: async () => (await import('./draw.ts')).drawUsage,
   },
-  evaluate: {
+  'evaluate': {
     summary: 'compare the labels of a run with answers known to be right',
     run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
     usage: async () => (await import('./evaluate.ts')).evaluateUsage,
   },
-  export: {
+  'export': {
     summary: 'write the labels of a run as a dataset for trainers, tools and people',
     run: async (args) => await (await import('./export.ts')).runExport(args),
     usage: async () => (await import('./export.ts')).exportUsage,
   },
-  compile: {
+  'compile': {
     summary: 'turn a checkpoint into a model that coglabel runs',
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
     usage: async () => (await import('./compile.ts')).compileUsage,
   },
-  trace: {
+  'submit': {
+    summary: 'begin a run at a place, for workers to label',
+    run: async (args) => await (await import('./submit.ts')).runSubmit(args, await verbRoot()),
+    usage: async () => (await import('./submit.ts')).submitUsage,
+  },
+  'status': {
+    summary: 'how a run at a place stands',
+    run: async (args) => await (await import('./status.ts')).runStatus(args, await verbRoot()),
+    usage: async () => (await import('./status.ts')).statusUsage,
+  },
+  'seal': {
+    summary: 'seal what workers have finished',
+    run: async (args) => await (await import('./seal.ts')).runSeal(args, await verbRoot()),
+    usage: async () => (await import('./seal.ts')).sealUsage,
+  },
+  'redrive': {
+    summary: 'send dead letters again',
+    run: async (args) => await (await import('./redrive.ts')).runRedrive(args, await verbRoot()),
+    usage: async () => (await import('./redrive.ts')).redriveUsage,
+  },
+  'reconcile': {
+    summary: 'ask again for images that have no labels',
+    run: async (args) => await (await import('./reconcile.ts')).runReconcile(args, await verbRoot()),
+    usage: async () => (await import('./reconcile.ts')).reconcileUsage,
+  },
+  'pull-labels': {
+    summary: 'copy the labels of a run into a folder',
+    run: async (args) => await (await import('./pull-labels.ts')).runPullLabels(args, await verbRoot()),
+    usage: async () => (await import('./pull-labels.ts')).pullLabelsUsage,
+  },
+  'pause': {
+    summary: 'let a run of a place rest',
+    run: async (args) => await (await import('./control.ts')).runControl('pause', args),
+    usage: async () => (await import('./control.ts')).controlUsage('pause'),
+  },
+  'resume': {
+    summary: 'go on with a paused run',
+    run: async (args) => await (await import('./control.ts')).runControl('resume', args),
+    usage: async () => (await import('./control.ts')).controlUsage('resume'),
+  },
+  'cancel': {
+    summary: 'drop what a run has left to do',
+    run: async (args) => await (await import('./control.ts')).runControl('cancel', args),
+    usage: async () => (await import('./control.ts')).controlUsage('cancel'),
+  },
+  'gc': {
+    summary: 'delete what sealed runs no longer need',
+    run: async (args) => await (await import('./gc.ts')).runGc(args, await verbRoot()),
+    usage: async () => (await import('./gc.ts')).gcUsage,
+  },
+  'push-model': {
+    summary: 'upload a compiled model for the workers of a place',
+    run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
+    usage: async () => (await import('./push-model.ts')).pushModelUsage,
+  },
+  'trace': {
     summary: "write a compiled model's inner values, to compare with the original",
     run: async (args) => await (await import('./trace.ts')).runTrace(args),
     usage: async () => (await import('./trace.ts')).traceUsage,
@@ -63,6 +123,10 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+async function verbRoot() {
+  return (await import('./verb-root.ts')).processVerbRoot()
+}
+
 async function dispatch([name, ...args]: readonly string[]): Promise<number> {
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     console.log(usage())
@@ -87,7 +151,7 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
 }
 
 function usage(): string {
-  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
   return `coglabel VERB …: captions, answers and boxes for folders of images\n\n${lines.join('\n')}\n\ncoglabel VERB --help says more; coglabel --version prints the version`
 }
 

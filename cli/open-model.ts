@@ -24,13 +24,18 @@ export type OpenModelOptions = {
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
-export async function openEngineForModel({
+export async function openEngineForModel(options: OpenModelOptions): Promise<Engine> {
+  return await openEngineHost({ modelFolder: await findCompiledModel(options) })
+}
+
+/** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */
+export async function findCompiledModel({
   modelFolder = defaultModelFolder,
   cacheFolder,
   onCompile,
-}: OpenModelOptions): Promise<Engine> {
+}: OpenModelOptions): Promise<string> {
   const folder = resolve(modelFolder)
-  if (await exists(join(folder, manifestFileName))) return await openEngineHost({ modelFolder: folder })
+  if (await exists(join(folder, manifestFileName))) return folder
   if (!(await exists(join(folder, 'config.json')))) {
     throw new UserError(
       `"${modelFolder}" is no model: expected a compiled folder with ${manifestFileName} (made by coglabel compile) or a checkpoint with config.json`,
@@ -38,7 +43,7 @@ export async function openEngineForModel({
   }
   const compiled = join(await usableCache(cacheFolder), `${basename(folder)}-${await fingerprint(folder)}`)
   if (!(await exists(join(compiled, manifestFileName)))) await compileOnce({ folder, compiled, onCompile })
-  return await openEngineHost({ modelFolder: compiled })
+  return compiled
 }
 
 type CompileOnce = { folder: string; compiled: string; onCompile: OpenModelOptions['onCompile'] }

@@ -22,22 +22,28 @@ export function describePicture(task: DrawnTask, records: readonly LabelRecord[]
   const outputs = records.flatMap(({ output }) => (output === null ? [] : [output]))
   if (outputs.length === 0) return null
   switch (task) {
-    case 'grounded-caption': {
-      const { text, phrases } = GroundedCaptionOutput.parse(outputs[0])
-      const drawn = phrases.map(({ text: words, boxes, start, end }) => ({
-        text: words,
-        boxes,
-        span: { start, end },
-      }))
-      return { caption: text, phrases: drawn }
-    }
-    case 'ground':
+    case 'grounded-caption':
+      return describeCaption(GroundedCaptionOutput.parse(outputs[0]))
+    case 'ground': {
+      // What was found for a caption says more than single phrases.
+      const ofCaption = outputs.find((output) => 'phrases' in output)
+      if (ofCaption !== undefined) return describeCaption(ofCaption)
       return describeGround(outputs.map((output) => GroundOutput.parse(output)))
+    }
     case 'caption': {
       const [output] = outputs
       return { caption: output !== undefined && 'text' in output ? output.text : '', phrases: [] }
     }
   }
+}
+
+function describeCaption({ text, phrases }: GroundedCaptionOutput): PictureText {
+  const drawn = phrases.map(({ text: words, boxes, start, end }) => ({
+    text: words,
+    boxes,
+    span: { start, end },
+  }))
+  return { caption: text, phrases: drawn }
 }
 
 /** Several phrases, one after the other: "the dog · the cat (not there)". */

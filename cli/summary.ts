@@ -68,12 +68,12 @@ function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'o
   return steps
 }
 
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
 /** File names can hold anything; control characters must not reach a terminal. */
-function printable(text: string): string {
+export function printable(text: string): string {
   const short = text.length > 300 ? `${text.slice(0, 300)}…` : text
   return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
 }

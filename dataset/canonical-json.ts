@@ -1,5 +1,5 @@
 // One spelling for one value: JSON with sorted keys and no spaces, for hashing. It does not know what is hashed.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** JSON text of a value with object keys sorted by code unit; undefined fields are left out. */
 export function canonicalJson(value: unknown): string {
@@ -11,5 +11,5 @@ export function canonicalJson(value: unknown): string {
 
 /** sha256 of text or bytes, as 64 hex digits. */
 export function sha256Hex(value: string | Uint8Array): string {
-  return createHash('sha256').update(value).digest('hex')
+  return hash('sha256', value, 'hex')
 }

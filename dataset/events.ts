@@ -6,14 +6,16 @@ import {
   maxImagesPerMessage,
   maxWorkMessageBytes,
   ObjectKey,
+  olderWorkMessageSchema,
   RunId,
   type WorkImage,
   WorkMessage,
   workMessageSchema,
 } from '../schemas/work-message.ts'
+import type { TaskRole } from '../schemas/task-spec.ts'
 
 /** One image that a run shall label. */
-export type WorkRequest = WorkImage & { runId: string; tasks?: readonly string[] }
+export type WorkRequest = WorkImage & { runId: string; tasks?: readonly string[]; role?: TaskRole }
 
 export type QueueEvent =
   /** `skipped` counts what an event tells us and we have nothing to do for: deletions, folders, our own output. */
@@ -47,11 +49,11 @@ export function readQueueBody(body: string): QueueEvent {
 /** The bodies that ask for these images of one run and one set of tasks, each within its limits. */
 export function writeWorkMessages(
   images: readonly WorkImage[],
-  { runId, tasks, planShard }: Pick<WorkMessage, 'runId' | 'tasks' | 'planShard'>,
+  { runId, tasks, role, planShard }: Pick<WorkMessage, 'runId' | 'tasks' | 'role' | 'planShard'>,
 ): string[] {
   const bodies: string[] = []
   const wrap = (items: readonly WorkImage[]) =>
-    JSON.stringify({ schema: workMessageSchema, runId, items, tasks, planShard })
+    JSON.stringify({ schema: workMessageSchema, runId, items, tasks, role, planShard })
   for (let from = 0; from < images.length;) {
     let until = Math.min(from + maxImagesPerMessage, images.length)
     while (until > from + 1 && Buffer.byteLength(wrap(images.slice(from, until))) > maxWorkMessageBytes)
@@ -65,19 +67,17 @@ export function writeWorkMessages(
 function readEnvelope(value: object, sizeBytes: number): QueueEvent {
   if (sizeBytes > maxWorkMessageBytes)
     return unknown(`the message has ${sizeBytes} bytes; ours have at most ${maxWorkMessageBytes}`)
-  if (!('schema' in value) || value.schema !== workMessageSchema)
+  const known: readonly unknown[] = [workMessageSchema, olderWorkMessageSchema]
+  if (!('schema' in value) || !known.includes(value.schema))
     return unknown(
       `the message's schema is ${show('schema' in value ? value.schema : null)}, expected ${workMessageSchema}`,
     )
   const parsed = WorkMessage.safeParse(value)
   if (!parsed.success)
     return unknown(`the message is no valid ${workMessageSchema}: ${firstIssue(parsed.error)}`)
-  const { runId, items, tasks } = parsed.data
-  return {
-    kind: 'work',
-    items: items.map((image) => ({ ...image, runId, ...(tasks === undefined ? {} : { tasks }) })),
-    skipped: 0,
-  }
+  const { runId, items, tasks, role } = parsed.data
+  const asked = { ...(tasks === undefined ? {} : { tasks }), ...(role === undefined ? {} : { role }) }
+  return { kind: 'work', items: items.map((image) => ({ ...image, runId, ...asked })), skipped: 0 }
 }
 
 const TestEvent = z.object({ Event: z.literal('s3:TestEvent') })
@@ -184,6 +184,11 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
     items.push({ runId, bucket: event.bucket, key, ...versionOf(event) })
   }
   return { kind: 'work', items, skipped: found.length - items.length }
+}
+
+/** Where the images of a standing run are put, as a prefix of keys. */
+export function incomingPrefixOf(runId: string): string {
+  return `${incomingPrefix}${runId}/`
 }
 
 /** The run that an uploaded key names, or null. */

@@ -40,6 +40,19 @@ export class IdIndex {
     this.#ranks[slot] = rank
   }
 
+  /** Every id with its rank: 16 bytes and one, in no order. */
+  entries(): Buffer {
+    const entries = Buffer.allocUnsafe(this.#count * (bytesPerId + 1))
+    let end = 0
+    for (const [slot, rank] of this.#ranks.entries()) {
+      if (rank === emptySlot) continue
+      end += this.#ids.copy(entries, end, slot * bytesPerId, (slot + 1) * bytesPerId)
+      entries[end] = rank
+      end += 1
+    }
+    return entries
+  }
+
   /** The slot that holds the id, or the free one where it belongs. The ids are hashes, so their bits are the hash. */
   #slotOf(id: Buffer): number {
     const mask = this.#ranks.length - 1

@@ -1,5 +1,5 @@
 // Who is who: run, spec and record ids as pure functions of content. It does not know where anything is stored.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { labelRecordVersion } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { Sampling } from '../schemas/sampling.ts'
@@ -14,9 +14,14 @@ export function specHash(spec: TaskSpec, run: { modelDigest: string; sampling: S
   return sha256Hex(canonicalJson({ recordVersion: labelRecordVersion, spec, ...run }))
 }
 
-/** The run's id: the same source, model, tasks and sampling give the same id on any day. */
-export function runIdOf(config: Omit<RunConfig, 'runId' | 'createdAt'>): string {
-  return `run-${sha256Hex(canonicalJson(config)).slice(0, 16)}`
+/** Of what a run's id says, not of the file it is written to: a newer program finds the same run. */
+const runIdentityVersion = 1
+
+/** The run's id: the same source, models, tasks and sampling give the same id on any day, whatever it may cost. */
+export function runIdOf(
+  config: Omit<RunConfig, 'v' | 'runId' | 'claims' | 'costCapUsd' | 'createdAt'>,
+): string {
+  return `run-${sha256Hex(canonicalJson({ v: runIdentityVersion, ...config })).slice(0, 16)}`
 }
 
 /** What identifies an image: its bytes, or, when they were never read, where they should have been. */
@@ -63,5 +68,5 @@ export function recordIdOf(identity: RecordIdentity): string {
 
 /** Seed of one record, 32 bits: independent of order and batching, so a resumed run draws the same texts. */
 export function recordSeed(runSeed: number, recordId: string): number {
-  return createHash('sha256').update(`seed ${runSeed} ${recordId}`).digest().readUInt32LE(0)
+  return hash('sha256', `seed ${runSeed} ${recordId}`, 'buffer').readUInt32LE(0)
 }

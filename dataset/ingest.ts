@@ -11,16 +11,9 @@ import type { RunSource } from '../schemas/run-config.ts'
 import { WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { IdIndex } from './id-index.ts'
+import { type SkipReason, skipReason } from './image-keys.ts'
 import { openFsStore } from './stores/fs.ts'
 import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
-
-/** Why a file of the source is no work; each is counted and told. */
-export type SkipReason =
-  | 'hidden'
-  | 'not an image by its extension'
-  | 'symbolic link'
-  | 'unusable name'
-  | 'named twice'
 
 export type SourceScan = {
   images: number
@@ -38,28 +31,6 @@ export type ImageSource = {
   /** The images in order: by the UTF-8 bytes of the key, or as the manifest has them. */
   items(): AsyncGenerator<WorkItem>
 }
-
-/** Extensions of image formats, also of some we cannot decode: those become failed records, not silence. */
-const imageExtensions = new Set(
-  [
-    'jpg',
-    'jpeg',
-    'jpe',
-    'jfif',
-    'png',
-    'webp',
-    'gif',
-    'tif',
-    'tiff',
-    'avif',
-    'bmp',
-    'heic',
-    'heif',
-    'jp2',
-    'jxl',
-    'ppm',
-  ].map((extension) => `.${extension}`),
-)
 
 const maxManifestLineChars = 1024 * 1024
 
@@ -114,13 +85,6 @@ async function* folderItems(
     if (reason === null) yield { key }
     else tell(reason)
   }
-}
-
-function skipReason(key: string): SkipReason | null {
-  if (key.split('/').some((segment) => segment.startsWith('.'))) return 'hidden'
-  if (!imageExtensions.has(posix.extname(key).toLowerCase())) return 'not an image by its extension'
-  // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
-  return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null
 }
 
 async function countLinks(folder: string): Promise<number> {

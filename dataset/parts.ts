@@ -3,26 +3,24 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import { sha256Hex } from './canonical-json.ts'
+import { putInOpenWindow } from './part-windows.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 /** A hostile or broken object must not fill the memory when it is unpacked. */
 export const maxUnpackedBytes = 1024 * 1024 * 1024
 
-export type Part = { key: string; bytes: Uint8Array }
+export type Part = { name: string; bytes: Uint8Array }
 
-/** Packs records, sorted by recordId, so the same records always make the same bytes and the same key. */
+/** Packs records, sorted by recordId, so the same records always make the same bytes and the same name. */
 export function packPart(records: readonly LabelRecord[]): Part {
   const sorted = records.toSorted((left, right) => (left.recordId < right.recordId ? -1 : 1))
   const bytes = packLines(sorted.map((record) => JSON.stringify(record)))
-  const hash = sha256Hex(bytes)
-  return { key: `parts/${hash.slice(0, 2)}/${hash.slice(0, 40)}.jsonl.gz`, bytes }
+  return { name: `${sha256Hex(bytes).slice(0, 40)}.jsonl.gz`, bytes }
 }
 
 /** Writes a part; when it returns, the records are durable. Writing the same part again changes nothing. */
 export async function writePart(store: ObjectStore, records: readonly LabelRecord[]): Promise<string> {
-  const { key, bytes } = packPart(records)
-  await store.putIfAbsent(key, bytes)
-  return key
+  return await putInOpenWindow(store, packPart(records))
 }
 
 /** Gzip of lines with a fixed header: no time (RFC 1952 MTIME) and no operating system (OS 255). */

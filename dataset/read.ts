@@ -25,13 +25,13 @@ export async function* readRecords(store: ObjectStore): AsyncGenerator<LabelReco
 
 /** As `readRecords`, each record as its line of JSON. One shard is in memory at a time. */
 export async function* readRecordLines(store: ObjectStore): AsyncGenerator<string> {
-  const manifests: SealedManifest[] = []
+  const generations: Pick<SealedManifest, 'generation' | 'shards'>[] = []
   const supersededIn = new Map<string, number>()
   for await (const { manifest } of readChain(store)) {
-    manifests.push(manifest)
+    generations.push({ generation: manifest.generation, shards: manifest.shards })
     for (const id of manifest.superseded) supersededIn.set(id, manifest.generation)
   }
-  for (const { generation, shards } of manifests) {
+  for (const { generation, shards } of generations) {
     for (const shard of shards) {
       for (const line of await readShard(store, shard)) {
         const id = recordIdOfLine.exec(line)?.[1] ?? ''

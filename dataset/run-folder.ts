@@ -7,17 +7,22 @@ import type { ObjectStore } from './stores/object-store.ts'
 
 export type WantedRun = Omit<RunConfig, 'v' | 'runId' | 'createdAt'>
 
+/** The id of a run that is given none: a caller knows where to put it before it is there. */
+export function wantedRunId({ claims: _claims, costCapUsd: _cap, ...identity }: WantedRun): string {
+  return runIdOf(identity)
+}
+
 /**
  * The run of this store: begun with `wanted`, or, when it is there already, checked against it.
- * Throws UserError that names what differs.
+ * Throws UserError that names what differs. `runId` is for a run whose id is chosen.
  */
 export async function openRun(
   store: ObjectStore,
-  { wanted, now }: { wanted: WantedRun; now: Date },
+  { wanted, now, runId = wantedRunId(wanted) }: { wanted: WantedRun; now: Date; runId?: string },
 ): Promise<RunConfig> {
   const config: RunConfig = RunConfig.parse({
     v: runConfigVersion,
-    runId: runIdOf({ v: runConfigVersion, ...wanted }),
+    runId,
     ...wanted,
     createdAt: now.toISOString(),
   })
@@ -56,12 +61,13 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
     if (canonicalJson(before ?? null) !== canonicalJson(now ?? null))
       lines.push(`${name}: it has ${brief(before)}, now ${brief(now)}`)
   }
-  compare('source', standing.source.uri, asked.source.uri)
+  compare('source', placeOf(standing.source), placeOf(asked.source))
   compare(
     'model',
     `${standing.model.name} ${standing.model.digest}`,
     `${asked.model.name} ${asked.model.digest}`,
   )
+  compare('grounding model', standing.grounding?.digest, asked.grounding?.digest)
   compare('template', standing.template, asked.template)
   compare('tasks', taskNames(standing), taskNames(asked))
   compare('tasks with questions of the manifest', standing.itemTasks, asked.itemTasks)
@@ -70,7 +76,14 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   }
   const names = ['temperature', 'topK', 'topP', 'repetitionPenalty', 'seed'] as const
   for (const name of names) compare(name, standing.sampling[name], asked.sampling[name])
+  compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
+  compare('cost cap', standing.costCapUsd, asked.costCapUsd)
   return lines
+}
+
+/** A prefix of a bucket is another source than uploads to it. */
+function placeOf({ kind, uri }: RunConfig['source']): string {
+  return kind === 'standing' ? `uploads to ${uri}` : uri
 }
 
 function compareSpecs(
@@ -86,6 +99,7 @@ function compareSpecs(
   )
   compare(`${now.task} answer limit`, before?.maxNewTokens, now.maxNewTokens)
   compare(`${now.task} options`, before?.options, now.options)
+  compare(`${now.task} role`, before?.role, now.role)
 }
 
 function taskNames(config: RunConfig): string[] {

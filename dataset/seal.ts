@@ -1,19 +1,23 @@
-// Sealing: parts that no manifest names become shards and one more generation of the chain. Any number of
-// sealers may race; the one that creates the next manifest wins. It does not know tasks or where records came from.
-import { UserError } from '../schemas/errors.ts'
-import { type RecordStatus, statusRank } from '../schemas/label-record.ts'
-import { partsPrefix, PartKey, RecordHead } from '../schemas/part.ts'
-import {
-  type SealedManifest,
-  type SealedShard,
-  sealedManifestVersion,
-  type StatusCounts,
-} from '../schemas/sealed-manifest.ts'
+// Sealing: parts that no manifest names become shards and more generations of the chain. Any number of sealers may
+// race; the one that creates the next manifest wins. It does not know tasks or where records came from.
+import type { IdRunHead } from '../schemas/checkpoint.ts'
+import { InvariantError, UserError } from '../schemas/errors.ts'
+import type { SealedManifest } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
-import { addIds, manifestKey, packIds, readChain } from './chain.ts'
-import { IdIndex } from './id-index.ts'
-import { packLines, readLines } from './parts.ts'
-import { compareKeys, listAll, type ObjectHead, type ObjectStore } from './stores/object-store.ts'
+import { manifestKey } from './chain.ts'
+import { writeCheckpoint, writeIdRun } from './checkpoint.ts'
+import { closeWindow, openWindow, unwindowed, windowOf } from './part-windows.ts'
+import { writeGeneration } from './seal-generation.ts'
+import {
+  adoptRuns,
+  applyLink,
+  catchUp,
+  isUnsealed,
+  listUnsealed,
+  loadState,
+  type SealState,
+} from './seal-state.ts'
+import type { ObjectStore } from './stores/object-store.ts'
 
 export type SealLimits = {
   /** Parts of one generation, by count and by compressed bytes: all their records are in memory at once. */
@@ -21,225 +25,168 @@ export type SealLimits = {
   maxPartBytes: number
   /** Records text of one shard before compression. */
   maxShardBytes: number
+  /** Sealed parts of the open window from which on it is closed: as many are listed again by each sealing. */
+  windowParts: number
+  /** Generations from one checkpoint to the next: as many are read when a sealer starts. */
+  checkpointEvery: number
 }
 
 export const defaultSealLimits: SealLimits = {
   maxParts: 4096,
   maxPartBytes: 4 * 1024 * 1024,
   maxShardBytes: 128 * 1024 * 1024,
+  windowParts: 256,
+  checkpointEvery: 8,
 }
 
 export type SealSummary = { generations: number; totals: SealedManifest['totals'] }
 
-type Row = { head: RecordHead; line: string }
-type ChainState = {
-  last: { generation: number; sha256: string } | null
-  parts: Set<string>
-  ids: IdIndex
-  totals: SealedManifest['totals']
-}
-type SealOptions = { store: ObjectStore; runId: string; clock: () => Date; limits?: SealLimits }
+export type SealOptions = { store: ObjectStore; runId: string; clock: () => Date; limits?: SealLimits }
 
-/** Seals until no part is left unsealed; returns how many generations it added and the rows by task and status. */
-export async function sealRun({
-  store,
-  runId,
-  clock,
-  limits = defaultSealLimits,
-}: SealOptions): Promise<SealSummary> {
-  let state = await loadState(store)
-  for (let generations = 0; ;) {
-    const parts = await unsealedParts(store, { sealed: state.parts, limits })
-    if (parts.length === 0) return { generations, totals: state.totals }
-    const manifest = await writeGeneration({ store, runId, clock, limits, state, parts })
-    const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)
-    if ((await store.putIfAbsent(manifestKey(manifest.generation), bytes)) === 'exists') {
-      // Another sealer was first: its generation stands, ours leaves only shards that nothing names.
-      state = await loadState(store)
-      continue
-    }
-    generations += 1
-    await applyManifest(store, state, { manifest, sha256: sha256Hex(bytes) })
-  }
+export type Sealer = {
+  /** Seals every part that is there when it begins; says how many generations it added and all rows by task. */
+  seal(): Promise<SealSummary>
 }
 
-async function loadState(store: ObjectStore): Promise<ChainState> {
-  const state: ChainState = { last: null, parts: new Set(), ids: new IdIndex(), totals: {} }
-  for await (const link of readChain(store)) await applyManifest(store, state, link)
-  return state
+/** Seals once. */
+export async function sealRun(options: SealOptions): Promise<SealSummary> {
+  return await openSealer(options).seal()
 }
 
-async function applyManifest(
-  store: ObjectStore,
-  state: ChainState,
-  { manifest, sha256 }: { manifest: SealedManifest; sha256: string },
-): Promise<void> {
-  state.last = { generation: manifest.generation, sha256 }
-  state.totals = manifest.totals
-  for (const part of manifest.parts) state.parts.add(part)
-  await addIds(store, manifest, state.ids)
-}
-
-async function unsealedParts(
-  store: ObjectStore,
-  { sealed, limits }: { sealed: ReadonlySet<string>; limits: SealLimits },
-): Promise<ObjectHead[]> {
-  const parts: ObjectHead[] = []
-  let bytes = 0
-  for await (const part of listAll(store, { prefix: partsPrefix })) {
-    if (sealed.has(part.key) || !PartKey.safeParse(part.key).success) continue
-    if (parts.length > 0 && (parts.length >= limits.maxParts || bytes + part.sizeBytes > limits.maxPartBytes))
-      break
-    parts.push(part)
-    bytes += part.sizeBytes
-  }
-  return parts
-}
-
-type Generation = Required<SealOptions> & { state: ChainState; parts: readonly ObjectHead[] }
-
-async function writeGeneration({
-  store,
-  runId,
-  clock,
-  limits,
-  state,
-  parts,
-}: Generation): Promise<SealedManifest> {
-  const generation = (state.last?.generation ?? 0) + 1
-  const { rows, duplicates } = await chooseRows(store, { parts, sealed: state.ids })
-  const superseded = [...rows.keys()].filter((id) => state.ids.has(id)).toSorted()
-  const shards = await writeShards(store, {
-    generation,
-    rows: [...rows.values()],
-    maxShardBytes: limits.maxShardBytes,
-  })
-  const ids = await writeIds(store, { generation, rows: [...rows.values()] })
+/** A sealer that remembers the chain from one sealing to the next, for processes that seal again and again. */
+export function openSealer({ store, runId, clock, limits = defaultSealLimits }: SealOptions): Sealer {
+  let kept: SealState | null = null
   return {
-    v: sealedManifestVersion,
-    runId,
-    generation,
-    prevSha256: state.last?.sha256 ?? null,
-    parts: parts.map((part) => part.key),
-    shards,
-    ids,
-    superseded,
-    duplicates,
-    totals: addTotals(state, rows),
-    createdAt: clock().toISOString(),
+    async seal() {
+      const state = kept ?? (await loadState(store))
+      // What fails half-way is loaded anew.
+      kept = null
+      const generations = await sealOnce({ store, runId, clock, limits, state })
+      kept = state
+      return { generations, totals: state.totals }
+    },
   }
 }
 
-/** Of the records of one id the highest status wins, the first in canonical order among equals. */
-async function chooseRows(
-  store: ObjectStore,
-  { parts, sealed }: { parts: readonly ObjectHead[]; sealed: IdIndex },
-): Promise<{ rows: Map<string, Row>; duplicates: number }> {
-  const rows = new Map<string, Row>()
-  let duplicates = 0
-  for (const part of parts) {
-    for (const line of await readLines(store, part.key)) {
-      const head = parseHead(line, store.uri + part.key)
-      const standing = Math.max(sealed.rankOf(head.recordId) ?? -1, rankOf(rows.get(head.recordId)))
-      if (statusRank[head.status] <= standing) {
-        duplicates += 1
-        continue
-      }
-      if (rows.has(head.recordId)) duplicates += 1
-      rows.set(head.recordId, { head, line })
-    }
-  }
-  return { rows, duplicates }
-}
+type Sealing = Required<SealOptions> & { state: SealState }
 
-function rankOf(row: Row | undefined): number {
-  return row === undefined ? -1 : statusRank[row.head.status]
-}
-
-function parseHead(line: string, name: string): RecordHead {
-  try {
-    return RecordHead.parse(JSON.parse(line))
-  } catch (error) {
-    throw new UserError(`a line of ${name} is not a record: ${line.slice(0, 120)}; restore the run folder`, {
-      cause: error,
-    })
-  }
-}
-
-type WriteShards = { generation: number; rows: readonly Row[]; maxShardBytes: number }
-
-async function writeShards(
-  store: ObjectStore,
-  { generation, rows, maxShardBytes }: WriteShards,
-): Promise<SealedShard[]> {
-  const shards: SealedShard[] = []
-  const byTask = Map.groupBy(rows, (row) => row.head.task)
-  for (const task of [...byTask.keys()].toSorted()) {
-    const sorted = (byTask.get(task) ?? []).toSorted(compareRows)
-    for (const [n, lines] of cutBySize(sorted, maxShardBytes).entries()) {
-      const bytes = packLines(lines)
-      const sha256 = sha256Hex(bytes)
-      const key = `sealed/${sixDigits(generation)}-${task}-${n}-${sha256.slice(0, 16)}.jsonl.gz`
-      await store.putIfAbsent(key, bytes)
-      shards.push({ key, task, records: lines.length, bytes: bytes.length, sha256 })
-    }
-  }
-  return shards
-}
-
-function compareRows(left: Row, right: Row): number {
-  return (
-    compareKeys(left.head.source.key, right.head.source.key) ||
-    left.head.ordinal - right.head.ordinal ||
-    compareKeys(left.head.recordId, right.head.recordId)
-  )
-}
-
-function cutBySize(rows: readonly Row[], maxBytes: number): string[][] {
-  const shards: string[][] = []
-  let bytes = Infinity
-  for (const { line } of rows) {
-    if (bytes + line.length > maxBytes) {
-      shards.push([])
+/** One listing, cut into generations. */
+async function sealOnce(sealing: Sealing): Promise<number> {
+  const { store, limits, state } = sealing
+  await catchUp(store, state)
+  // Looked up before the listing: whatever counts in windows closed by now is in the listing.
+  const open = await openWindow(store, Math.max(1, state.partsFrom))
+  let generations = 0
+  let parts: string[] = []
+  let bytes = 0
+  for await (const part of listUnsealed(store, state)) {
+    const isFull = parts.length >= limits.maxParts || bytes + part.sizeBytes > limits.maxPartBytes
+    if (parts.length > 0 && isFull) {
+      generations += await commit(sealing, { parts, partsFrom: unwindowed })
+      parts = []
       bytes = 0
     }
-    shards.at(-1)?.push(line)
-    bytes += line.length
+    parts.push(part.key)
+    bytes += part.sizeBytes
   }
-  return shards
+  generations += await commit(sealing, { parts, partsFrom: open })
+  if (countParts(state, open) >= limits.windowParts) await closeWindow(store, open)
+  return generations
 }
 
-async function writeIds(
-  store: ObjectStore,
-  { generation, rows }: { generation: number; rows: readonly Row[] },
-): Promise<SealedManifest['ids']> {
-  const byStatus: Record<RecordStatus, string[]> = { ok: [], filtered: [], failed: [] }
-  for (const { head } of rows) byStatus[head.status].push(head.recordId)
-  const bytes = packIds(byStatus)
-  const sha256 = sha256Hex(bytes)
-  // The hash in the name keeps a losing sealer's ids from taking the winner's place.
-  const key = `ids/${sixDigits(generation)}-${sha256.slice(0, 16)}.bin`
-  await store.putIfAbsent(key, bytes)
-  const counts = {
-    ok: byStatus.ok.length,
-    filtered: byStatus.filtered.length,
-    failed: byStatus.failed.length,
-  }
-  return { key, sha256, counts }
+type Commit = {
+  parts: readonly string[]
+  /** All parts that count below this window are sealed once these are. */
+  partsFrom: number
 }
 
-function addTotals(state: ChainState, rows: ReadonlyMap<string, Row>): SealedManifest['totals'] {
-  const totals = structuredClone(state.totals)
-  const statusOfRank: readonly RecordStatus[] = ['failed', 'filtered', 'ok']
-  for (const [id, { head }] of rows) {
-    const counts: StatusCounts = (totals[head.task] ??= { ok: 0, filtered: 0, failed: 0 })
-    counts[head.status] += 1
-    const before = statusOfRank[state.ids.rankOf(id) ?? -1]
-    if (before !== undefined) counts[before] -= 1
+/** Adds one generation of those of the parts that nobody else has sealed; returns 0 when none is left. */
+async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0 | 1> {
+  const { store, runId, clock, limits, state } = sealing
+  for (;;) {
+    const unsealed = parts.filter((part) => isUnsealed(state, part))
+    if (unsealed.length === 0) return 0
+    const checkpoint = isCheckpointDue(sealing) ? await addCheckpoint(sealing) : null
+    const generation =
+      checkpoint === 'damaged-checkpoint'
+        ? checkpoint
+        : await writeGeneration(store, {
+            runId,
+            state,
+            parts: unsealed,
+            partsFrom: Math.max(partsFrom, state.partsFrom),
+            checkpoint: checkpoint?.named,
+            maxShardBytes: limits.maxShardBytes,
+            now: clock(),
+          })
+    if (checkpoint === 'damaged-checkpoint' || generation === 'damaged-checkpoint') {
+      // The chain holds all that the damaged file held, and the next checkpoint is made from it.
+      Object.assign(state, await loadState(store, { fromStart: true }))
+      continue
+    }
+    if ('missingPart' in generation) {
+      await explainMissing(sealing, generation.missingPart)
+      continue
+    }
+    const { manifest, ids } = generation
+    const bytes = Buffer.from(`${JSON.stringify(manifest, null, 1)}\n`)
+    if ((await store.putIfAbsent(manifestKey(manifest.generation), bytes)) === 'created') {
+      if (checkpoint !== null)
+        adoptRuns(store, state, { generation: manifest.generation - 1, idRuns: checkpoint.idRuns })
+      applyLink(state, { manifest, sha256: sha256Hex(bytes) }, ids)
+      return 1
+    }
+    // Another sealer was first: its generation stands, ours leaves only files that nothing names.
+    await catchUp(store, state)
   }
-  return totals
 }
 
-function sixDigits(generation: number): string {
-  return String(generation).padStart(6, '0')
+/** Catches up with whoever sealed the part before it was deleted. Throws UserError when nobody did. */
+async function explainMissing({ store, state }: Sealing, part: string): Promise<void> {
+  const before = state.last?.generation
+  await catchUp(store, state)
+  if (state.last?.generation === before)
+    throw new UserError(
+      `${store.uri}${part} is missing and not sealed; the run was changed by hand, restore it`,
+    )
+}
+
+function isCheckpointDue({ state, limits }: Sealing): boolean {
+  return state.last !== null && state.last.generation - state.checkpointed >= limits.checkpointEvery
+}
+
+type NewCheckpoint = { named: NonNullable<SealedManifest['checkpoint']>; idRuns: IdRunHead[] }
+
+/** Writes a checkpoint of the state; it counts once the next manifest names it. */
+async function addCheckpoint({
+  store,
+  runId,
+  clock,
+  state,
+}: Sealing): Promise<NewCheckpoint | 'damaged-checkpoint'> {
+  const { last } = state
+  if (last === null) throw new InvariantError('there is no generation to make a checkpoint of')
+  const idRuns = await writeIdRun(store, {
+    runs: state.idRuns,
+    entries: state.young.entries(),
+    generation: last.generation,
+  })
+  if (idRuns === null) return 'damaged-checkpoint'
+  const named = await writeCheckpoint(store, {
+    runId,
+    generation: last.generation,
+    manifestSha256: last.sha256,
+    totals: state.totals,
+    partsFrom: state.partsFrom,
+    parts: [...state.parts].toSorted(),
+    idRuns,
+    createdAt: clock().toISOString(),
+  })
+  return { named, idRuns }
+}
+
+function countParts(state: SealState, window: number): number {
+  let count = 0
+  for (const part of state.parts) if (windowOf(part) === window) count += 1
+  return count
 }

@@ -1,4 +1,4 @@
-// The run's newest records sorted by key, task and ordinal: sorted files that are merged, so memory stays flat.
+// The run's newest records sorted by key, source, task and ordinal: sorted files that are merged, so memory stays flat.
 // It does not know what the rows are for.
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
@@ -14,13 +14,14 @@ export const defaultMaxSortedBytes = 16 * 1024 * 1024
 const mergeBlockBytes = 64 * 1024
 
 const SortedHead = RecordHead.extend({
+  source: z.object({ key: z.string(), uri: z.string() }),
   createdAt: z.string(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
 })
 export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
 
 /**
- * The rows of the run in order of key, task and ordinal, of one place the newest only. Sorted files are written under
+ * The rows of the run in order of key, source, task and ordinal, of one place the newest only. Sorted files are written under
  * names that begin with `prefix`, and are gone when the generator ends.
  */
 export async function* sortedRows(
@@ -72,6 +73,7 @@ function compareRows({ head: left }: SortedRow, { head: right }: SortedRow): num
 function comparePlaces(left: SortedRow['head'], right: SortedRow['head']): number {
   return (
     compareKeys(left.source.key, right.source.key) ||
+    compareKeys(left.source.uri, right.source.uri) ||
     compareKeys(left.task, right.task) ||
     left.ordinal - right.ordinal
   )

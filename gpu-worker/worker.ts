@@ -1,29 +1,20 @@
 // The cloud worker's process: its environment, signals, log and exit code. It puts the ports together and knows none
 // of them closely. Exit codes: 0 drained, 1 a bug of ours, 2 settings, 3 no model, 4 the stores or the queue refuse,
 // 143 stopped by SIGTERM with everything given back.
-import { createHash } from 'node:crypto'
 import { utimes, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { runsPrefix } from '../dataset/events.ts'
 import { systemClock } from '../dataset/queues/clock.ts'
-import { openFolderQueue } from '../dataset/queues/folder.ts'
-import { openSqsQueue } from '../dataset/queues/sqs.ts'
 import type { WorkQueue } from '../dataset/queues/work-queue.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
-import type { ObjectStore } from '../dataset/stores/object-store.ts'
-import { openS3Store } from '../dataset/stores/s3.ts'
 import { UserError } from '../schemas/errors.ts'
-import { BucketName } from '../schemas/work-message.ts'
+import { openCompanions, timeCommits, timeWaits } from './cloud/companions.ts'
+import { openModelFolder, openPorts } from './cloud/ports.ts'
+import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
 import { openEngineHost } from './engine/host.ts'
-import { runWorker, type WorkerEvent } from './pipeline/worker-loop.ts'
-import {
-  type AwsBackend,
-  type FolderBackend,
-  parseWorkerSettings,
-  type WorkerSettings,
-} from './pipeline/worker-settings.ts'
+import { configureDecoder } from './image/decode.ts'
+import { keepThumbnails } from './pipeline/thumbnails.ts'
+import { runWorker } from './pipeline/worker-loop.ts'
+import { parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
 
 export type WorkerRoot = {
   environment: Readonly<Record<string, string | undefined>>
@@ -35,30 +26,15 @@ export type WorkerRoot = {
 
 /** Runs a worker to its end; returns the exit code. Never rejects. */
 export async function runWorkerProcess(root: WorkerRoot): Promise<number> {
-  const log = (fields: object) => root.log(JSON.stringify({ at: new Date().toISOString(), ...fields }))
+  const log = openLog(root.log)
   const settings = await attempt(async () => parseWorkerSettings(root.environment))
   if (!settings.ok) return fail(log, { code: 2, error: settings.error })
   const opened = await attempt(async () => await openTestedEngine(settings.value, root))
+  if (!opened.ok && root.stop.aborted) return end(log, 'stopped')
   if (!opened.ok) return fail(log, { code: 3, error: opened.error })
-  const engine = opened.value
+  const { engine } = opened.value
   try {
-    const { mode, limits, readyFile, backend } = settings.value
-    const ports = openPorts(backend)
-    if (readyFile !== undefined) await writeFile(readyFile, 'ready\n')
-    log({ event: 'ready', mode, backend: backend.kind, model: engine.info.model.name })
-    const { ended } = await runWorker({
-      ...ports,
-      queue: readyFile === undefined ? ports.queue : touchAtEachLook(ports.queue, readyFile),
-      engine,
-      mode,
-      limits,
-      stop: root.stop,
-      clock: systemClock,
-      random: Math.random,
-      onEvent: (event) => logEvent(log, event),
-    })
-    log({ event: 'ended', ended })
-    return ended === 'stopped' ? 143 : 0
+    return end(log, await work({ root, log, settings: settings.value, ...opened.value }))
   } catch (error) {
     return fail(log, { code: error instanceof UserError ? 4 : 1, error })
   } finally {
@@ -66,12 +42,18 @@ export async function runWorkerProcess(root: WorkerRoot): Promise<number> {
   }
 }
 
-/** Opens the model and lets it answer once: a worker that cannot shall not take messages. */
-async function openTestedEngine({ modelFolder }: WorkerSettings, root: WorkerRoot): Promise<Engine> {
-  const engine = await root.openEngine(modelFolder)
+type Opened = { engine: Engine; loading: { fetchedBytes: number; weightsMs: number; selfTestMs: number } }
+
+/** Fetches and opens the model and lets it answer once: a worker that cannot shall not take messages. */
+async function openTestedEngine({ model }: WorkerSettings, root: WorkerRoot): Promise<Opened> {
+  const startMs = performance.now()
+  const { folder, fetchedBytes } = await openModelFolder(model, root.stop)
+  const engine = await root.openEngine(folder)
+  const loadedMs = performance.now()
   try {
     await answerOnce(engine, root.stop)
-    return engine
+    const [weightsMs, selfTestMs] = [loadedMs - startMs, performance.now() - loadedMs].map(Math.round)
+    return { engine, loading: { fetchedBytes, weightsMs: weightsMs ?? 0, selfTestMs: selfTestMs ?? 0 } }
   } catch (error) {
     await engine.close().catch(() => {})
     throw error
@@ -90,46 +72,44 @@ async function answerOnce(engine: Engine, signal: AbortSignal): Promise<void> {
   }
 }
 
-type Ports = {
-  queue: WorkQueue
-  sourceOf: (bucket: string) => ObjectStore
-  runStoreOf: (runId: string) => ObjectStore
-}
+type Work = Opened & { root: WorkerRoot; settings: WorkerSettings; log: Log }
 
-function openPorts(backend: WorkerSettings['backend']): Ports {
-  return backend.kind === 'aws' ? openAwsPorts(backend) : openFolderPorts(backend)
-}
-
-function openFolderPorts({ folder, maxReceives }: FolderBackend): Ports {
-  return {
-    queue: openFolderQueue(join(folder, 'queue'), {
-      maxReceives,
-      deadLetterFolder: join(folder, 'dead-letters'),
-    }),
-    // The name was checked when the message was read: it is no path.
-    sourceOf: (bucket) => openFsStore(join(folder, 'buckets', BucketName.parse(bucket))),
-    runStoreOf: (runId) => openFsStore(join(folder, 'labels', runsPrefix, runId)),
-  }
-}
-
-function openAwsPorts(backend: AwsBackend): Ports {
-  const { queueUrl, labelsBucket, sourceBuckets, s3Endpoint, sqsEndpoint, forcePathStyle } = backend
-  const connection = { forcePathStyle, ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }) }
-  const sources = new Map(sourceBuckets.map((bucket) => [bucket, openS3Store({ bucket, ...connection })]))
-  return {
-    queue: openSqsQueue({ queueUrl, ...(sqsEndpoint === undefined ? {} : { endpoint: sqsEndpoint }) }),
-    sourceOf(bucket) {
-      const store = sources.get(bucket)
-      if (store !== undefined) return store
-      throw new UserError(`the bucket ${bucket} is not in COGLABEL_SOURCE_BUCKETS; add it to read from it`)
-    },
-    runStoreOf: (runId) =>
-      openS3Store({ bucket: labelsBucket, prefix: `${runsPrefix}${runId}/`, ...connection }),
+async function work({ root, settings, engine, loading, log }: Work): Promise<'drained' | 'stopped'> {
+  const { mode, limits, readyFile, backend, thumbnails } = settings
+  const model = engine.info.model.name
+  const clock = systemClock
+  const { queue, sourceOf, runStoreOf, queueOfRole } = openPorts(settings)
+  const beside = openCompanions({ settings, model, clock, log, write: root.log })
+  const { metrics } = beside
+  metrics.observe('WeightsLoadMs', loading.weightsMs)
+  try {
+    if (readyFile !== undefined) await writeFile(readyFile, 'ready\n')
+    log({ event: 'ready', mode, backend: backend.kind, model, ...loading })
+    const onError = (error: unknown) => log({ event: 'thumbnail-failed', error: describeError(error) })
+    const { ended } = await runWorker({
+      queue: touchAtEachLook(timeWaits(queue, { metrics, clock }), readyFile),
+      engine,
+      sourceOf,
+      queueOfRole,
+      runStoreOf: (runId) => timeCommits(runStoreOf(runId), { metrics, runId }),
+      keepThumbnail: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
+      mode,
+      limits,
+      stop: AbortSignal.any([root.stop, beside.spotNotice]),
+      stopWithinMs: beside.remainingMs,
+      clock,
+      random: Math.random,
+      onEvent: (event) => beside.event(event),
+    })
+    return ended
+  } finally {
+    await beside.close()
   }
 }
 
 /** The same queue; each receive says that the process is alive. */
-function touchAtEachLook(queue: WorkQueue, readyFile: string): WorkQueue {
+function touchAtEachLook(queue: WorkQueue, readyFile: string | undefined): WorkQueue {
+  if (readyFile === undefined) return queue
   return {
     ...queue,
     async receive(options) {
@@ -140,50 +120,14 @@ function touchAtEachLook(queue: WorkQueue, readyFile: string): WorkQueue {
   }
 }
 
-type Log = (fields: object) => void
-
-/** One line for each part and each message that did not end well; none for an image. No captions, no raw keys. */
-function logEvent(log: Log, event: WorkerEvent): void {
-  switch (event.kind) {
-    case 'part':
-      return log({ event: 'part', runId: event.runId, part: event.key, records: event.records })
-    case 'released':
-      return log({
-        event: 'released',
-        message: hashed(event.messageId),
-        reason: event.reason,
-        delayMs: event.delayMs,
-      })
-    case 'split':
-      return log({ event: 'split', message: hashed(event.messageId), into: event.into })
-    case 'lease-lost':
-    case 'ack-failed':
-      return log({ event: event.kind, message: hashed(event.messageId), heldMs: event.heldMs })
-    case 'queue-error':
-      return log({ event: 'queue-error', error: describe(event.error) })
-    case 'acked':
-    case 'image':
-    case 'received':
-      return undefined
-  }
+function end(log: Log, ended: 'drained' | 'stopped'): number {
+  log({ event: 'ended', ended })
+  return ended === 'stopped' ? 143 : 0
 }
 
 function fail(log: Log, { code, error }: { code: number; error: unknown }): number {
-  log({ event: 'failed', code, error: describe(error) })
+  log({ event: 'failed', code, error: describeError(error) })
   return code
-}
-
-/** An error's message without the keys that URIs in it would give away. */
-function describe(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.replaceAll(
-    /\b(s3|file|memory):\/\/[^\s"]+/g,
-    (uri) => `${uri.slice(0, uri.indexOf(':'))}:#${hashed(uri)}`,
-  )
-}
-
-function hashed(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }
 
 async function attempt<T>(
@@ -199,6 +143,7 @@ async function attempt<T>(
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
+  configureDecoder({ threads: 1 })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   return {
     environment: process.env,

@@ -2,9 +2,12 @@
 import { z } from 'zod'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
-import { TaskName, TaskSpec } from './task-spec.ts'
+import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
+import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
-export const runConfigVersion = 1
+export const runConfigVersion = 2
+/** Read too: the same without buckets, standing runs, a second model, `claims` and `costCapUsd`. */
+export const olderRunConfigVersion = 1
 export const runConfigKey = 'config.json'
 
 export const RunModel = z.strictObject({
@@ -19,27 +22,72 @@ export type RunModel = z.infer<typeof RunModel>
 export const RunSampling = Sampling
 export type RunSampling = z.infer<typeof RunSampling>
 
-export const RunSource = z.strictObject({
-  kind: z.enum(['folder', 'image', 'manifest']),
-  uri: z.string().min(1).describe('where the images are; a file: URI on this machine'),
-})
+const SourceUri = z.string().min(1).describe('where the images are; a file: URI on this machine')
+
+export const RunSource = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.enum(['folder', 'image', 'manifest']), uri: SourceUri }),
+  z.strictObject({
+    kind: z.literal('bucket').describe('images that are in a bucket already, whoever made it'),
+    uri: SourceUri,
+    bucket: BucketName,
+    prefix: z.string().max(1024).describe('of the keys; empty for the whole bucket'),
+  }),
+  z.strictObject({
+    kind: z
+      .literal('list')
+      .describe('images that a list in a bucket names: JSON lines, CSV or an S3 Inventory'),
+    uri: SourceUri.describe('of the list'),
+    bucket: BucketName,
+    key: ObjectKey.describe('of the list'),
+  }),
+  z.strictObject({
+    kind: z.literal('standing').describe('whatever arrives in the bucket under incoming/<runId>/'),
+    uri: SourceUri,
+    bucket: BucketName,
+  }),
+])
 export type RunSource = z.infer<typeof RunSource>
 
-export const RunConfig = z.strictObject({
-  v: z.literal(runConfigVersion),
-  runId: z
-    .string()
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/)
-    .describe('derived from everything below but createdAt, so the same command gives the same run'),
-  source: RunSource,
-  model: RunModel,
-  template: PromptTemplate,
-  tasks: z.array(TaskSpec).max(256).describe('one record for each of these and each image'),
-  itemTasks: z
-    .array(TaskName)
-    .optional()
-    .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
-  sampling: RunSampling,
-  createdAt: z.iso.datetime(),
-})
+export const RunConfig = z
+  .strictObject({
+    v: z.literal([runConfigVersion, olderRunConfigVersion]),
+    runId: RunId,
+    source: RunSource,
+    model: RunModel.describe('answers every task that names no other role'),
+    grounding: RunModel.optional().describe(
+      'answers the tasks of the role grounding; when left out, `model` does',
+    ),
+    template: PromptTemplate,
+    tasks: z.array(TaskSpec).max(256).describe('one record for each of these and each image'),
+    itemTasks: z
+      .array(TaskName)
+      .optional()
+      .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
+    sampling: RunSampling,
+    claims: z
+      .enum(['on', 'off'])
+      .optional()
+      .describe(
+        'on: workers claim an image before they label it, so that an event that comes twice is cheap',
+      ),
+    costCapUsd: z.number().positive().optional().describe('no more capacity is asked for beyond this spend'),
+    createdAt: z.iso.datetime(),
+  })
+  .refine(({ tasks }) => tasks.every((spec) => isAfterFirst(spec, tasks)), {
+    message:
+      'a task comes after another task of the run that the first model answers and that comes after none',
+    path: ['tasks'],
+  })
 export type RunConfig = z.infer<typeof RunConfig>
+
+/** The model that answers the tasks of a role. */
+export function modelOfRole({ model, grounding }: RunConfig, role: TaskRole = 'chat'): RunModel {
+  return role === 'grounding' ? (grounding ?? model) : model
+}
+
+/** Whether a spec comes after nothing, or after the first spec of a task of the chat model that does. */
+function isAfterFirst({ after }: TaskSpec, tasks: readonly TaskSpec[]): boolean {
+  if (after === undefined) return true
+  const upstream = tasks.find(({ task, ordinal }) => task === after && ordinal === 0)
+  return upstream !== undefined && upstream.after === undefined && (upstream.role ?? 'chat') === 'chat'
+}

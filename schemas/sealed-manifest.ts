@@ -4,11 +4,16 @@ import { z } from 'zod'
 import { RecordId } from './label-record.ts'
 import { PartKey } from './part.ts'
 
-export const sealedManifestVersion = 1
+export const sealedManifestVersion = 2
 export const sealedManifestsPrefix = 'manifests/'
 
-const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Count = z.int().nonnegative()
+
+export const CheckpointKey = z
+  .string()
+  .regex(/^checkpoints\/[0-9]{8}-[0-9a-f]{16}\.json$/)
+  .describe('checkpoints/<99999999 minus its generation, so the newest is listed first>-<16 hex>.json')
 
 export const StatusCounts = z.strictObject({ ok: Count, filtered: Count, failed: Count })
 export type StatusCounts = z.infer<typeof StatusCounts>
@@ -26,7 +31,7 @@ export const SealedShard = z.strictObject({
 export type SealedShard = z.infer<typeof SealedShard>
 
 export const SealedManifest = z.strictObject({
-  v: z.literal(sealedManifestVersion),
+  v: z.literal([1, sealedManifestVersion]),
   runId: z.string().min(1),
   generation: z.int().positive().describe('1 is the first'),
   prevSha256: Sha256.nullable().describe('of the bytes of the generation before; null for the first'),
@@ -43,13 +48,22 @@ export const SealedManifest = z.strictObject({
     .describe('the recordIds of the rows of this generation: 16 bytes each, sorted within each status'),
   superseded: z
     .array(RecordId)
-    .describe('ids that an earlier generation holds with a lower status; readers drop that earlier row'),
+    .describe('ids that an earlier generation holds as failed; readers drop that earlier row'),
   duplicates: Count.describe(
-    'records of the parts that were dropped because a row of the same id stood at least as high',
+    'records of the parts that were dropped because another row of the same id stands',
   ),
   totals: z
     .record(z.string(), StatusCounts)
     .describe('rows by task after this generation, superseded ones not counted'),
+  partsFrom: Count.optional().describe(
+    'every part that counts in windows below this one is sealed by now; absent in version 1',
+  ),
+  checkpoint: z
+    .strictObject({ key: CheckpointKey, sha256: Sha256 })
+    .optional()
+    .describe(
+      'the state of the chain just before this generation, written by its sealer, in some generations',
+    ),
   createdAt: z.iso.datetime(),
 })
 export type SealedManifest = z.infer<typeof SealedManifest>

@@ -9,6 +9,11 @@ export const TaskName = z
   .describe('lower-case words joined by hyphens, for example grounded-caption')
 export type TaskName = z.infer<typeof TaskName>
 
+export const TaskRole = z
+  .enum(['chat', 'grounding'])
+  .describe("which of a run's models: chat is its first, grounding the one for boxes")
+export type TaskRole = z.infer<typeof TaskRole>
+
 export const TaskPrompt = z.strictObject({
   question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
   kind: z.string().min(1).max(60).optional().describe('of a question: where it came from'),
@@ -31,5 +36,10 @@ export const TaskSpec = z.strictObject({
     .record(z.string(), z.json())
     .optional()
     .describe("the task's own settings, for example the phrase to find"),
+  // Optional without a default: a default would give the specs of older runs other hashes.
+  role: TaskRole.optional().describe('the model that answers; chat when left out'),
+  after: TaskName.optional().describe(
+    'the task of the same run whose first output for the same image fills in the prompts',
+  ),
 })
 export type TaskSpec = z.infer<typeof TaskSpec>

@@ -1,18 +1,31 @@
 // A message that asks for labels: our own envelope. It does not know queues, nor the events that S3 sends instead.
 import { z } from 'zod'
-import { RunConfig } from './run-config.ts'
-import { TaskName } from './task-spec.ts'
+import { TaskOutput } from './task-output.ts'
+import { TaskName, TaskRole } from './task-spec.ts'
 
-export const workMessageSchema = 'coglabel.work.v1'
+export const workMessageSchema = 'coglabel.work.v2'
+/** Read too: the same without `role` and `upstream`. */
+export const olderWorkMessageSchema = 'coglabel.work.v1'
 
 /** One chunk of SQS billing, and room beside the service's own limit. */
 export const maxWorkMessageBytes = 64 * 1024
 export const maxImagesPerMessage = 25
 
+/**
+ * Of one output that a message carries on to a later stage, as JSON. Written as \u escapes it is six times as many
+ * bytes, which still leaves room for a key in one message.
+ */
+export const maxUpstreamChars = 8000
+
 /** Keys of S3 end here; also those of every ObjectStore. */
 const maxKeyBytes = 1024
 
-export const RunId = RunConfig.shape.runId
+export const RunId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/)
+  .describe(
+    'chosen, or derived from the source, models, tasks and sampling, so the same command gives the same run',
+  )
 
 export const BucketName = z
   .string()
@@ -26,6 +39,20 @@ export const ObjectKey = z
   .refine((key) => utf8Bytes(key) <= maxKeyBytes, `a key has at most ${maxKeyBytes} bytes of UTF-8`)
   .describe('the object, decoded')
 
+/**
+ * The outputs themselves travel, not the name of the part that holds them: a worker then needs no right to read
+ * parts, and nothing has to be sealed or found again before the next stage can begin.
+ */
+export const Upstream = z
+  .record(TaskName, TaskOutput)
+  .refine((outputs) => Object.keys(outputs).length <= 8, 'at most 8 outputs')
+  .refine(
+    (outputs) => Object.values(outputs).every((output) => JSON.stringify(output).length <= maxUpstreamChars),
+    `an output has at most ${maxUpstreamChars} characters of JSON`,
+  )
+  .describe('by task: what an earlier stage said of this image')
+export type Upstream = z.infer<typeof Upstream>
+
 export const WorkImage = z.strictObject({
   bucket: BucketName,
   key: ObjectKey,
@@ -37,11 +64,12 @@ export const WorkImage = z.strictObject({
     .regex(/^[0-9a-f]{64}$/)
     .optional()
     .describe('of the bytes, when whoever asked has read them'),
+  upstream: Upstream.optional(),
 })
 export type WorkImage = z.infer<typeof WorkImage>
 
 export const WorkMessage = z.strictObject({
-  schema: z.literal(workMessageSchema),
+  schema: z.enum([workMessageSchema, olderWorkMessageSchema]),
   runId: RunId,
   items: z.array(WorkImage).min(1).max(maxImagesPerMessage),
   tasks: z
@@ -50,6 +78,9 @@ export const WorkMessage = z.strictObject({
     .max(64)
     .optional()
     .describe("only these of the run's tasks; all of them when left out"),
+  role: TaskRole.optional().describe(
+    'only the tasks of this role: sent by whoever committed what they come after',
+  ),
   planShard: z.string().min(1).max(200).optional().describe('the piece of the plan that sent it'),
 })
 export type WorkMessage = z.infer<typeof WorkMessage>

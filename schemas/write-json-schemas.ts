@@ -2,14 +2,20 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { ClaimEntry } from './claim.ts'
+import { SealCheckpoint } from './checkpoint.ts'
+import { Deployment } from './deployment.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
+import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
+import { RunControlEntry } from './run-control.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
 import { Verdict } from './verdict.ts'
+import { WeightsLock } from './weights-lock.ts'
 import { WorkMessage } from './work-message.ts'
 import { World } from './world.ts'
 
@@ -19,11 +25,17 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'task-spec': TaskSpec,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
+  'seal-checkpoint': SealCheckpoint,
   'model-manifest': ModelManifest,
   'gold': GoldLine,
   'verdict': Verdict,
   'world': World,
   'work-message': WorkMessage,
+  'run-control': RunControlEntry,
+  'claim': ClaimEntry,
+  'deployment': Deployment,
+  'plan-page': PlanPage,
+  'weights-lock': WeightsLock,
 }
 
 export const jsonSchemasFolder = new URL('./json/', import.meta.url)

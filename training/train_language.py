@@ -3,7 +3,8 @@
     python train_language.py --sprites DIR --state DIR [--until talk]
 
 The stages follow each other: `binding` and `talk` read codes made up by hand, so they need no pictures and no tower;
-`seen` reads, every other batch, what the tower of STATE/vision.pt really writes, and should begin when the tower is done.
+`seen` and `telling` read, three batches of four, what the tower of STATE/vision.pt really writes, and should begin when
+the tower is done. `telling` is mostly captions: what is left out of them is the last thing to be learnt.
 Resumes from STATE/language.pt, in the middle of a stage too.
 """
 
@@ -38,7 +39,8 @@ class Stage:
 STAGES = {
     "binding": Stage(600, (1, 4), turns.BINDING_MIX, False),
     "talk": Stage(1200, (1, 6), turns.MIX, False),
-    "seen": Stage(1600, (1, 6), turns.MIX, True),
+    "seen": Stage(1000, (1, 6), turns.MIX, True),
+    "telling": Stage(500, (2, 6), turns.TELLING_MIX, True),
 }
 REPEAT = 0.3  # how often a new object is of a kind that is there already
 

@@ -1,6 +1,6 @@
 """Stage A: teach the tower to write every patch's code (see codes.py). No language here.
 
-    python train_vision.py --sprites DIR --state DIR [--steps 4000]
+    python train_vision.py --sprites DIR --state DIR [--steps 2400]
 
 Resumes from STATE/vision.pt when that exists; does nothing when its steps are done.
 """
@@ -96,7 +96,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites", required=True)
     parser.add_argument("--state", required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2.5e-3)
     parser.add_argument("--seed", type=int, default=1)

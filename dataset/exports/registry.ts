@@ -12,6 +12,7 @@ import { parquet } from './parquet.ts'
 import { refcoco } from './refcoco.ts'
 import { coco } from './coco.ts'
 import { csv } from './csv.ts'
+import { jsonl } from './jsonl.ts'
 import { llamaFactory } from './llama-factory.ts'
 import { llava } from './llava.ts'
 import { msSwift } from './ms-swift.ts'
@@ -41,6 +42,7 @@ export const exportFormats: readonly ExportFormat[] = [
   labelStudio,
   fiftyone,
   parquet,
+  jsonl,
 ]
 
 /** The format of a name. Throws UserError that lists the names. */

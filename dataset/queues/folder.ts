@@ -1,9 +1,10 @@
 // A WorkQueue over a folder: one file a message, its state in its name, every change one rename(2) or unlink(2).
 // Any number of processes may share it and be killed at any point. It does not know what a message says.
-import { randomBytes, randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { closeSync, constants, fstatSync, open as openDescriptor, read as readDescriptor } from 'node:fs'
+import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { formatName, freeToken, isVisible, parseName, type MessageName } from './folder-names.ts'
@@ -19,8 +20,12 @@ import {
 /** How often an empty folder is looked at again. */
 const pollMs = 100
 
-/** Names taken from one look at the folder; more would only go stale while others work on the same ones. */
-const maxCandidates = 8192
+/**
+ * Names taken from one look at the folder: so many, or this share of a full one, so that a message costs as much in a
+ * folder of a million as in one of a thousand. More would only go stale while others work on the same ones.
+ */
+const minCandidates = 8192
+const candidateShare = 1 / 4
 
 /** So many names in a row gone to others, and the list is read anew. */
 const maxMisses = 32
@@ -170,7 +175,7 @@ async function readCandidates(state: State): Promise<string[]> {
   const oldest = visible
     .map(({ name }) => name)
     .toSorted()
-    .slice(0, maxCandidates)
+    .slice(0, Math.max(minCandidates, visible.length * candidateShare))
   for (let at = oldest.length - 1; at > 0; at -= 1) {
     const other = Math.floor(Math.random() * (at + 1))
     const [left, right] = [oldest[at], oldest[other]]
@@ -183,7 +188,7 @@ async function readCandidates(state: State): Promise<string[]> {
 async function lease(state: State, name: string, leaseMs: number): Promise<LeasedMessage | null> {
   const message = parseName(name)
   if (message === null) return null
-  const token = randomBytes(8).toString('hex')
+  const token = randomUUID().replaceAll('-', '').slice(16)
   const receiveCount = message.receiveCount + 1
   if (state.deadLetters !== undefined && receiveCount > state.maxReceives) {
     await bury(state, name, message)
@@ -193,7 +198,7 @@ async function lease(state: State, name: string, leaseMs: number): Promise<Lease
   const leasedName = formatName({ ...message, receiveCount, token, visibleAtMs })
   const body = await unlessGone(async () => {
     await rename(join(state.messages, name), join(state.messages, leasedName))
-    return await readFile(join(state.messages, leasedName), 'utf8')
+    return await readText(join(state.messages, leasedName))
   })
   if (body === null) return null
   const { messageId, sentAtMs } = message
@@ -278,6 +283,21 @@ function remember(state: State, handle: string, name: string): void {
   for (const oldest of state.names.keys()) {
     state.names.delete(oldest)
     return
+  }
+}
+
+const openFile = promisify(openDescriptor)
+const readFile = promisify(readDescriptor)
+
+/** What asks an open file for its size or closes it never waits for a disk, so it is not handed to another thread. */
+async function readText(path: string): Promise<string> {
+  const file = await openFile(path, constants.O_RDONLY)
+  try {
+    const bytes = Buffer.allocUnsafe(fstatSync(file).size)
+    const { bytesRead } = await readFile(file, bytes, 0, bytes.length, 0)
+    return bytes.toString('utf8', 0, bytesRead)
+  } finally {
+    closeSync(file)
   }
 }
 

@@ -1,10 +1,11 @@
 // An ObjectStore over a folder. Creation is atomic and durable: temp file, fsync, link(2), fsync of the folder.
 // It does not know runs or records. Symbolic links are never followed out of the folder.
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { link, lstat, mkdir, open, readdir, realpath, rm, stat, type FileHandle } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, open as openDescriptor, read as readDescriptor } from 'node:fs'
+import { link, lstat, mkdir, open, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import { UserError } from '../../schemas/errors.ts'
 import { checkKey, compareKeys, defaultPageSize, type ObjectHead, type ObjectStore } from './object-store.ts'
 
@@ -32,17 +33,22 @@ export function openFsStore(folder: string): ObjectStore {
       }
     },
     async get(key) {
-      return await withFile(root, key, async (file) => new Uint8Array(await file.readFile()))
+      return await withFile({ root, key }, async (file, sizeBytes) => await readSpan(file, 0, sizeBytes))
     },
-    async getRange(key, { start, end }) {
-      return await withFile(root, key, async (file, sizeBytes) => {
-        const length = Math.max(0, Math.min(end, sizeBytes) - start)
-        const { buffer, bytesRead } = await file.read(new Uint8Array(length), 0, length, start)
-        return buffer.subarray(0, bytesRead)
+    async getWithin(key, { maxBytes }) {
+      return await withFile({ root, key }, async (file, sizeBytes) => {
+        const bytes = sizeBytes > maxBytes ? null : await readSpan(file, 0, sizeBytes)
+        return { key, sizeBytes: bytes?.length ?? sizeBytes, bytes }
       })
     },
+    async getRange(key, { start, end }) {
+      return await withFile(
+        { root, key },
+        async (file, sizeBytes) => await readSpan(file, start, Math.min(end, sizeBytes)),
+      )
+    },
     async head(key) {
-      return await withFile(root, key, async (_file, sizeBytes) => ({ key, sizeBytes }))
+      return await withFile({ root, key }, async (_file, sizeBytes) => ({ key, sizeBytes }))
     },
     async list({ prefix, after, limit = defaultPageSize }) {
       const objects: ObjectHead[] = []
@@ -110,34 +116,55 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** Opens a regular file below the root and hands it to `use`; null where there is none or it lies outside. */
+type Place = { root: string; key: string }
+
+/**
+ * Opens a regular file below the root and hands it to `use`; null where there is none or it lies outside. The steps
+ * that may wait for a disk are three: finding the path, opening it, reading. What asks an open file for its size or
+ * closes it does not, and is done at once: a hand-over to another thread costs more (LOG.md).
+ */
 async function withFile<T>(
-  root: string,
-  key: string,
-  use: (file: FileHandle, sizeBytes: number) => Promise<T>,
+  { root, key }: Place,
+  use: (file: number, sizeBytes: number) => Promise<T>,
 ): Promise<T | null> {
   checkKey(key)
-  const file = await openInside(root, key)
+  const file = await openInside({ root, key })
   if (file === null) return null
   try {
-    const stats = await file.stat()
+    const stats = fstatSync(file)
     return stats.isFile() ? await use(file, stats.size) : null
   } finally {
-    await file.close()
+    closeSync(file)
   }
 }
 
-async function openInside(root: string, key: string): Promise<FileHandle | null> {
+const openFile = promisify(openDescriptor)
+const readFile = promisify(readDescriptor)
+
+async function openInside({ root, key }: Place): Promise<number | null> {
   if (key.startsWith(`${tempFolder}/`)) return null
   try {
     const real = await realpath(join(root, key))
-    if (!isInside(await realpath(root), real)) return null
+    // A root that is no link itself is the common case, and then nothing else needs to be looked up.
+    if (!isInside(root, real) && !isInside(await realpath(root), real)) return null
     // Never blocks on a pipe, and never follows a link that appeared since.
-    return await open(real, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
+    return await openFile(real, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
   } catch (error) {
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errorCode(error))) return null
     throw error
   }
+}
+
+/** Bytes [start, end) of an open file, fewer when it has become shorter. */
+async function readSpan(file: number, start: number, end: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(Math.max(0, end - start))
+  let length = 0
+  while (length < bytes.length) {
+    const { bytesRead } = await readFile(file, bytes, length, bytes.length - length, start + length)
+    if (bytesRead === 0) break
+    length += bytesRead
+  }
+  return bytes.subarray(0, length)
 }
 
 async function refuseOutside(root: string, folder: string): Promise<void> {
@@ -157,24 +184,39 @@ function refuseTemp(key: string): void {
 
 type Walk = { root: string; folder: string; prefix: string; after: string | undefined }
 
+/** Files of one folder whose sizes are asked for together. */
+const sizesAtOnce = 64
+
 /** Regular files in key order. Folders sort as their name with a slash, which is where their keys belong. */
 async function* walk({ root, folder, prefix, after }: Walk): AsyncGenerator<ObjectHead> {
-  for (const { name, isFolder } of await readFolder(join(root, folder))) {
-    const key = folder + name
-    if (key === `${tempFolder}/`) continue
-    if (isFolder) {
-      const mayMatch = key.startsWith(prefix) || prefix.startsWith(key)
-      const isDone = after !== undefined && !after.startsWith(key) && compareKeys(key, after) < 0
-      if (mayMatch && !isDone) yield* walk({ root, folder: key, prefix, after })
-      continue
+  const isWanted = ({ key, isFolder }: Entry) => {
+    if (key === `${tempFolder}/`) return false
+    if (!isFolder) return key.startsWith(prefix) && (after === undefined || compareKeys(key, after) > 0)
+    const mayMatch = key.startsWith(prefix) || prefix.startsWith(key)
+    return mayMatch && (after === undefined || after.startsWith(key) || compareKeys(key, after) > 0)
+  }
+  const entries = (await readFolder(root, folder)).filter(isWanted)
+  for (let from = 0; from < entries.length; from += sizesAtOnce) {
+    const some = entries.slice(from, from + sizesAtOnce)
+    const heads = await Promise.all(some.map(async (entry) => await headOf(root, entry)))
+    for (const [index, { key, isFolder }] of some.entries()) {
+      const head = heads[index]
+      if (isFolder) yield* walk({ root, folder: key, prefix, after })
+      else if (head !== null && head !== undefined) yield head
     }
-    if (!key.startsWith(prefix) || (after !== undefined && compareKeys(key, after) <= 0)) continue
-    const stats = await lstat(join(root, key)).catch(() => null)
-    if (stats !== null) yield { key, sizeBytes: stats.size }
   }
 }
 
-async function readFolder(path: string): Promise<{ name: string; isFolder: boolean }[]> {
+type Entry = { key: string; isFolder: boolean }
+
+async function headOf(root: string, { key, isFolder }: Entry): Promise<ObjectHead | null> {
+  if (isFolder) return null
+  const stats = await lstat(join(root, key)).catch(() => null)
+  return stats === null ? null : { key, sizeBytes: stats.size }
+}
+
+async function readFolder(root: string, folder: string): Promise<Entry[]> {
+  const path = join(root, folder)
   const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return []
     if (!['EACCES', 'EPERM'].includes(errorCode(error))) throw error
@@ -183,10 +225,10 @@ async function readFolder(path: string): Promise<{ name: string; isFolder: boole
   return entries
     .filter((entry) => entry.isFile() || entry.isDirectory())
     .map((entry) => ({
-      name: entry.isDirectory() ? `${entry.name}/` : entry.name,
+      key: folder + (entry.isDirectory() ? `${entry.name}/` : entry.name),
       isFolder: entry.isDirectory(),
     }))
-    .toSorted((left, right) => compareKeys(left.name, right.name))
+    .toSorted((left, right) => compareKeys(left.key, right.key))
 }
 
 /** Turns what a user can mend into a UserError; passes the rest on. */

@@ -8,6 +8,9 @@ export type ObjectHead = {
   versionId?: string
 }
 
+/** What one request told of an object; no bytes when there are more than were wanted. */
+export type FetchedObject = ObjectHead & { bytes: Uint8Array | null }
+
 export type ObjectPage = { objects: ObjectHead[]; next: string | null }
 
 /** A folder, a bucket prefix or memory. Implementations pass tests/contracts/object-store.ts. */
@@ -18,6 +21,8 @@ export type ObjectStore = {
   putIfAbsent(key: string, bytes: Uint8Array): Promise<'created' | 'exists'>
   /** The whole object, or null where there is none. */
   get(key: string): Promise<Uint8Array | null>
+  /** The object and what `head` says of these very bytes, or null where there is none. */
+  getWithin(key: string, limit: { maxBytes: number }): Promise<FetchedObject | null>
   /** Bytes [start, end) cut at the object's end, or null where there is none. */
   getRange(key: string, range: { start: number; end: number }): Promise<Uint8Array | null>
   head(key: string): Promise<ObjectHead | null>
@@ -76,7 +81,11 @@ export function objectUri(store: ObjectStore, key: string): string {
 /** Every object under a prefix, page by page. */
 export async function* listAll(
   store: ObjectStore,
-  { prefix, after, pageSize = defaultPageSize }: { prefix: string; after?: string; pageSize?: number },
+  {
+    prefix,
+    after,
+    pageSize = defaultPageSize,
+  }: { prefix: string; after?: string | undefined; pageSize?: number },
 ): AsyncGenerator<ObjectHead> {
   let next: string | null = after ?? ''
   while (next !== null) {

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -10,7 +11,15 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
-import { checkKey, defaultPageSize, maxKeyBytes, type ObjectHead, type ObjectStore } from './object-store.ts'
+import {
+  checkKey,
+  defaultPageSize,
+  type FetchedObject,
+  maxKeyBytes,
+  type ObjectHead,
+  type ObjectStore,
+} from './object-store.ts'
+import type { AgedObject, ObjectSweeper } from './object-sweeper.ts'
 
 export type S3StoreOptions = {
   bucket: string
@@ -31,6 +40,9 @@ const sdkAttempts = 3
 /** Ours around them, for what the SDK does not retry: conflicts and torn bodies. */
 const maxAttempts = 4
 
+/** Keys of one DeleteObjects; the limit of S3. */
+const maxKeysPerDelete = 1000
+
 /** A connection that says nothing for so long is given up. */
 const idleTimeoutMs = 60_000
 
@@ -43,11 +55,42 @@ type Context = { client: S3Client; bucket: string; prefix: string }
  * Opens a bucket, or a prefix in one, as a store. Each of its calls throws UserError for a missing bucket or refused
  * credentials and RetryableError when the service stays busy.
  */
-export function openS3Store({
-  bucket,
-  prefix = '',
-  ...connection
-}: S3StoreOptions): ObjectStore & { close(): void } {
+export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): void } {
+  const context = openContext(options)
+  return {
+    uri: storeUri(context),
+    putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
+    get: async (key) => (await getObject(context, key))?.bytes ?? null,
+    getWithin: async (key, { maxBytes }) => await getObject(context, key, { maxBytes }),
+    async getRange(key, { start, end }) {
+      if (start < end)
+        return (await getObject(context, key, { range: `bytes=${start}-${end - 1}` }))?.bytes ?? null
+      return (await head(context, key)) === null ? null : new Uint8Array()
+    },
+    head: async (key) => await head(context, key),
+    async list(page) {
+      const { objects, next } = await list(context, page)
+      return { objects: objects.map(({ key, sizeBytes }) => ({ key, sizeBytes })), next }
+    },
+    close: () => context.client.destroy(),
+  }
+}
+
+/** Opens the same place for sweeping; throws as the store does. */
+export function openS3Sweeper(options: S3StoreOptions): ObjectSweeper & { close(): void } {
+  const context = openContext(options)
+  return {
+    uri: storeUri(context),
+    list: async (page) => await list(context, page),
+    async remove(keys) {
+      for (let at = 0; at < keys.length; at += maxKeysPerDelete)
+        await removeBatch(context, keys.slice(at, at + maxKeysPerDelete))
+    },
+    close: () => context.client.destroy(),
+  }
+}
+
+function openContext({ bucket, prefix = '', ...connection }: S3StoreOptions): Context {
   if (prefix !== '' && !prefix.endsWith('/'))
     throw new UserError(`the prefix "${prefix}" of bucket ${bucket} does not end in a slash; add one`)
   const client = new S3Client({
@@ -55,19 +98,26 @@ export function openS3Store({
     maxAttempts: sdkAttempts,
     requestHandler: { socketTimeout: idleTimeoutMs, connectionTimeout: 5000 },
   })
-  const context = { client, bucket, prefix }
-  return {
-    uri: `s3://${bucket}/${prefix}`,
-    putIfAbsent: async (key, bytes) => await putIfAbsent(context, key, bytes),
-    get: async (key) => await getBytes(context, key),
-    async getRange(key, { start, end }) {
-      if (start < end) return await getBytes(context, key, `bytes=${start}-${end - 1}`)
-      return (await head(context, key)) === null ? null : new Uint8Array()
-    },
-    head: async (key) => await head(context, key),
-    list: async (page) => await list(context, page),
-    close: () => client.destroy(),
-  }
+  return { client, bucket, prefix }
+}
+
+function storeUri({ bucket, prefix }: Context): string {
+  return `s3://${bucket}/${prefix}`
+}
+
+/** In a bucket with versions the older ones stay until its lifecycle rule takes them. */
+async function removeBatch(context: Context, keys: readonly string[]): Promise<void> {
+  const Objects = keys.map((key) => ({ Key: fullKey(context, key) }))
+  await retried(context, keys[0] ?? '', async () => {
+    const { Errors = [] } = await context.client.send(
+      new DeleteObjectsCommand({ Bucket: context.bucket, Delete: { Objects, Quiet: true } }),
+    )
+    const [first] = Errors
+    if (first === undefined) return
+    throw Object.assign(new Error(`${first.Key}: ${first.Message}; ${Errors.length} keys were not deleted`), {
+      name: first.Code ?? 'Error',
+    })
+  })
 }
 
 /**
@@ -98,17 +148,27 @@ async function putIfAbsent(context: Context, key: string, bytes: Uint8Array): Pr
 }
 
 /** The whole object or a range of it; a body that tears is asked for again. */
-async function getBytes(context: Context, key: string, range?: string): Promise<Uint8Array | null> {
+async function getObject(
+  context: Context,
+  key: string,
+  { range, maxBytes = Infinity }: { range?: string; maxBytes?: number } = {},
+): Promise<FetchedObject | null> {
   const Key = fullKey(context, key)
   const wanted = { Bucket: context.bucket, Key, ...(range === undefined ? {} : { Range: range }) }
   return await retried(context, key, async () => {
     try {
-      const { Body } = await context.client.send(new GetObjectCommand(wanted))
-      return Body === undefined ? new Uint8Array() : new Uint8Array(await Body.transformToByteArray())
+      const { Body, ...found } = await context.client.send(new GetObjectCommand(wanted))
+      if ((found.ContentLength ?? 0) > maxBytes) {
+        // Not read to its end, so that the connection closes instead of carrying what nobody wants.
+        if (Body !== undefined && 'destroy' in Body) Body.destroy()
+        return { ...describe(key, found), bytes: null }
+      }
+      const bytes = new Uint8Array((await Body?.transformToByteArray()) ?? [])
+      return { ...describe(key, found), bytes }
     } catch (error) {
       if (isMissing(error)) return null
       // The range begins behind the end: the object is there, and nothing of it is in the range.
-      if (statusOf(error) === 416) return new Uint8Array()
+      if (statusOf(error) === 416) return { key, sizeBytes: 0, bytes: new Uint8Array() }
       throw error
     }
   })
@@ -118,15 +178,19 @@ async function head(context: Context, key: string): Promise<ObjectHead | null> {
   const Key = fullKey(context, key)
   return await retried(context, key, async () => {
     try {
-      const found = await context.client.send(new HeadObjectCommand({ Bucket: context.bucket, Key }))
-      const isVersioned = found.VersionId !== undefined && found.VersionId !== 'null'
-      const version = isVersioned && found.VersionId !== undefined ? { versionId: found.VersionId } : {}
-      return { key, sizeBytes: found.ContentLength ?? 0, ...version }
+      return describe(key, await context.client.send(new HeadObjectCommand({ Bucket: context.bucket, Key })))
     } catch (error) {
       if (isMissing(error)) return null
       throw error
     }
   })
+}
+
+type FoundObject = { ContentLength?: number | undefined; VersionId?: string | undefined }
+
+function describe(key: string, { ContentLength = 0, VersionId }: FoundObject): ObjectHead {
+  const isVersioned = VersionId !== undefined && VersionId !== 'null'
+  return { key, sizeBytes: ContentLength, ...(isVersioned ? { versionId: VersionId } : {}) }
 }
 
 /**
@@ -136,20 +200,20 @@ async function head(context: Context, key: string): Promise<ObjectHead | null> {
 async function list(
   context: Context,
   { prefix, after, limit = defaultPageSize }: Parameters<ObjectStore['list']>[0],
-): ReturnType<ObjectStore['list']> {
+): ReturnType<ObjectSweeper['list']> {
   let startAfter = after === undefined ? undefined : context.prefix + after
   for (;;) {
     const { keys, isTruncated } = await listPage(context, { prefix, startAfter, limit })
     const objects = keys
       .filter(({ key }) => !key.endsWith('/'))
-      .map(({ key, sizeBytes }) => ({ key: key.slice(context.prefix.length), sizeBytes }))
+      .map((object) => ({ ...object, key: object.key.slice(context.prefix.length) }))
     if (!isTruncated) return { objects, next: null }
     startAfter = keys.at(-1)?.key
     if (objects.length > 0) return { objects, next: startAfter?.slice(context.prefix.length) ?? null }
   }
 }
 
-type KeyPage = { keys: ObjectHead[]; isTruncated: boolean }
+type KeyPage = { keys: AgedObject[]; isTruncated: boolean }
 
 /** One page of keys as the bucket has them, with the store's prefix. */
 async function listPage(
@@ -167,9 +231,11 @@ async function listPage(
         ...(startAfter === undefined ? {} : { StartAfter: startAfter }),
       }),
     )
-    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0 }) => ({
+    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
       key: decodeListed(Key),
       sizeBytes: Size,
+      // What has no date counts as new, so nothing is deleted for want of one.
+      modifiedAtMs: LastModified?.getTime() ?? Infinity,
     }))
     return { keys, isTruncated: page.IsTruncated === true && keys.length > 0 }
   })
@@ -193,11 +259,16 @@ async function retried<T>(context: Context, key: string, act: () => Promise<T>):
     try {
       return await act()
     } catch (error) {
-      const explained = explain(error, `s3://${context.bucket}/${context.prefix}${key}`)
+      const explained = explain(error, uriOfKey(context, key))
       if (!(explained instanceof RetryableError) || attempt === maxAttempts) throw explained
       await sleep(2 ** attempt * 25 * (0.5 + Math.random()))
     }
   }
+}
+
+/** Percent-encoded, so that whoever leaves URIs out of a log finds where this one ends. */
+function uriOfKey({ bucket, prefix }: Context, key: string): string {
+  return `s3://${bucket}/${(prefix + key).toWellFormed().split('/').map(encodeURIComponent).join('/')}`
 }
 
 function isMissing(error: unknown): boolean {

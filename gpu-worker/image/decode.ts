@@ -38,7 +38,10 @@ export type DecodedImage = {
 
 export type DecodeResult = { ok: true; image: DecodedImage } | { ok: false; failure: Failure }
 
-/** Sets the native decoder's threads for this process and turns its cache off, which only repeated files would use. */
+/**
+ * Sets the native decoder's threads an image for this process, and turns its cache off, which only repeated files would
+ * use. Several images are decoded at a time, so one thread each is enough.
+ */
 export function configureDecoder({ threads }: { threads: number }): void {
   sharp.cache(false)
   sharp.concurrency(threads)

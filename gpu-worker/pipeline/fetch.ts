@@ -47,34 +47,24 @@ export async function fetchImage(
   const problem = keyProblem(key)
   if (problem !== null) return unread({ code: 'source-unreadable', message: `the key ${problem}` })
   try {
-    const head = await store.head(key)
-    if (head === null)
+    const found = await store.getWithin(key, { maxBytes })
+    if (found === null)
       return unread({
         code: 'source-not-found',
         message: `there is no file ${key} in the source; it was removed or is a link that leads out of it`,
       })
-    if (head.sizeBytes > maxBytes) {
-      return unread(
-        {
-          code: 'image-too-large',
-          message: `the file has ${head.sizeBytes} bytes; at most ${maxBytes} are read`,
-        },
-        head,
-      )
+    const { bytes, sizeBytes, versionId } = found
+    if (bytes === null) {
+      const message = `the file has ${sizeBytes} bytes; at most ${maxBytes} are read`
+      return unread({ code: 'image-too-large', message }, found)
     }
-    const bytes = await store.get(key)
-    if (bytes === null)
-      return unread(
-        { code: 'source-not-found', message: `the file ${key} was removed while it was read` },
-        head,
-      )
     return {
       ok: true,
       bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
       uri,
       identity: { sha256: sha256Hex(bytes) },
       sizeBytes: bytes.length,
-      ...(head.versionId === undefined ? {} : { versionId: head.versionId }),
+      ...(versionId === undefined ? {} : { versionId }),
       fetchMs: performance.now() - startMs,
     }
   } catch (error) {

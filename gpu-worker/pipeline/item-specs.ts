@@ -1,6 +1,6 @@
 // What is asked of one image: the run's specs, or its own where its manifest line has some. It does not know how.
 import { specHash } from '../../dataset/identity.ts'
-import type { RunConfig } from '../../schemas/run-config.ts'
+import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import { planItemTasks } from '../tasks/registry.ts'
@@ -8,8 +8,11 @@ import { planItemTasks } from '../tasks/registry.ts'
 export type HashedSpec = { spec: TaskSpec; specHash: string }
 
 /** A task's specs with the hash that each has in this run. */
-export function hashSpecs(specs: readonly TaskSpec[], { model, sampling }: RunConfig): HashedSpec[] {
-  return specs.map((spec) => ({ spec, specHash: specHash(spec, { modelDigest: model.digest, sampling }) }))
+export function hashSpecs(specs: readonly TaskSpec[], config: RunConfig): HashedSpec[] {
+  return specs.map((spec) => {
+    const { digest } = modelOfRole(config, spec.role)
+    return { spec, specHash: specHash(spec, { modelDigest: digest, sampling: config.sampling }) }
+  })
 }
 
 /** `specs` are the run's. Of a task for which the image brings its own questions or phrases, only those are asked. */

@@ -1,22 +1,34 @@
 // One image that a message asks for, from its name to durable records, once however many messages ask for it.
 // It does not know messages or leases.
+import type { Claim } from '../../dataset/claims.ts'
 import type { WorkRequest } from '../../dataset/events.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
+import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
 import type { EngineStreak } from './engine-streak.ts'
-import type { HashedSpec } from './item-specs.ts'
-import { labelImage } from './label-image.ts'
-import type { OpenRun, OpenRuns, RunProblem } from './open-runs.ts'
+import { labelImage, type LabelledItem, type UprightPixels } from './label-image.ts'
+import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
+import type { StageSender } from './stage-sender.ts'
 
-/** What became of a request: all its records are durable, or why its message must be given back. */
-export type Outcome = 'durable' | { reason: GiveBackReason; message: string }
+/** What became of a request: all its records are durable, it is not wanted any more, or its message must be given back. */
+export type Outcome = 'durable' | 'cancelled' | Problem
+
+export type Problem = {
+  reason: GiveBackReason
+  message: string
+  runId?: string
+  /** Of a claim: how long it lasts at most. */
+  leftMs?: number
+}
 
 export type GiveBackReason =
-  | RunProblem['reason']
+  | Exclude<RunProblem['reason'], 'cancelled'>
+  | 'claimed'
+  | 'no-role-queue'
   | 'unknown-message'
   | 'unknown-task'
   | 'bad-bucket'
@@ -24,7 +36,19 @@ export type GiveBackReason =
   | 'stopping'
   | 'worker-failed'
 
-export type LabelEvent = { kind: 'image'; runId: string; statuses: RecordStatus[]; coalesced: boolean }
+export type LabelEvent = {
+  kind: 'image'
+  runId: string
+  /** None when another message asked for the same image, or all were there. */
+  records: readonly LabelRecord[]
+  /** What workers of other roles go on with. */
+  forwards: number
+  statuses: RecordStatus[]
+  coalesced: boolean
+}
+
+/** Keeps a small picture of an image beside a run's parts. Never rejects. */
+export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -34,6 +58,9 @@ export type RequestContext = {
   engine: Engine
   streak: EngineStreak
   sourceOf: (bucket: string) => ObjectStore
+  /** Where what this worker's model does not answer goes. */
+  stages: StageSender
+  hasQueueOf: (role: TaskRole) => boolean
   /** Lets a limited number of images be fetched, decoded or answered at a time. */
   inFlight: <T>(job: () => Promise<T>) => Promise<T>
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
@@ -51,6 +78,8 @@ export type RequestContext = {
   /** Images that wait for their turn, are fetched, decoded or answered. */
   labelling: number
   isIdle: () => boolean
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onChange: () => void
   onEvent: (event: LabelEvent) => void
 }
@@ -64,28 +93,60 @@ export async function labelRequest(
   try {
     if (context.halt.aborted) return stopping
     const opened = await context.runs.open(request.runId)
-    if (!opened.ok) return opened
-    const specs = specsOfRequest(request, opened.run)
-    if (specs === null)
-      return {
-        reason: 'unknown-task',
-        message: `the message asks for ${request.tasks?.join(', ')}; the run lacks one of them`,
-      }
+    if (!opened.ok) {
+      const { reason, message } = opened
+      return reason === 'cancelled' ? reason : { reason, message, runId: request.runId }
+    }
+    const problem = requestProblem(request, opened.run, context)
+    if (problem !== null) return { ...problem, runId: request.runId }
     return await oncePerVersion(request, context, async () => {
-      return await labelNow({ request, attempt, run: opened.run, specs }, context)
+      return await labelNow({ request, attempt, run: opened.run, claims: openClaim(opened.run) }, context)
     })
   } catch (error) {
     return explain(error, context)
   }
 }
 
-export const stopping: Exclude<Outcome, 'durable'> = { reason: 'stopping', message: 'the worker stops' }
+/** Another message has brought, or brings, what this one asks for. */
+const noRecords: Omit<LabelEvent, 'runId'> = {
+  kind: 'image',
+  records: [],
+  forwards: 0,
+  statuses: [],
+  coalesced: true,
+}
 
-/** The run's specs, or those of the tasks that are asked for; null when it lacks one. */
-function specsOfRequest({ tasks }: WorkRequest, run: OpenRun): readonly HashedSpec[] | null {
-  if (tasks === undefined) return run.specs
+export const stopping: Problem = { reason: 'stopping', message: 'the worker stops' }
+
+/** Why this worker cannot do what is asked for, or null when it can. */
+function requestProblem(request: WorkRequest, run: OpenRun, context: RequestContext): Problem | null {
+  const { tasks, role = 'chat' } = request
   const has = (task: string) => run.specs.some(({ spec }) => spec.task === task)
-  return tasks.every(has) ? run.specs.filter(({ spec }) => tasks.includes(spec.task)) : null
+  if (tasks !== undefined && !tasks.every(has))
+    return {
+      reason: 'unknown-task',
+      message: `the message asks for ${tasks.join(', ')}; the run lacks one of them`,
+    }
+  if (!run.serves(role)) {
+    const { reason, message } = otherModel(run.config, {
+      role,
+      modelDigest: context.engine.info.model.digest,
+    })
+    return { reason, message }
+  }
+  const roles = run.specs.filter(({ spec }) => isWanted(request, spec)).map(({ spec }) => spec.role ?? 'chat')
+  const unserved = roles.find((wanted) => !run.serves(wanted) && !context.hasQueueOf(wanted))
+  if (unserved === undefined) return null
+  return {
+    reason: 'no-role-queue',
+    message: `the run has tasks of the role ${unserved}, for which this worker has neither the model nor a queue`,
+  }
+}
+
+/** Whether a message asks for a spec of the run: one of a later stage only for its own role's. */
+function isWanted({ tasks, role }: WorkRequest, spec: TaskSpec): boolean {
+  const isAsked = tasks === undefined || tasks.includes(spec.task)
+  return isAsked && (role === undefined || role === (spec.role ?? 'chat'))
 }
 
 /**
@@ -102,7 +163,7 @@ async function oncePerVersion(
   const version = versionOf(request)
   const last = lanes.get(lane)
   if (last !== undefined && version !== null && last.version === version) {
-    onEvent({ kind: 'image', runId, statuses: [], coalesced: true })
+    onEvent({ ...noRecords, runId })
     return await last.outcome
   }
   const outcome = last === undefined ? job() : last.outcome.then(job)
@@ -115,12 +176,12 @@ async function oncePerVersion(
   }
 }
 
-function versionOf({ versionId, etag, tasks }: WorkRequest): string | null {
+function versionOf({ versionId, etag, tasks, role }: WorkRequest): string | null {
   if (versionId === undefined && etag === undefined) return null
-  return JSON.stringify([versionId, etag, tasks])
+  return JSON.stringify([versionId, etag, tasks, role])
 }
 
-type Job = { request: WorkRequest; attempt: number; run: OpenRun; specs: readonly HashedSpec[] }
+type Job = { request: WorkRequest; attempt: number; run: OpenRun; claims: ImageClaim | null }
 
 /** Labels and keeps; resolves when the part is durable, or when there is no more time to wait. Never rejects. */
 async function labelNow(job: Job, context: RequestContext): Promise<Outcome> {
@@ -134,7 +195,10 @@ async function labelNow(job: Job, context: RequestContext): Promise<Outcome> {
       context.labelling -= 1
       onChange()
     })
-  return await promise.finally(() => waiting.delete(resolve))
+  const outcome = await promise
+  waiting.delete(resolve)
+  job.claims?.end(outcome)
+  return outcome
 }
 
 /** Ends when the engine is done with the image; `resolve` is called then or when its part is durable. */
@@ -144,48 +208,132 @@ async function labelAndKeep(
   resolve: (outcome: Outcome) => void,
 ): Promise<void> {
   const { streak, inFlight, onEvent } = context
+  const { runId } = job.run.config
   const made = await inFlight(async () => await labelBytes(job, context))
-  if (!made.ok) return resolve(made.outcome)
+  if (!made.ok) {
+    if (made.outcome === 'durable') onEvent({ ...noRecords, runId })
+    return resolve(made.outcome)
+  }
   const { records } = made
   const statuses = records.map((record) => record.status)
-  onEvent({ kind: 'image', runId: job.run.config.runId, statuses, coalesced: false })
-  if (records.length === 0) return resolve('durable')
+  onEvent({ kind: 'image', runId, records, forwards: made.forwards.length, statuses, coalesced: false })
+  // Who asks again for what failed shall have it tried again.
+  if (statuses.includes('failed')) job.claims?.leaveOpen()
+  const goOn = async (error: Error | null) => {
+    if (error !== null) return resolve(explain(error, context))
+    await sendOn(made, job, context).then(
+      () => resolve('durable'),
+      (reason: unknown) => resolve(explain(reason, context)),
+    )
+  }
+  if (records.length === 0) return await goOn(null)
   await streak.image({
     records,
     async hand(kept) {
       // Not waited for: the part is written when it is full or old, and the engine has other work until then.
-      void job.run.keep(kept, (error) => resolve(error === null ? 'durable' : explain(error, context)))
+      void job.run.keep(kept, (error) => void goOn(error))
     },
     refuse: () =>
       resolve({ reason: 'try-again', message: records.find(({ error }) => error)?.error?.message ?? '' }),
   })
 }
 
-type Made = { ok: true; records: LabelRecord[] } | { ok: false; outcome: Outcome }
+/**
+ * Sends on what comes after records that are durable now. A worker that dies before it has done so gets the message
+ * again, and what is sent twice for that has the same ids.
+ */
+async function sendOn(
+  { forwards, sha256 }: Extract<Made, { ok: true }>,
+  { request }: Job,
+  { stages }: RequestContext,
+): Promise<void> {
+  const { runId, tasks, role: _role, upstream: _upstream, ...image } = request
+  for (const { role, upstream } of forwards)
+    await stages.send(
+      { ...image, ...(sha256 === null ? {} : { sha256 }), upstream },
+      { runId, role, ...(tasks === undefined ? {} : { tasks: [...tasks] }) },
+    )
+}
 
-async function labelBytes({ request, attempt, run, specs }: Job, context: RequestContext): Promise<Made> {
-  const { engine, inEngine, limits, clock, halt, cut } = context
-  const { bucket, key, versionId, etag } = request
+type Made = (LabelledItem & { ok: true }) | { ok: false; outcome: Outcome }
+
+async function labelBytes({ request, attempt, run, claims }: Job, context: RequestContext): Promise<Made> {
+  const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
+  const { bucket, key, versionId, etag, sha256, upstream } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
   if (source === null)
     return { ok: false, outcome: { reason: 'bad-bucket', message: `this worker may not read ${bucket}` } }
-  const records = await labelImage(
+  const labelled = await labelImage(
     { key },
     {
       config: run.config,
-      specs,
+      specs: run.specs,
       source,
-      delivery: { attempt, bucket, versionId, etag },
+      delivery: {
+        attempt,
+        bucket,
+        versionId,
+        etag,
+        sha256,
+        upstream,
+        isWanted: (spec) => isWanted(request, spec),
+      },
       engine,
       inEngine,
       isDone: run.isDone,
+      claim: claims?.claim,
+      keepThumbnail: keepThumbnail && (async (image) => await keepThumbnail(request.runId, image)),
       limits,
       clock: () => new Date(clock.nowMs()),
       signal: cut,
     },
   )
-  return { ok: true, records }
+  const outcome = claims?.refused() ?? null
+  return outcome === null ? { ok: true, ...labelled } : { ok: false, outcome }
+}
+
+type ImageClaim = {
+  /** Whether the records are this worker's to make now. */
+  claim(recordIds: readonly string[]): Promise<boolean>
+  /** What another's claim means for the message; null when there is none. */
+  refused(): Outcome | null
+  /** Lets others have the image whatever becomes of it here. */
+  leaveOpen(): void
+  end(outcome: Outcome): void
+}
+
+/** The claim that labelling one image may come to; null in a run without claims. */
+function openClaim({ claim: take }: OpenRun): ImageClaim | null {
+  if (take === null) return null
+  const state: { claim: Claim | null; isOpen: boolean; hasEnded: boolean } = {
+    claim: null,
+    isOpen: false,
+    hasEnded: false,
+  }
+  return {
+    async claim(recordIds) {
+      if (state.hasEnded) return false
+      state.claim = await take(recordIds)
+      return state.claim.state === 'mine'
+    },
+    refused() {
+      if (state.claim?.state === 'done') return 'durable'
+      if (state.claim?.state !== 'held') return null
+      const { leftMs } = state.claim
+      return { reason: 'claimed', message: 'another worker is at this image', leftMs }
+    },
+    leaveOpen() {
+      state.isOpen = true
+    },
+    end(outcome) {
+      state.hasEnded = true
+      if (state.claim?.state !== 'mine') return
+      const isDone = outcome === 'durable' && !state.isOpen
+      // Not waited for, and no matter when it fails: the claim expires.
+      void state.claim.settle(isDone ? 'done' : 'open').catch(() => {})
+    },
+  }
 }
 
 function openBucket(bucket: string, { sourceOf }: RequestContext): ObjectStore | null {
@@ -198,7 +346,7 @@ function openBucket(bucket: string, { sourceOf }: RequestContext): ObjectStore |
 }
 
 /** What an error means for the message: what is not about the image ends the worker. */
-function explain(error: unknown, { cut, fail }: RequestContext): Exclude<Outcome, 'durable'> {
+function explain(error: unknown, { cut, fail }: RequestContext): Problem {
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof RetryableError) return { reason: 'try-again', message }
   if (cut.aborted) return stopping

@@ -1,30 +1,38 @@
 // The runs a worker labels for, opened when a message first names them. It does not know queues or messages.
-import { followIds, type IdFollower } from '../../dataset/chain.ts'
+import { type Claim, type ClaimLimits, defaultClaimLimits, takeClaim } from '../../dataset/claims.ts'
+import { followIds, type IdFollower } from '../../dataset/sealed-ids.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
+import { readControl, type RunStanding, untouchedRun } from '../../dataset/run-control.ts'
 import { readRun } from '../../dataset/run-folder.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { type LabelRecord, statusRank } from '../../schemas/label-record.ts'
-import type { RunConfig } from '../../schemas/run-config.ts'
+import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
+import { TaskRole } from '../../schemas/task-spec.ts'
 import { type HashedSpec, hashSpecs } from './item-specs.ts'
 import { type PartLimits, PartWriter, type Settled } from './part-writer.ts'
 
-export type OpenRunLimits = PartLimits & {
-  /** Runs whose settings and sealed ids are kept in memory. */
-  openRuns: number
-  /** Sealed ids of one run kept in memory, 34 bytes each; beyond, duplicates cost a second labelling, no more. */
-  knownIds: number
-  /** How old the known ids may be before the manifests are looked at again. */
-  knownIdsAgeMs: number
-  /** How often writing a part is tried while the store says that it may help. */
-  writeAttempts: number
-  writeRetryMs: number
-}
+export type OpenRunLimits = PartLimits &
+  ClaimLimits & {
+    /** Runs whose settings and sealed ids are kept in memory. */
+    openRuns: number
+    /** Sealed ids of one run kept in memory, 34 bytes each; beyond, duplicates cost a second labelling, no more. */
+    knownIds: number
+    /** How old the known ids may be before the manifests are looked at again. */
+    knownIdsAgeMs: number
+    /** How long a run may go on after it was paused or cancelled: one small read for each such span and run. */
+    controlAgeMs: number
+    /** How often writing a part is tried while the store says that it may help. */
+    writeAttempts: number
+    writeRetryMs: number
+  }
 
 export const defaultOpenRunLimits: Omit<OpenRunLimits, keyof PartLimits> = {
+  ...defaultClaimLimits,
   openRuns: 16,
   knownIds: 10_000_000,
   knownIdsAgeMs: 60_000,
+  controlAgeMs: 30_000,
   writeAttempts: 5,
   writeRetryMs: 500,
 }
@@ -32,6 +40,10 @@ export const defaultOpenRunLimits: Omit<OpenRunLimits, keyof PartLimits> = {
 export type OpenRun = {
   config: RunConfig
   specs: readonly HashedSpec[]
+  /** Whether this worker's model answers the tasks of a role. */
+  serves(role: TaskRole): boolean
+  /** Claims the making of records; null in a run without claims. */
+  claim: ((recordIds: readonly string[]) => Promise<Claim>) | null
   /** Whether a record that is no failure is sealed, or was made durable by this worker. */
   isDone(recordId: string): boolean
   /** Takes one image's records into the run's next part. */
@@ -40,7 +52,11 @@ export type OpenRun = {
 }
 
 /** Why a run cannot be labelled for, now or by this worker. */
-export type RunProblem = { ok: false; reason: 'no-run' | 'bad-run' | 'other-model'; message: string }
+export type RunProblem = {
+  ok: false
+  reason: 'no-run' | 'bad-run' | 'other-model' | 'paused' | 'cancelled'
+  message: string
+}
 
 export type OpenRuns = {
   /** Throws what reading the store throws, but a run that is not as it should be is a value. */
@@ -59,9 +75,11 @@ export type OpenRunsOptions = {
 }
 
 type Entry = {
-  opened: Promise<{ ok: true; run: OpenRun; ids: IdFollower } | RunProblem>
+  opened: Promise<{ ok: true; run: OpenRun; ids: IdFollower; store: ObjectStore } | RunProblem>
   refreshedAtMs: number
   refreshing: Promise<void>
+  controlReadAtMs: number
+  control: Promise<RunStanding>
 }
 
 /** Starts with no run open. */
@@ -78,6 +96,8 @@ export function openRuns(options: OpenRunsOptions): OpenRuns {
       opened: openRun(runId, options),
       refreshedAtMs: -Infinity,
       refreshing: Promise.resolve(),
+      controlReadAtMs: -Infinity,
+      control: Promise.resolve(untouchedRun),
     }
     entries.delete(runId)
     entries.set(runId, entry)
@@ -103,7 +123,12 @@ export function openRuns(options: OpenRunsOptions): OpenRuns {
           entry.refreshedAtMs = clock.nowMs()
           entry.refreshing = result.ids.refresh()
         }
-        await entry.refreshing
+        if (clock.nowMs() - entry.controlReadAtMs >= limits.controlAgeMs) {
+          entry.controlReadAtMs = clock.nowMs()
+          entry.control = entry.control.then(async (known) => await readControl(result.store, known))
+        }
+        const [{ state }] = await Promise.all([entry.control, entry.refreshing])
+        if (state !== 'running') return { ok: false, reason: state, message: `the run ${runId} is ${state}` }
         return { ok: true, run: result.run }
       } catch (error) {
         entries.delete(runId)
@@ -123,17 +148,15 @@ async function openRun(runId: string, options: OpenRunsOptions): Promise<Awaited
   const config = await readRun(store)
   if (config === null)
     return { ok: false, reason: 'no-run', message: `there is no run ${runId}; submit it first` }
-  if (config.model.digest !== modelDigest)
-    return {
-      ok: false,
-      reason: 'other-model',
-      message: `the run ${runId} is for the model ${config.model.name} ${config.model.digest}, this worker has ${modelDigest}`,
-    }
+  const serves = (role: TaskRole) => modelOfRole(config, role).digest === modelDigest
+  if (!TaskRole.options.some(serves)) return otherModel(config, { role: 'chat', modelDigest })
   const ids = followIds(store, { maxIds: limits.knownIds })
   const writer = new PartWriter({ store, limits, clock, onPart: (part) => onPart({ runId, ...part }) })
   const run: OpenRun = {
     config,
     specs: hashSpecs(config.tasks, config),
+    serves,
+    claim: config.claims === 'on' ? async (ids) => await takeClaim(ids, { store, clock, limits }) : null,
     // A message is a request: what failed before is tried again, and only an ok row can then take its place.
     isDone: (recordId) => (ids.index.rankOf(recordId) ?? statusRank.failed) > statusRank.failed,
     async keep(records, settled) {
@@ -145,7 +168,17 @@ async function openRun(runId: string, options: OpenRunsOptions): Promise<Awaited
     },
     flush: async () => await writer.flush(),
   }
-  return { ok: true, run, ids }
+  return { ok: true, run, ids, store }
+}
+
+/** The problem of a worker that holds another model than a role of the run asks for. */
+export function otherModel(
+  config: RunConfig,
+  { role, modelDigest }: { role: TaskRole; modelDigest: string },
+): RunProblem & { reason: 'other-model' } {
+  const { name, digest } = modelOfRole(config, role)
+  const message = `in the run ${config.runId} the tasks of the role ${role} are for the model ${name} ${digest}, this worker has ${modelDigest}`
+  return { ok: false, reason: 'other-model', message }
 }
 
 /** The same store, whose writes are tried again: what a part holds cost more than the wait. */

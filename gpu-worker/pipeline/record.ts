@@ -2,8 +2,9 @@
 import type { FetchedImage } from './fetch.ts'
 import type { Failure } from '../../schemas/failure.ts'
 import { labelRecordVersion, type LabelRecord, type RecordTiming } from '../../schemas/label-record.ts'
-import type { RunConfig } from '../../schemas/run-config.ts'
+import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
+import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Answer, EngineInfo } from '../engine/contract.ts'
@@ -11,7 +12,15 @@ import type { DecodedImage } from '../image/decode.ts'
 import { findTask } from '../tasks/registry.ts'
 
 /** One record to be made: a spec of the run with the id and the sampling it has on this image. */
-export type RecordUnit = { spec: TaskSpec; specHash: string; recordId: string; sampling: Sampling }
+export type RecordUnit = {
+  /** With the prompts as they are asked; `specHash` is of the run's spec, where some may still be blank. */
+  spec: TaskSpec
+  specHash: string
+  recordId: string
+  sampling: Sampling
+  /** By task: what the prompts took from an earlier one. */
+  inputs?: Record<string, TaskOutput>
+}
 
 export type ImageFacts = {
   item: WorkItem
@@ -52,15 +61,16 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
     image: describeImage(facts),
     status: verdict.output === null ? 'failed' : 'ok',
     output: verdict.output,
-    raw: answered.ok ? answers.map((answer) => answer.text).join('\n') : null,
+    raw: answers.length > 0 ? answers.map((answer) => answer.text).join('\n') : null,
     ...(verdict.repairs.length === 0 ? {} : { repairs: verdict.repairs }),
+    ...(unit.inputs === undefined ? {} : { inputs: unit.inputs }),
     finishReason: finishReasonOf(answers),
     usage: {
       promptTokens: sum(answers.map((answer) => answer.usage.promptTokens)),
       imageTokens: Math.max(0, ...answers.map((answer) => answer.usage.imageTokens)),
       outputTokens: sum(answers.map((answer) => answer.usage.outputTokens)),
     },
-    model: { ...config.model, engine: engine.engine, engineVersion: engine.engineVersion },
+    model: { ...modelOfRole(config, spec.role), engine: engine.engine, engineVersion: engine.engineVersion },
     prompt: {
       template: spec.template,
       text: (answered.ok
@@ -77,9 +87,10 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
   }
 }
 
-type Verdict = Pick<LabelRecord, 'output' | 'error'> & { repairs: string[] }
+export type Verdict = Pick<LabelRecord, 'output' | 'error'> & { repairs: string[] }
 
-function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
+/** The output that a unit's answers make, or why they make none. */
+export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
   if (!answered.ok) return { output: null, error: answered.failure, repairs: [] }
   const tooLong = answered.answers.findIndex((answer) => answer.finishReason === 'prompt-too-long')
   if (tooLong !== -1) {

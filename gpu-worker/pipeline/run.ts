@@ -78,7 +78,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     signal: AbortSignal.any([stop, failed.signal]),
   }
   const keep = keepRecords({ writer, done, onEvent, maxFailures: limits.engineFailuresInRow })
-  const work = async (item: WorkItem) => await keep.image(item, await labelImage(item, context))
+  const work = async (item: WorkItem) => await keep.image(item, (await labelImage(item, context)).records)
   const halt = AbortSignal.any([drain, stop, failed.signal])
   try {
     const { isComplete } = await forEachInFlight({

@@ -2,28 +2,44 @@
 // queue, store or engine it has: both ends come in as ports, and time and chance are passed in too.
 import { readQueueBody, type WorkRequest, writeWorkMessages } from '../../dataset/events.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
+import { maxDelayMs } from '../../dataset/queues/limits.ts'
 import { type LeasedMessage, maxBatchMessages, type WorkQueue } from '../../dataset/queues/work-queue.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
-import { watchEngine } from './engine-streak.ts'
 import type { Engine } from '../engine/contract.ts'
 import { limitConcurrency } from './concurrency.ts'
+import { watchEngine } from './engine-streak.ts'
+import { giveBackDelayMs } from './give-back-delay.ts'
 import {
+  type KeepThumbnail,
   labelRequest,
+  type GiveBackReason,
   type LabelEvent,
-  type Outcome,
+  type Problem,
   type RequestContext,
   stopping,
 } from './label-request.ts'
 import { type Delivery, type LeaseEvent, openLeases } from './leases.ts'
 import { openRuns } from './open-runs.ts'
+import { openStageSender, type QueueOfRole, sendAll } from './stage-sender.ts'
 import { defaultWorkerLimits, type WorkerLimits } from './worker-limits.ts'
 
 export type WorkerEvent =
   | LeaseEvent
   | LabelEvent
   | { kind: 'received'; messages: number; waitedMs: number }
-  | { kind: 'released'; messageId: string; reason: string; message: string; delayMs: number }
+  | {
+      kind: 'released'
+      messageId: string
+      reason: GiveBackReason
+      message: string
+      delayMs: number
+      runId: string | undefined
+    }
+  /** A message of a paused run was sent again, so that its deliveries do not add up to the dead letters. */
+  | { kind: 'renewed'; messageId: string; delayMs: number }
+  /** A message was deleted, and these of its images were not labelled because their runs are cancelled. */
+  | { kind: 'cancelled'; messageId: string; images: number; runIds: string[] }
   | { kind: 'split'; messageId: string; into: number }
   | { kind: 'part'; runId: string; key: string; records: number }
 
@@ -34,6 +50,8 @@ export type WorkerOptions = {
   sourceOf: (bucket: string) => ObjectStore
   /** Where a run is kept. */
   runStoreOf: (runId: string) => ObjectStore
+  /** Where tasks of other roles than this worker's go; none when left out. */
+  queueOfRole?: QueueOfRole
   /** `drain` ends when the queue has stayed empty for a while; `service` never does. */
   mode: 'service' | 'drain'
   /** SIGTERM or a spot notice: finish or give back everything within `stopDeadlineMs`. */
@@ -42,6 +60,10 @@ export type WorkerOptions = {
   /** In [0, 1); spreads retries. */
   random: () => number
   limits?: WorkerLimits
+  /** Asked when `stop` fires: what is left until this machine is gone, where that is known. */
+  stopWithinMs?: () => number
+  /** Left out keeps none. */
+  keepThumbnail?: KeepThumbnail | undefined
   onEvent?: (event: WorkerEvent) => void
 }
 
@@ -86,6 +108,7 @@ function startWorker(options: WorkerOptions) {
   const { queue, engine, clock, random, stop, limits = defaultWorkerLimits, onEvent = () => {} } = options
   const [failed, cut, gone] = [new AbortController(), new AbortController(), new AbortController()]
   const halt = AbortSignal.any([stop, failed.signal])
+  const queueOfRole = options.queueOfRole ?? (() => null)
   const streak = watchEngine({ maxFailures: limits.engineFailuresInRow })
   const runs = openRuns({
     storeOf: options.runStoreOf,
@@ -101,6 +124,8 @@ function startWorker(options: WorkerOptions) {
     engine,
     streak,
     sourceOf: options.sourceOf,
+    stages: openStageSender(queueOfRole),
+    hasQueueOf: (role) => queueOfRole(role) !== null,
     inFlight: limitConcurrency(limits.imagesInFlight),
     inEngine: limitConcurrency(limits.imagesInEngine),
     limits: limits.decode,
@@ -112,6 +137,7 @@ function startWorker(options: WorkerOptions) {
     lanes: new Map(),
     labelling: 0,
     isIdle: () => requests.labelling === 0,
+    keepThumbnail: options.keepThumbnail,
     onChange: changes.tell,
     onEvent,
   }
@@ -125,6 +151,7 @@ function startWorker(options: WorkerOptions) {
     limits,
     onEvent,
     mode: options.mode,
+    stopWithinMs: options.stopWithinMs ?? (() => Infinity),
     halt,
     failed,
     cut,
@@ -152,12 +179,12 @@ function startWorker(options: WorkerOptions) {
   return worker
 }
 
-async function receive({ queue, mode, clock, limits, halt, onEvent }: Worker): Promise<LeasedMessage[]> {
+async function receive(worker: Worker): Promise<LeasedMessage[]> {
+  const { queue, mode, clock, limits, halt, underWay, onEvent } = worker
   const startMs = clock.nowMs()
+  const longestMs = underWay.size > 0 ? limits.busyReceiveWaitMs : limits.receiveWaitMs
   const waitMs =
-    mode === 'drain'
-      ? Math.min(limits.receiveWaitMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs))
-      : limits.receiveWaitMs
+    mode === 'drain' ? Math.min(longestMs, Math.max(limits.idleExitMs, limits.leastReceiveWaitMs)) : longestMs
   try {
     const messages = await queue.receive({
       max: maxBatchMessages,
@@ -208,14 +235,15 @@ async function split(worker: Worker, delivery: Delivery): Promise<boolean> {
   const { queue, leases, onEvent } = worker
   const event = readQueueBody(delivery.message.body)
   if (event.kind !== 'work' || event.items.length < 2) return false
-  const bodies = event.items.flatMap(({ runId, tasks, ...image }) =>
-    writeWorkMessages([image], { runId, ...(tasks === undefined ? {} : { tasks: [...tasks] }) }),
+  const bodies = event.items.flatMap(({ runId, tasks, role, ...image }) =>
+    writeWorkMessages([image], {
+      runId,
+      ...(tasks === undefined ? {} : { tasks: [...tasks] }),
+      ...(role === undefined ? {} : { role }),
+    }),
   )
   try {
-    for (let from = 0; from < bodies.length; from += maxBatchMessages) {
-      const taken = await queue.send(bodies.slice(from, from + maxBatchMessages))
-      if (!taken.every(Boolean)) throw new RetryableError('the queue did not take every message')
-    }
+    await sendAll(queue, bodies)
   } catch (error) {
     onEvent({ kind: 'queue-error', error })
     await giveBack(worker, delivery, { reason: 'try-again', message: 'the message could not be split' })
@@ -248,33 +276,50 @@ async function handle(worker: Worker, delivery: Delivery): Promise<void> {
     event.items.map(async (item: WorkRequest) => await labelRequest(item, receiveCount, requests)),
   )
   imagesHeld.count -= event.items.length
-  const problem = outcomes.find((outcome) => outcome !== 'durable')
-  if (problem === undefined) return await leases.ack(delivery)
-  await giveBack(worker, delivery, problem)
+  const problem = outcomes.find((outcome) => typeof outcome !== 'string')
+  if (problem !== undefined) return await giveBack(worker, delivery, problem)
+  const cancelled = event.items.filter((_, index) => outcomes[index] === 'cancelled')
+  if (cancelled.length > 0)
+    worker.onEvent({
+      kind: 'cancelled',
+      messageId: delivery.message.messageId,
+      images: cancelled.length,
+      runIds: [...new Set(cancelled.map(({ runId }) => runId))],
+    })
+  await leases.ack(delivery)
 }
 
 /**
- * Gives a message back: at once when this worker stops, else after a delay that doubles with each delivery. One that
- * nobody can work on is never deleted: the queue moves it to its dead letters.
+ * Gives a message back: at once when this worker stops, else after a delay. One that nobody can work on is never
+ * deleted: the queue moves it to its dead letters.
  */
-async function giveBack(
-  { limits, random, leases, onEvent }: Worker,
-  delivery: Delivery,
-  { reason, message }: Exclude<Outcome, 'durable'>,
-): Promise<void> {
+async function giveBack(worker: Worker, delivery: Delivery, problem: Problem): Promise<void> {
+  const { limits, leases, onEvent } = worker
   const { messageId, receiveCount } = delivery.message
-  const delayMs = reason === 'stopping' ? 0 : backoffMs(receiveCount, { limits, random })
-  onEvent({ kind: 'released', messageId, reason, message, delayMs })
+  const { reason, message, runId } = problem
+  const delayMs = giveBackDelayMs(receiveCount, problem, worker)
+  if (reason === 'paused' && receiveCount >= limits.renewFromReceive && (await renew(worker, delivery)))
+    return
+  onEvent({ kind: 'released', messageId, reason, message, delayMs, runId })
   await leases.release(delivery, delayMs)
 }
 
-/** Doubles with each delivery up to a limit; of that, between half and all. */
-export function backoffMs(
-  receiveCount: number,
-  { limits, random }: { limits: WorkerLimits; random: () => number },
-): number {
-  const fullMs = Math.min(limits.maxBackoffMs, limits.backoffMs * 2 ** Math.min(receiveCount - 1, 30))
-  return Math.round(fullMs * (0.5 + random() / 2))
+/**
+ * Sends a message anew and deletes it: each delivery of a paused run counts towards the dead letters, and a pause is no
+ * reason to go there. Dying between the two leaves it twice, which its ids make harmless.
+ */
+async function renew({ queue, limits, leases, onEvent }: Worker, delivery: Delivery): Promise<boolean> {
+  const { messageId, body } = delivery.message
+  const delayMs = Math.min(limits.pausedDelayMs, maxDelayMs)
+  try {
+    await sendAll(queue, [body], delayMs)
+  } catch (error) {
+    onEvent({ kind: 'queue-error', error })
+    return false
+  }
+  onEvent({ kind: 'renewed', messageId, delayMs })
+  await leases.ack(delivery)
+  return true
 }
 
 /** Waits until fewer images are held than may be; writes parts early when nothing else can make room. */
@@ -299,11 +344,13 @@ async function settleAll(worker: Worker, until: AbortSignal): Promise<void> {
 
 /** Finishes or gives back everything: first what is under way may end, then it is cut short, then given back. */
 async function finish(worker: Worker): Promise<void> {
-  const { clock, limits, failed, cut, gone, underWay } = worker
+  const { clock, limits, failed, cut, gone, underWay, stopWithinMs } = worker
+  const deadlineMs = Math.max(0, Math.min(limits.stopDeadlineMs, stopWithinMs()))
+  const marginMs = Math.min(limits.stopMarginMs, deadlineMs / 2)
   const spans = [
-    { ms: failed.signal.aborted ? 0 : limits.stopDeadlineMs - limits.stopMarginMs, end: cut },
-    { ms: limits.stopMarginMs / 2, end: gone },
-    { ms: limits.stopMarginMs / 4, end: new AbortController() },
+    { ms: failed.signal.aborted ? 0 : deadlineMs - marginMs, end: cut },
+    { ms: marginMs / 2, end: gone },
+    { ms: marginMs / 4, end: new AbortController() },
   ]
   for (const { ms, end } of spans) {
     const over = new AbortController()

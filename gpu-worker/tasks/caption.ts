@@ -15,6 +15,7 @@ export const captionTask: Task = {
   name: 'caption',
   version: 1,
   summary: 'what is in the image, in a sentence or two',
+  givesText: true,
   isDefault: true,
   maxNewTokens: 256,
   outputSchema: CaptionOutput,

@@ -14,6 +14,7 @@ export const detailedCaptionTask: Task = {
   name: 'detailed-caption',
   version: 1,
   summary: 'everything that is to be seen, over several sentences',
+  givesText: true,
   isDefault: false,
   maxNewTokens: 768,
   outputSchema: CaptionOutput,

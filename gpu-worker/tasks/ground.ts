@@ -1,9 +1,13 @@
 // ground: where something is. One record for each phrase; no boxes when the model says that it is not there.
 // Example: "the dog" -> "[[112,308,471,902]]" -> {phrase: "the dog", boxes: [[0.112, 0.308, 0.471, 0.902]]}
+// Or one record for what an earlier caption of the same image names, each thing asked for on its own:
+//   "A dog and a cat." -> "[[112,308,471,902]]", "[[590,610,700,740]]" -> {text: "A dog and a cat.", phrases: [{text: "A dog", …}, …]}
 import { z } from 'zod'
-import { GroundOutput } from '../../schemas/task-output.ts'
+import { GroundedCaptionOutput, GroundOutput, type TaskOutput } from '../../schemas/task-output.ts'
+import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { findBoxes } from './boxes.ts'
-import { emptyAnswer, unparsable, type ParsedAnswer, type Task } from './task.ts'
+import { nounPhrases } from './noun-phrase.ts'
+import { emptyAnswer, type FollowedPlan, unparsable, type ParsedAnswer, type Task } from './task.ts'
 
 const questions = {
   chat: (phrase: string) => `Where is ${phrase}? Give its box.`,
@@ -11,20 +15,85 @@ const questions = {
   base: (phrase: string) => `Locate ${phrase} and reply with its coordinates [[x0,y0,x1,y1]].`,
 } as const
 
+/** Stands in the question for a phrase that an earlier task has yet to name. */
+const blank = '{phrase}'
+
+/** Things of one caption that are asked for, and how long one may be: a caption is what a model says. */
+const maxPhrases = 16
+const maxPhraseChars = 100
+
 const Options = z.strictObject({ phrase: z.string() })
+const FromOptions = z.strictObject({ from: z.string() })
+const Offset = z.int().nonnegative()
+const FollowedOptions = FromOptions.extend({
+  text: z.string(),
+  phrases: z.array(z.strictObject({ start: Offset, end: Offset })),
+})
 
 export const groundTask: Task = {
   name: 'ground',
   version: 1,
-  summary: 'the boxes of a phrase; give phrases with --ground',
+  summary: 'the boxes of a phrase; give phrases with --ground, or --ground-from caption',
   takes: 'phrases',
-  needs: 'something to find; add --ground "the dog"',
+  needs: 'something to find; add --ground "the dog" or --ground-from caption',
+  role: 'grounding',
   isDefault: false,
   maxNewTokens: 128,
-  outputSchema: GroundOutput,
-  plan: ({ template, phrases }) =>
-    phrases.map((phrase) => ({ prompts: [{ question: questions[template](phrase) }], options: { phrase } })),
-  parse: (spec, answers) => parseGround(answers[0] ?? '', Options.parse(spec.options).phrase),
+  outputSchema: z.union([GroundOutput, GroundedCaptionOutput]),
+  plan: ({ template, phrases, from }) => [
+    ...phrases.map((phrase) => ({
+      prompts: [{ question: questions[template](phrase) }],
+      options: { phrase },
+    })),
+    ...(from === undefined
+      ? []
+      : [{ prompts: [{ question: questions[template](blank) }], options: { from }, after: from }]),
+  ],
+  follow: followText,
+  parse(spec, answers) {
+    const followed = FollowedOptions.safeParse(spec.options)
+    if (followed.success) return parseFollowed(followed.data, answers)
+    return parseGround(answers[0] ?? '', Options.parse(spec.options).phrase)
+  },
+}
+
+/** Asks for each thing that the text names. */
+function followText(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
+  const { from } = FromOptions.parse(spec.options)
+  if (!('text' in upstream))
+    return { ok: false, message: `the output of ${from} has no text to find things in` }
+  const { text } = upstream
+  const phrases = nounPhrases(text)
+    .filter(({ start, end }) => end - start <= maxPhraseChars)
+    .slice(0, maxPhrases)
+  const question = spec.prompts[0]?.question ?? blank
+  const prompts = phrases.map(({ start, end }) => {
+    const phrase = text.slice(start, end).replaceAll(/\s+/g, ' ')
+    // Inside a question a phrase does not begin a sentence; a name keeps its capitals.
+    const inside = phrase.replace(/^(A|An|The|One|Two|Three|Four|Five|Several|Many|Some) /, (word) =>
+      word.toLowerCase(),
+    )
+    return { question: question.replace(blank, () => inside) }
+  })
+  return { ok: true, plan: { prompts, options: { from, text, phrases } } }
+}
+
+/** A thing that the model says is not there gets no box; an answer that is neither fails the record. */
+function parseFollowed(
+  { text, phrases }: z.infer<typeof FollowedOptions>,
+  answers: readonly string[],
+): ParsedAnswer {
+  const found: GroundedCaptionOutput['phrases'] = []
+  const repairs: string[] = []
+  for (const [index, { start, end }] of phrases.entries()) {
+    const phrase = text.slice(start, end)
+    const parsed = parseGround(answers[index] ?? '', phrase)
+    repairs.push(...parsed.repairs)
+    if (!parsed.ok) return { ...parsed, message: `of ${JSON.stringify(phrase)}: ${parsed.message}`, repairs }
+    const { boxes } = GroundOutput.parse(parsed.output)
+    if (boxes.length > 0) found.push({ text: phrase, start, end, boxes })
+  }
+  return { ok: true, output: { text, phrases: found }, repairs }
 }
 
 /** An answer without a box is a failure, unless it says in words that the thing is not there. */

@@ -16,6 +16,8 @@ export const groundedCaptionTask: Task = {
   name: 'grounded-caption',
   version: 1,
   summary: 'a caption with a box for each thing it names',
+  role: 'grounding',
+  givesText: true,
   isDefault: true,
   maxNewTokens: 512,
   outputSchema: GroundedCaptionOutput,

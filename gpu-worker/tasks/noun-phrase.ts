@@ -1,4 +1,5 @@
-// The noun phrase that ends a piece of English text, by its determiners. It does not know boxes or tasks.
+// The noun phrases of English text, by their determiners: the one that ends a piece of it, or all. It does not know
+// boxes or tasks.
 
 /** Words that begin a noun phrase. `that` is left out: before a box it is nearly always a relative pronoun. */
 const determiners = new Set(
@@ -72,4 +73,68 @@ function skipJoiners(words: readonly Word[], from: number): number {
 
 function isDeterminer(word: Word | undefined): boolean {
   return word !== undefined && (determiners.has(word.text) || /^\d+([.,]\d+)*$/.test(word.text))
+}
+
+/** Verbs of captions: what they follow is over, and what follows them is another thing. */
+const verbs = new Set(
+  (
+    'sits sit stands stand lies lie rides ride holds hold wears wear looks look walks walk runs run eats eat plays play ' +
+    'shows show hangs hang flies fly contains contain features feature there it this that'
+  ).split(' '),
+)
+
+/** Last words of phrases that name a place in the picture or the picture, not a thing in it. */
+const noThings = new Set(
+  'image picture photo photograph scene background foreground side front back middle center centre top bottom left right'.split(
+    ' ',
+  ),
+)
+
+/**
+ * Offsets [start, end) of the noun phrases of a text, in order: at each determiner or number, or, between two
+ * boundaries that have none, the words that are there. Places in the picture are left out, and so is a repeated
+ * phrase. One pass; the time is linear in the text.
+ */
+export function nounPhrases(text: string): { start: number; end: number }[] {
+  const seen = new Set<string>()
+  return splitClauses(text).flatMap((words) => {
+    return cutAtDeterminers(words).flatMap((phrase) => {
+      const [first, last] = [phrase[0], phrase.at(-1)]
+      if (first === undefined || last === undefined || isDeterminer(last) || noThings.has(last.text))
+        return []
+      const spelling = phrase.map((word) => word.text).join(' ')
+      if (seen.has(spelling)) return []
+      seen.add(spelling)
+      return [{ start: first.start, end: last.end }]
+    })
+  })
+}
+
+/** Runs of words between clause marks, joiners and verbs; those are left out. */
+function splitClauses(text: string): Word[][] {
+  const clauses: Word[][] = [[]]
+  let at = 0
+  for (const match of text.matchAll(/[\p{L}\p{N}]+(?:[.,'’-][\p{L}\p{N}]+)*/gu)) {
+    const word = { text: match[0].toLowerCase(), start: match.index, end: match.index + match[0].length }
+    const isBoundary = joiners.has(word.text) || verbs.has(word.text)
+    if (isBoundary || /\S/.test(text.slice(at, word.start))) clauses.push([])
+    if (!isBoundary) clauses.at(-1)?.push(word)
+    at = word.end
+  }
+  return clauses
+}
+
+/** Each determiner begins a phrase, but for those of one: "all the dogs", "one of the dogs". */
+function cutAtDeterminers(words: readonly Word[]): Word[][] {
+  const first = words.findIndex(isDeterminer)
+  const from = first === -1 ? skipJoiners(words, 0) : first
+  const phrases: Word[][] = []
+  for (const [index, word] of words.entries()) {
+    if (index < from) continue
+    const before = words[index - 1]
+    const begins = isDeterminer(word) && !isDeterminer(before) && before?.text !== 'of'
+    if (begins || index === from) phrases.push([])
+    phrases.at(-1)?.push(word)
+  }
+  return phrases
 }

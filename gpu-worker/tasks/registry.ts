@@ -26,12 +26,18 @@ export function findTask(name: string): Task {
   )
 }
 
+type WantedModel = { name: string; template: PromptTemplate; capabilities: readonly string[] }
+
 type Wanted = {
   /** Task names in the user's order; undefined for the default ones that the model can do. */
   names: readonly string[] | undefined
   questions: readonly string[]
   phrases: readonly string[]
-  model: { name: string; template: PromptTemplate; capabilities: readonly string[] }
+  /** The task in whose text ground finds its phrases. */
+  from?: string | undefined
+  model: WantedModel
+  /** Answers the tasks of the role grounding, where the run has a second model. */
+  grounding?: WantedModel | undefined
   /** What images bring themselves, which switches tasks on as `questions` and `phrases` do. */
   brings?: { questions: boolean; phrases: boolean }
 }
@@ -41,12 +47,16 @@ type Wanted = {
  * Throws UserError for a task that does not exist, that the model cannot do, or that lacks its input.
  */
 export function planTasks(wanted: Wanted): TaskSpec[] {
-  const { questions, phrases, model } = wanted
+  const { questions, phrases, from } = wanted
   const chosen = chooseTasks(wanted)
-  for (const task of chosen) refuseUncapable(task, model)
+  for (const task of chosen) refuseUncapable(task, modelOf(task, wanted))
+  if (from !== undefined) refuseNoText(from, chosen)
   const itemTasks = listItemTasks(wanted)
   return chosen.flatMap((task) => {
-    const specs = planTask(task, { template: model.template, questions, phrases })
+    const { template } = modelOf(task, wanted)
+    // A run of one model names no roles: the first model answers everything.
+    const role = wanted.grounding === undefined ? undefined : task.role
+    const specs = planTask(task, { template, questions, phrases, from }, role)
     if (specs.length === 0 && !itemTasks.includes(task.name))
       throw new UserError(`the task "${task.name}" needs ${task.needs ?? 'more than it was given'}`)
     return specs
@@ -82,25 +92,41 @@ export function planItemTasks(
     .flatMap((task) => planTask(task, { template, questions, phrases }))
 }
 
-function planTask(task: Task, request: TaskRequest): TaskSpec[] {
+function planTask(task: Task, request: TaskRequest, role?: Task['role']): TaskSpec[] {
   return task.plan(request).map((plan, ordinal) => ({
     task: task.name,
     taskVersion: task.version,
     ordinal,
     template: request.template,
     maxNewTokens: task.maxNewTokens,
+    ...(role === undefined ? {} : { role }),
     ...plan,
   }))
 }
 
-function chooseTasks({ names, questions, phrases, model, brings }: Wanted): Task[] {
+/** The model that answers a task. */
+function modelOf({ role }: Task, { model, grounding = model }: Wanted): WantedModel {
+  return role === 'grounding' ? grounding : model
+}
+
+function refuseNoText(from: string, chosen: readonly Task[]): void {
+  const task = findTask(from)
+  const names = tasks.filter(({ givesText }) => givesText === true).map(({ name }) => name)
+  if (task.givesText !== true)
+    throw new UserError(`the task "${from}" gives no text to find things in; choose from ${names.join(', ')}`)
+  if (!chosen.includes(task))
+    throw new UserError(`things are to be found in what "${from}" says, but it is no task of the run; add it`)
+}
+
+function chooseTasks(wanted: Wanted): Task[] {
+  const { names, questions, phrases, from, model, brings } = wanted
   const isGiven = {
     questions: questions.length > 0 || brings?.questions === true,
-    phrases: phrases.length > 0 || brings?.phrases === true,
+    phrases: phrases.length > 0 || brings?.phrases === true || from !== undefined,
   }
   const hasInput = ({ takes }: Task) => takes !== undefined && isGiven[takes]
-  const named =
-    names?.map(findTask) ?? tasks.filter((task) => task.isDefault && model.capabilities.includes(task.name))
+  const isAble = (task: Task) => modelOf(task, wanted).capabilities.includes(task.name)
+  const named = names?.map(findTask) ?? tasks.filter((task) => task.isDefault && isAble(task))
   const chosen = [...new Set([...named, ...tasks.filter(hasInput)])]
   if (chosen.length > 0) return chosen
   throw new UserError(

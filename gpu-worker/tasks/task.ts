@@ -2,7 +2,7 @@
 import type { FailureCode } from '../../schemas/failure.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
-import type { TaskPrompt, TaskSpec } from '../../schemas/task-spec.ts'
+import type { TaskPrompt, TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { z } from 'zod'
 
 /** What the user gave besides the task's name; each task takes what is its own. */
@@ -10,10 +10,22 @@ export type TaskRequest = {
   template: PromptTemplate
   questions: readonly string[]
   phrases: readonly string[]
+  /** The task whose text names the phrases. */
+  from?: string | undefined
 }
 
 /** The part of a spec that the task itself decides; one plan for each record it makes of an image. */
-export type TaskPlan = { prompts: TaskPrompt[]; options?: NonNullable<TaskSpec['options']> }
+export type TaskPlan = {
+  prompts: TaskPrompt[]
+  options?: NonNullable<TaskSpec['options']>
+  /** The task whose output this plan waits for; `follow` then fills in the prompts. */
+  after?: string
+}
+
+/** What a plan becomes once the output that it waits for is known: nothing to ask is a plan too. */
+export type FollowedPlan =
+  | { ok: true; plan: Required<Omit<TaskPlan, 'after'>> }
+  | { ok: false; message: string }
 
 export type ParsedAnswer =
   | { ok: true; output: TaskOutput; repairs: string[] }
@@ -35,6 +47,10 @@ export type Task = {
   takes?: 'questions' | 'phrases'
   /** What to say when a run has nothing for this task to work on. */
   needs?: string
+  /** Answered by this model of a run that has several; by its first when left out. */
+  role?: TaskRole
+  /** Whether its output has a `text` in which other tasks find phrases. */
+  givesText?: true
   /** Whether a run that names no tasks includes this one when the model can do it. */
   isDefault: boolean
   /** Answer limit of each prompt, in tokens. */
@@ -42,6 +58,8 @@ export type Task = {
   outputSchema: z.ZodType<TaskOutput>
   /** An empty list when the request lacks what the task cannot do without; the registry tells `needs`. */
   plan(request: TaskRequest): TaskPlan[]
+  /** Of a task that plans to come after another. Pure; refuses an output it cannot use. */
+  follow?(spec: TaskSpec, upstream: TaskOutput): FollowedPlan
   /** `answers` holds one text for each prompt of the spec, in order. Pure; never throws for what a model can say. */
   parse(spec: TaskSpec, answers: readonly string[]): ParsedAnswer
 }

@@ -17,20 +17,48 @@ const adapters = ['dataset/stores', 'dataset/queues']
 const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
+  'capacity',
   'chain',
+  'claims',
+  'checkpoint',
+  'each-run',
+  'emf',
   'events',
+  'fetch-weights',
+  'gc',
   'id-index',
+  'id-run',
+  'image-keys',
+  'in-parallel',
   'ingest',
   'labels-view',
+  'part-windows',
   'parts',
+  'place',
+  'place-sweeper',
+  'plan',
+  'plan-lists',
+  'plan-sources',
+  'push-weights',
   'read',
+  'reconcile',
+  'redrive',
+  'run-control',
   'run-folder',
+  'run-status',
+  'pull',
+  'scale',
   'seal',
   'sorted-rows',
   'verdicts',
+  'upload',
+  'seal-generation',
+  'seal-state',
+  'sealed-ids',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
-const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'gpu-worker/pipeline']
+const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
+const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, ...story]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
@@ -62,16 +90,26 @@ export const layers: readonly Layer[] = [
     mayImport: ['schemas', ...leaves, ...adapters, ...identity, ...records, 'dataset/checks'],
     packages: ['zod'],
   },
+  // What only the cloud's worker has: metrics, its log, signals of ECS and EC2, settings made into ports.
+  {
+    parts: ['gpu-worker/cloud'],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, 'gpu-worker/pipeline'],
+    packages: ['zod'],
+  },
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
-  { parts: ['cli'], mayImport: below, packages: ['zod', '@hono/node-server'] },
+  // S3 and SQS in one process, for tests and for the cloud on a laptop. It holds bytes and messages, no labels.
+  { parts: ['emulator'], mayImport: ['schemas', 'dataset/queues'], packages: ['zod'] },
+  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', '@hono/node-server'] },
+  // Of all that ships only this verb starts the emulator.
+  { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
   {
     parts: ['functions'],
     mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers],
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
-  // Scripts a person runs from a checkout; nothing imports them.
-  { parts: ['bench'], mayImport: below, packages: ['zod'] },
+  // Scripts a person runs from a checkout; nothing imports them. They measure with the tests' doubles and storms.
+  { parts: ['bench'], mayImport: [...below, 'cli', 'emulator', 'examples', 'tests'], packages: ['zod'] },
   { parts: ['training'], mayImport: below, packages: ['zod', 'sharp'] },
   // Makes the sample images and the README's picture; besides shapes it needs the pictures of gpu-worker/image only.
   { parts: ['examples'], mayImport: ['schemas', 'gpu-worker/image'], packages: ['zod', 'sharp'] },
@@ -85,12 +123,13 @@ export const foldersWithoutCode = ['models', '.ci']
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {
   'onnxruntime-node': ['gpu-worker/engine/session.ts'],
-  // draw.ts puts labels over images that decode.ts decoded, encode.ts makes files of them. The last two rasterise icons, for training and for scenes
+  // draw.ts puts labels over images that decode.ts decoded, encode.ts makes files of them, thumbnail.ts small ones. The last two rasterise icons, for training and for scenes
   // with known truth. Only decode.ts opens an image of a user.
   'sharp': [
     'gpu-worker/image/decode.ts',
     'gpu-worker/image/draw.ts',
     'gpu-worker/image/encode.ts',
+    'gpu-worker/image/thumbnail.ts',
     'training/sprites.ts',
     'examples/scenes/render.ts',
   ],
@@ -100,6 +139,7 @@ export const soleImporters: Record<string, readonly string[]> = {
   'hyparquet-writer': ['dataset/exports/parquet.ts'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
+  '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
 }
 
 /** What functions/ may not reach, through any number of imports. */
@@ -108,6 +148,7 @@ export const nativeParts = [
   'gpu-worker/image',
   'gpu-worker/engine',
   'gpu-worker/pipeline',
+  'gpu-worker/cloud',
 ]
 export const nativePackages = ['onnxruntime-node', 'sharp']
 

@@ -32,6 +32,16 @@ export function objectStoreContract(name: string, open: () => Promise<ObjectStor
       expect(await store.head('a/b c/é#?%.bin')).toMatchObject({ key: 'a/b c/é#?%.bin', sizeBytes: 5 })
     })
 
+    test('gives an object in one request unless it is larger than wanted', async () => {
+      const store = await open()
+      await store.putIfAbsent('k', bytesOf('hello'))
+      const found = { key: 'k', sizeBytes: 5 }
+      expect(await store.getWithin('k', { maxBytes: 5 })).toMatchObject({ ...found, bytes: bytesOf('hello') })
+      expect(await store.getWithin('k', { maxBytes: 4 })).toMatchObject({ ...found, bytes: null })
+      await store.putIfAbsent('empty', new Uint8Array())
+      expect(await store.getWithin('empty', { maxBytes: 0 })).toMatchObject({ bytes: new Uint8Array() })
+    })
+
     test('keeps the first bytes of a key', async () => {
       const store = await open()
       await store.putIfAbsent('k', bytesOf('first'))
@@ -55,9 +65,10 @@ export function objectStoreContract(name: string, open: () => Promise<ObjectStor
       for (const key of ['missing', 'empty/below', 'no/such/folder']) {
         expect([
           await store.get(key),
+          await store.getWithin(key, { maxBytes: 1 }),
           await store.getRange(key, { start: 0, end: 1 }),
           await store.head(key),
-        ]).toEqual([null, null, null])
+        ]).toEqual([null, null, null, null])
       }
       expect(await store.list({ prefix: 'nothing/' })).toEqual({ objects: [], next: null })
     })
@@ -111,6 +122,7 @@ export function objectStoreContract(name: string, open: () => Promise<ObjectStor
         const store = await open()
         await expect(store.putIfAbsent(key, bytesOf('x'))).rejects.toThrow(UserError)
         await expect(store.get(key)).rejects.toThrow(UserError)
+        await expect(store.getWithin(key, { maxBytes: 1 })).rejects.toThrow(UserError)
         await expect(store.getRange(key, { start: 0, end: 1 })).rejects.toThrow(UserError)
         await expect(store.head(key)).rejects.toThrow(UserError)
       },

@@ -1,6 +1,6 @@
 // Following a chain that grows: only what is new is read.
 import { expect, test } from 'vitest'
-import { followIds } from '../../dataset/chain.ts'
+import { followIds } from '../../dataset/sealed-ids.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
@@ -44,10 +44,10 @@ test('knows the ids of each generation after a refresh, and reads none twice', a
   expect([ids.index.rankOf(first), ids.index.rankOf(second)]).toEqual([statusRank.ok, statusRank.ok])
   expect(reads).toEqual([
     'manifests/00000002.json',
-    'ids/000002',
     'manifests/00000003.json',
-    'ids/000003',
     'manifests/00000004.json',
+    'ids/000002',
+    'ids/000003',
   ])
 })
 

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest'
 import {
   decodeEventKey,
+  incomingPrefixOf,
   maxEventBytes,
   type QueueEvent,
   readQueueBody,
@@ -163,6 +164,8 @@ test('writes as many messages as their limits ask for and keeps the order', () =
 })
 
 const envelope = { schema: 'coglabel.work.v1', runId: 'r', items: [{ bucket: 'b-1', key: 'k' }] }
+const withUpstream = (upstream: object) =>
+  JSON.stringify({ ...envelope, items: [{ ...envelope.items[0], upstream }] })
 const hostile: [string, string, RegExp][] = [
   ['nothing', '', /not a JSON object/],
   ['text', 'hello', /not a JSON object/],
@@ -177,7 +180,7 @@ const hostile: [string, string, RegExp][] = [
     /no valid/,
   ],
   ['a long envelope', JSON.stringify({ ...envelope, planShard: 'x'.repeat(70_000) }), /ours have at most/],
-  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v2' }), /schema is/],
+  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v3' }), /schema is/],
   ['a schema that is no text', JSON.stringify({ ...envelope, schema: { $gt: '' } }), /schema is/],
   ['an unknown field', JSON.stringify({ ...envelope, evil: 1 }), /no valid/],
   ['a prototype', '{"__proto__":{"schema":"coglabel.work.v1"}}', /neither/],
@@ -208,6 +211,19 @@ const hostile: [string, string, RegExp][] = [
     JSON.stringify({ ...envelope, items: [{ bucket: 'b-1', key: '\ud800' }] }),
     /items.0.key/,
   ],
+  ['a role that no run has', JSON.stringify({ ...envelope, role: 'admin' }), /role/],
+  ['an output of no task', withUpstream({ '../caption': { text: 'x' } }), /items.0.upstream/],
+  ['an output of no form', withUpstream({ caption: { text: 'x', system: 'obey' } }), /items.0.upstream/],
+  [
+    'an output that is too long',
+    withUpstream({ caption: { text: 'x'.repeat(8000) } }),
+    /at most 8000 characters/,
+  ],
+  [
+    'too many outputs',
+    withUpstream(Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`task-${n}`, { text: 'x' }]))),
+    /at most 8 outputs/,
+  ],
   ['no records', JSON.stringify({ Records: [] }), /no event of S3/],
   [
     'records of SQS',
@@ -232,6 +248,22 @@ test.each(hostile)('says in a sentence that it does not know %s', (_name, body, 
   expect(reason).toMatch(sentence)
   expect(reason.length).toBeLessThan(600)
   expect(reason).not.toContain('\n')
+})
+
+test('carries a role and what an earlier stage said, and reads the version before', () => {
+  const image = { bucket: 'photos', key: 'k', upstream: { caption: { text: 'A "dog"\n\u0001' } } }
+  const [body = ''] = writeWorkMessages([image], { runId: 'r', role: 'grounding', tasks: ['ground'] })
+  expect(readQueueBody(body)).toEqual({
+    kind: 'work',
+    items: [{ ...image, runId: 'r', role: 'grounding', tasks: ['ground'] }],
+    skipped: 0,
+  })
+  expect(keysOf(read(envelope))).toEqual(['k'])
+  expect(JSON.parse(body)).toMatchObject({ schema: 'coglabel.work.v2' })
+})
+
+test('says where the images of a standing run are put', () => {
+  expect(runOfKey(`${incomingPrefixOf('photos-2026')}a.png`)).toBe('photos-2026')
 })
 
 test('never throws, whatever of a good message is lost or changed', () => {

@@ -12,8 +12,8 @@ import { openSqsQueue } from '../../dataset/queues/sqs.ts'
 import { maxLeaseMs } from '../../dataset/queues/work-queue.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { workQueueContract } from '../contracts/work-queue.ts'
-import { startEmulator } from '../emulator/emulator.ts'
-import type { FaultPlan } from '../emulator/faults.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
+import type { FaultPlan } from '../../emulator/faults.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const take = { max: 10, waitMs: 0, leaseMs: 30_000 }

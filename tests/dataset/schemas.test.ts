@@ -1,11 +1,12 @@
 // The JSON Schemas for outsiders are those of the code, and the run folder's config is kept.
 import { readFile, readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { openRun } from '../../dataset/run-folder.ts'
+import { openRun, readRun, wantedRunId } from '../../dataset/run-folder.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
+import { modelOfRole, RunConfig } from '../../schemas/run-config.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { jsonSchemasFolder, renderJsonSchemas } from '../../schemas/write-json-schemas.ts'
-import { someRecord } from '../helpers/records.ts'
+import { someRecord, someRun as wanted } from '../helpers/records.ts'
 
 test('has JSON Schemas that are up to date; run `node schemas/write-json-schemas.ts`', async () => {
   const rendered = renderJsonSchemas()
@@ -29,23 +30,6 @@ test('refuses records that contradict themselves or carry unknown fields', () =>
   for (const record of bad) expect(LabelRecord.safeParse(record).success, JSON.stringify(record)).toBe(false)
 })
 
-const wanted = {
-  source: { kind: 'folder' as const, uri: 'file:///images/' },
-  model: { name: 'm', digest: 'd', weights: 'int8', licence: 'l' },
-  template: 'chat' as const,
-  tasks: [
-    {
-      task: 'qa',
-      taskVersion: 1,
-      ordinal: 0,
-      template: 'chat' as const,
-      prompts: [{ question: 'q' }],
-      maxNewTokens: 8,
-    },
-  ],
-  sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 },
-}
-
 test('opens the same run again on another day', async () => {
   const store = openMemoryStore()
   const first = await openRun(store, { wanted, now: new Date(0) })
@@ -58,6 +42,11 @@ test.each([
   ['seed', { ...wanted, sampling: { ...wanted.sampling, seed: 3 } }],
   ['qa prompts', { ...wanted, tasks: [{ ...wanted.tasks[0]!, prompts: [{ question: 'other' }] }] }],
   ['tasks', { ...wanted, tasks: [] as typeof wanted.tasks }],
+  ['source', { ...wanted, source: { kind: 'standing' as const, uri: 'file:///images/', bucket: 'images' } }],
+  ['grounding model', { ...wanted, grounding: { ...wanted.model, digest: 'e' } }],
+  ['claims', { ...wanted, claims: 'on' as const }],
+  ['cost cap', { ...wanted, costCapUsd: 5 }],
+  ['qa role', { ...wanted, tasks: [{ ...wanted.tasks[0]!, role: 'grounding' as const }] }],
   ['model', { ...wanted, model: { ...wanted.model, digest: 'e' } }],
 ])('fails when the %s differs and names it', async (name, changed) => {
   const store = openMemoryStore()
@@ -66,4 +55,43 @@ test.each([
   await expect(openRun(store, { wanted: asked, now: new Date(0) })).rejects.toThrow(
     new RegExp(`  ${name}: it has .*, now [^]*--out`),
   )
+})
+
+test('reads the runs of the version before, under the ids they have', async () => {
+  const store = openMemoryStore()
+  const old = { v: 1, runId: 'run-0123456789abcdef', ...wanted, createdAt: '2025-01-01T00:00:00.000Z' }
+  await store.putIfAbsent('config.json', Buffer.from(JSON.stringify(old)))
+  expect(await readRun(store)).toEqual(old)
+  expect((await openRun(store, { wanted, now: new Date(0) })).runId).toBe('run-0123456789abcdef')
+  // Its id came from the same settings; a newer program derives the same.
+  expect(wantedRunId(wanted)).toBe('run-68e173cca1f7de1d')
+})
+
+test('takes a chosen id, and derives one from what shapes the labels only', async () => {
+  const chosen = await openRun(openMemoryStore(), { wanted, now: new Date(0), runId: 'photos-2026' })
+  expect(chosen.runId).toBe('photos-2026')
+  for (const runId of ['../up', 'a/b', '', '-x', 'x'.repeat(101)])
+    await expect(openRun(openMemoryStore(), { wanted, now: new Date(0), runId }), runId).rejects.toThrow()
+  expect(wantedRunId({ ...wanted, claims: 'on', costCapUsd: 3 })).toBe(wantedRunId(wanted))
+  const bucket = { kind: 'bucket' as const, uri: 's3://b-1/x/', bucket: 'b-1', prefix: 'x/' }
+  expect(wantedRunId({ ...wanted, source: bucket })).not.toBe(wantedRunId(wanted))
+})
+
+test('knows the model of each role', () => {
+  const run = RunConfig.parse({ v: 2, runId: 'r', ...wanted, createdAt: '2026-01-01T00:00:00.000Z' })
+  const other = { ...run.model, digest: 'other' }
+  expect([modelOfRole(run).digest, modelOfRole(run, 'grounding').digest]).toEqual(['d', 'd'])
+  expect(modelOfRole({ ...run, grounding: other }, 'grounding')).toBe(other)
+})
+
+test('lets a task come only after a task of the first model that comes after none', () => {
+  const [qa] = wanted.tasks
+  const caption = { ...qa!, task: 'caption' }
+  const parses = (...tasks: object[]) =>
+    RunConfig.safeParse({ v: 2, runId: 'r', ...wanted, tasks, createdAt: '2026-01-01T00:00:00.000Z' }).success
+  expect(parses(caption, { ...qa, after: 'caption' })).toBe(true)
+  expect(parses({ ...qa, after: 'caption' })).toBe(false)
+  expect(parses({ ...qa, after: 'qa' })).toBe(false)
+  expect(parses({ ...caption, role: 'grounding' }, { ...qa, after: 'caption' })).toBe(false)
+  expect(parses(caption, { ...qa, after: 'caption' }, { ...qa, task: 'ground', after: 'qa' })).toBe(false)
 })

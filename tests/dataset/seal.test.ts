@@ -1,10 +1,11 @@
 // Parts, sealing and reading back: one row for each id, whatever was written, by whomever, how often.
 import { gunzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
-import { loadIdIndex, manifestKey } from '../../dataset/chain.ts'
+import { manifestKey, readManifest } from '../../dataset/chain.ts'
 import { packPart, writePart } from '../../dataset/parts.ts'
 import { readRecords } from '../../dataset/read.ts'
 import { defaultSealLimits, sealRun } from '../../dataset/seal.ts'
+import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { listAll, type ObjectStore } from '../../dataset/stores/object-store.ts'
 import { UserError } from '../../schemas/errors.ts'
@@ -25,7 +26,7 @@ test('packs the same records into the same part, in whatever order they came', (
   const records = ['a', 'b', 'c'].map((key) => someRecord({ key }))
   const part = packPart(records)
   expect(packPart(records.toReversed())).toEqual(part)
-  expect(part.key).toMatch(/^parts\/[0-9a-f]{2}\/[0-9a-f]{40}\.jsonl\.gz$/)
+  expect(part.name).toMatch(/^[0-9a-f]{40}\.jsonl\.gz$/)
   expect([...part.bytes.subarray(4, 10)]).toEqual([0, 0, 0, 0, 0, 255])
   expect(gunzipSync(part.bytes).toString().split('\n')).toHaveLength(4)
 })
@@ -50,23 +51,39 @@ test('seals each id once over many parts and generations', async () => {
   expect((await loadIdIndex(store)).size).toBe(4)
 })
 
-test('lets ok stand above filtered and filtered above failed, within a generation and across', async () => {
-  const statuses = ['failed', 'filtered', 'ok'] as const
-  for (const first of statuses) {
-    for (const second of statuses) {
-      const best = statuses[Math.max(statuses.indexOf(first), statuses.indexOf(second))]
-      for (const together of [true, false]) {
-        const store = openMemoryStore()
-        await writePart(store, [someRecord({ key: 'a', status: first, text: 'first' })])
-        if (!together) await seal(store)
-        await writePart(store, [someRecord({ key: 'a', status: second, text: 'second' })])
-        const { totals } = await seal(store)
-        const rows = await read(store)
-        expect(rows, `${first} then ${second}`).toHaveLength(1)
-        expect(rows[0]).toContain(` ${best} `)
-        expect(totals['caption']).toEqual({ ok: 0, filtered: 0, failed: 0, [best ?? '']: 1 })
-      }
-    }
+/** Which of two rows of one id stands: parts sealed together are weighed, a sealed row gives way only as a failure. */
+const standings = [
+  { first: 'failed', second: 'failed', together: 'first', apart: 'first' },
+  { first: 'failed', second: 'filtered', together: 'second', apart: 'second' },
+  { first: 'failed', second: 'ok', together: 'second', apart: 'second' },
+  { first: 'filtered', second: 'failed', together: 'first', apart: 'first' },
+  { first: 'filtered', second: 'filtered', together: 'first', apart: 'first' },
+  { first: 'filtered', second: 'ok', together: 'second', apart: 'first' },
+  { first: 'ok', second: 'failed', together: 'first', apart: 'first' },
+  { first: 'ok', second: 'filtered', together: 'first', apart: 'first' },
+  { first: 'ok', second: 'ok', together: 'first', apart: 'first' },
+] as const
+
+test.each(standings)('lets one row stand of $first, then $second', async ({ first, second, ...standing }) => {
+  for (const isTogether of [true, false]) {
+    const store = openMemoryStore()
+    const records = [
+      someRecord({ key: 'a', status: first, text: 'first' }),
+      someRecord({ key: 'a', status: second, text: 'second' }),
+    ]
+    // The order of parts sealed together is that of their names: the first part is the one that is listed first.
+    const inOrder = isTogether && packPart([records[0]!]).name > packPart([records[1]!]).name
+    await writePart(store, [records[0]!])
+    if (!isTogether) await seal(store)
+    await writePart(store, [records[1]!])
+    const { totals } = await seal(store)
+    const wins = isTogether ? standing.together : standing.apart
+    const status = wins === 'first' ? first : second
+    const text = first === second && inOrder ? 'second' : wins
+    expect(await read(store)).toEqual([`a caption ${status} ${text}`])
+    expect(totals['caption']).toEqual({ ok: 0, filtered: 0, failed: 0, [status]: 1 })
+    const superseded = (await readManifest(store, 2))?.manifest.superseded ?? []
+    expect(superseded).toEqual(!isTogether && wins === 'second' ? [records[0]!.recordId] : [])
   }
 })
 
@@ -77,10 +94,7 @@ test('names a superseded failure in the manifest, and fail, seal, retry, seal le
   await seal(store)
   await writePart(store, [someRecord({ key: 'a' })])
   await seal(store)
-  const manifest = SealedManifest.parse(
-    JSON.parse(Buffer.from((await store.get(manifestKey(2))) ?? []).toString()),
-  )
-  expect(manifest.superseded).toEqual([failed.recordId])
+  expect((await readManifest(store, 2))?.manifest.superseded).toEqual([failed.recordId])
   expect(await read(store)).toEqual(['a caption ok a thing', 'b caption ok a thing'])
 })
 

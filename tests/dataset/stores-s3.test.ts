@@ -2,11 +2,12 @@
 import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import { expect, onTestFinished, test } from 'vitest'
 import { listAll } from '../../dataset/stores/object-store.ts'
-import { openS3Store } from '../../dataset/stores/s3.ts'
+import { openS3Store, openS3Sweeper } from '../../dataset/stores/s3.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { objectStoreContract } from '../contracts/object-store.ts'
-import { startEmulator } from '../emulator/emulator.ts'
-import { seededFaults, type Fault, type FaultPlan } from '../emulator/faults.ts'
+import { objectSweeperContract } from '../contracts/object-sweeper.ts'
+import { startEmulator } from '../../emulator/emulator.ts'
+import { seededFaults, type Fault, type FaultPlan } from '../../emulator/faults.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 
@@ -15,6 +16,13 @@ objectStoreContract(
   's3, a prefix in a bucket',
   async () => (await openEmulated({ prefix: 'runs/r 1+é/' })).store,
 )
+
+objectSweeperContract('s3, a prefix in a bucket', async () => {
+  const { store, options } = await openEmulated({ prefix: 'runs/r 1+é/' })
+  const sweeper = openS3Sweeper(options)
+  onTestFinished(() => sweeper.close())
+  return { store, sweeper }
+})
 
 async function openEmulated({ prefix = '', faults }: { prefix?: string; faults?: FaultPlan } = {}) {
   const emulator = await startEmulator()

@@ -3,14 +3,21 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, readdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { openFsSweeper } from '../../dataset/stores/fs-sweeper.ts'
 import { openFsStore, sweepStaleTemps } from '../../dataset/stores/fs.ts'
-import { openMemoryStore } from '../../dataset/stores/memory.ts'
+import { openMemoryPlace, openMemoryStore } from '../../dataset/stores/memory.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { objectStoreContract } from '../contracts/object-store.ts'
+import { objectSweeperContract } from '../contracts/object-sweeper.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 objectStoreContract('fs', async () => openFsStore(join(await tempFolder(), 'store')))
 objectStoreContract('memory', async () => openMemoryStore())
+objectSweeperContract('memory', async () => openMemoryPlace())
+objectSweeperContract('fs', async () => {
+  const folder = join(await tempFolder(), 'store')
+  return { store: openFsStore(folder), sweeper: openFsSweeper(folder) }
+})
 
 test('never reads or writes through a link that leads out of the folder', async () => {
   const folder = await tempFolder()
@@ -22,6 +29,7 @@ test('never reads or writes through a link that leads out of the folder', async 
   const store = openFsStore(join(folder, 'store'))
   expect(await store.get('link/secret')).toBeNull()
   expect(await store.get('file-link')).toBeNull()
+  await openFsSweeper(join(folder, 'store')).remove(['link/secret'])
   await expect(store.putIfAbsent('link/new', new Uint8Array(1))).rejects.toThrow(UserError)
   expect(await readdir(join(folder, 'outside'))).toEqual(['secret'])
   expect((await store.list({ prefix: '' })).objects).toEqual([])

@@ -1,9 +1,12 @@
-// SDK clients for the conformance suite: of a fresh emulator, or of the server CONFORMANCE_ENDPOINT names.
+// What both conformance suites need: SDK clients of a fresh emulator, or of the server CONFORMANCE_ENDPOINT names
+// (CONFORMANCE_NAME=radosgw CONFORMANCE_SERVICES=s3, CONFORMANCE_NAME=fauxqs CONFORMANCE_SERVICES=sqs).
 import { setTimeout as sleep } from 'node:timers/promises'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
+import { test } from 'vitest'
 import { manualClock } from '../../dataset/queues/clock.ts'
-import { startEmulator, type Emulator } from './emulator.ts'
+import { startEmulator, type Emulator } from '../../emulator/emulator.ts'
+import { differences } from './differences.ts'
 
 export type Subject = {
   s3: S3Client
@@ -51,4 +54,24 @@ export async function openSubject(): Promise<Subject> {
       await emulator?.close()
     },
   }
+}
+
+/** A test that other servers may be known to fail. */
+export function conforms(name: string, check: () => Promise<void>): void {
+  const reason = foreignEndpoint === undefined ? undefined : differences[foreignName]?.[name]
+  if (reason === undefined) test(name, check)
+  else test.fails(`${name} (not here: ${reason})`, check)
+}
+
+/** How a request fails: the error's name and status. */
+export async function failure(
+  request: Promise<unknown>,
+): Promise<{ name: string; status: number | undefined }> {
+  const error: unknown = await request.then(
+    () => new Error('it did not fail'),
+    (reason: unknown) => reason,
+  )
+  // The SDK's errors carry their status so.
+  const { name, $metadata } = error as Error & { $metadata?: { httpStatusCode?: number } }
+  return { name, status: $metadata?.httpStatusCode }
 }

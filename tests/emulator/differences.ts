@@ -8,6 +8,7 @@ export const differences: Readonly<Record<string, Readonly<Record<string, string
     'replaces with If-Match only what is still the same': 'If-Match wants the ETag without its quotes',
     'checks and gives back the CRC32 that the SDK adds': 'newer checksums are taken and forgotten',
     'refuses bytes that do not match their checksum': 'newer checksums are not verified',
+    'takes the CRC64NVME that the AWS CLI sends, and checks it': 'newer checksums are taken and forgotten',
     'takes streams, framed as aws-chunked with the checksum as trailer': 'trailers are not known',
     'keeps keys as they are: spaces, plus signs, dots, slashes, Unicode, 1024 bytes':
       'a key of 1025 bytes is refused as InvalidObjectName',

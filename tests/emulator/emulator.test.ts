@@ -12,16 +12,16 @@ import {
 import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { manualClock } from '../../dataset/queues/clock.ts'
-import { startEmulator } from './emulator.ts'
-import { seededFaults, type FaultTarget } from './faults.ts'
-import { checksumOf, decodeChunked } from './payload.ts'
-import { parseXml, writeXml } from './xml.ts'
+import { type Answered, startEmulator } from '../../emulator/emulator.ts'
+import { seededFaults, type FaultTarget } from '../../emulator/faults.ts'
+import { checksumOf, decodeChunked } from '../../emulator/payload.ts'
+import { parseXml, writeXml } from '../../emulator/xml.ts'
 
 const Bucket = 'images'
 
-async function open() {
+async function open(onAnswer: (answered: Answered) => void = () => {}) {
   const clock = manualClock(Date.UTC(2026, 0, 1))
-  const emulator = await startEmulator({ clock })
+  const emulator = await startEmulator({ clock, onAnswer })
   const { endpoint, region, credentials } = emulator
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true, maxAttempts: 1 })
   const sqs = new SQSClient({ endpoint, region, credentials, maxAttempts: 1 })
@@ -88,15 +88,56 @@ describe('events', () => {
     expect(sequencers).toEqual([...new Set(sequencers)].toSorted())
   })
 
-  test('come late and twice when the plan says so', async () => {
+  test('come late, more than once and out of order when the plan says so', async () => {
     const { emulator, clock, receive, subscribe, put } = await open()
     await subscribe()
     await receive()
-    emulator.setFaults(({ service }) => (service === 'event' ? { delayMs: 5000, duplicate: true } : {}))
-    await put('k')
-    expect(await receive()).toEqual([])
+    const delays = [[0, 5000, 9000], [1000]]
+    emulator.setFaults(({ service }) => (service === 'event' ? { deliverAfterMs: delays.shift()! } : {}))
+    await put('first')
+    await put('second')
+    const keys = async () => (await receive()).map(({ Records }) => String(Records[0].s3.object.key))
+    expect(await keys()).toEqual(['first'])
+    clock.advance(4000)
+    expect(await keys()).toEqual(['second'])
     clock.advance(5000)
-    expect(await receive()).toHaveLength(2)
+    expect(await keys()).toEqual(['first', 'first'])
+  })
+})
+
+describe('a deployment', () => {
+  test('is there at once: events of its bucket reach its queue, and from there its dead letters', async () => {
+    const answered: string[] = []
+    const { emulator, clock, s3, sqs } = await open((call) =>
+      answered.push(`${call.operation} ${call.status}`),
+    )
+    const { queueUrl, deadLettersUrl } = emulator.provision({
+      buckets: ['in', 'out'],
+      queue: 'work',
+      deadLetters: 'dead',
+      maxReceives: 1,
+      events: { bucket: 'in', prefix: 'incoming/' },
+    })
+    const receive = async (QueueUrl: string) => {
+      const more = { MaxNumberOfMessages: 10, VisibilityTimeout: 60 }
+      const { Messages = [] } = await sqs.send(new ReceiveMessageCommand({ QueueUrl, ...more }))
+      return Messages.map(({ Body }) => JSON.parse(Body!))
+    }
+    for (const Key of ['incoming/a', 'b']) {
+      await s3.send(new PutObjectCommand({ Bucket: 'in', Key, Body: 'x' }))
+      await s3.send(new PutObjectCommand({ Bucket: 'out', Key: `incoming/${Key}`, Body: 'x' }))
+    }
+    const messages = await receive(queueUrl)
+    expect(messages).toMatchObject([
+      { Event: 's3:TestEvent' },
+      { Records: [{ s3: { bucket: { name: 'in' }, object: { key: 'incoming/a' } } }] },
+    ])
+    clock.advance(60_000)
+    expect(await receive(queueUrl)).toEqual([])
+    expect(await receive(deadLettersUrl)).toEqual(messages)
+    expect(new Set(answered)).toEqual(
+      new Set(['CreateBucket 200', 'CreateQueue 200', 'PutObject 200', 'ReceiveMessage 200']),
+    )
   })
 })
 
@@ -141,6 +182,8 @@ describe('faults', () => {
     emulator.setFaults(() => ({ delayMs: 60_000 }))
     let isDone = false
     const slow = put('k').then(() => (isDone = true))
+    // On its way until the emulator has counted it; then it sleeps.
+    while (emulator.counts.get('PutObject') !== 1) await sleep(10)
     await sleep(100)
     expect(isDone).toBe(false)
     clock.advance(60_000)
@@ -182,6 +225,7 @@ describe('wire', () => {
     const bytes = Buffer.from('123456789')
     expect(checksumOf('crc32', bytes)).toBe(Buffer.from('cbf43926', 'hex').toString('base64'))
     expect(checksumOf('crc32c', bytes)).toBe(Buffer.from('e3069283', 'hex').toString('base64'))
+    expect(checksumOf('crc64nvme', bytes)).toBe(Buffer.from('ae8b14860a799888', 'hex').toString('base64'))
   })
 
   test('writes XML that it reads back, and refuses what is not nested', () => {

@@ -10,6 +10,8 @@ export type CountingEngine = Engine & {
 type CountingOptions = {
   delayMs?: number
   capabilities?: readonly string[]
+  /** Tells two models apart. */
+  digest?: string
   /** Replaces the answer to a prompt; may throw. */
   answer?: (request: PromptRequest, pixelsHash: string) => string | undefined
 }
@@ -20,13 +22,14 @@ const allTasks = ['caption', 'detailed-caption', 'qa', 'grounded-caption', 'grou
 export function openCountingEngine({
   delayMs = 0,
   capabilities = allTasks,
+  digest = 'c0'.repeat(32),
   answer,
 }: CountingOptions = {}): CountingEngine {
   const counts = { images: 0, prompts: 0, open: 0, maxOpen: 0 }
   return {
     counts,
     info: {
-      model: { name: 'counting', digest: 'c0'.repeat(32), weights: 'none', licence: 'none' },
+      model: { name: 'counting', digest, weights: 'none', licence: 'none' },
       engine: 'counting-engine',
       engineVersion: '1',
       template: 'chat',

@@ -1,5 +1,6 @@
 // Label records for tests that need some but not a model.
 import { LabelRecord } from '../../schemas/label-record.ts'
+import type { WantedRun } from '../../dataset/run-folder.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
 
 type Some = {
@@ -46,4 +47,22 @@ export function someRecord({
     timing: { fetchMs: 0, decodeMs: 0, prefillMs: 0, generateMs: 0 },
     createdAt: createdAt ?? '2026-01-01T00:00:00.000Z',
   })
+}
+
+/** What a run that asks one question may be opened with. */
+export const someRun: WantedRun = {
+  source: { kind: 'folder', uri: 'file:///images/' },
+  model: { name: 'm', digest: 'd', weights: 'int8', licence: 'l' },
+  template: 'chat',
+  tasks: [
+    {
+      task: 'qa',
+      taskVersion: 1,
+      ordinal: 0,
+      template: 'chat',
+      prompts: [{ question: 'q' }],
+      maxNewTokens: 8,
+    },
+  ],
+  sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 },
 }

@@ -1,6 +1,6 @@
 // A cloud worker over memory, with a clock that a test moves. Nothing in it is a double but the engine.
 import { setTimeout as realSleep } from 'node:timers/promises'
-import { loadIdIndex } from '../../dataset/chain.ts'
+import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
 import { manualClock } from '../../dataset/queues/clock.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
@@ -21,17 +21,32 @@ import { numberedPng } from './images.ts'
 
 export const testBucket = 'photos'
 
-type TestWorld = { maxReceives?: number; engine?: CountingEngine; tasks?: string[] }
+type TestWorld = {
+  maxReceives?: number
+  engine?: CountingEngine
+  tasks?: string[]
+  /** The task in whose text ground finds its phrases. */
+  from?: string
+  phrases?: string[]
+  /** The run's second model. */
+  grounding?: CountingEngine
+  claims?: 'on'
+}
 
 /** A queue with dead letters, a bucket, and a run that asks one question of each image. */
 export async function openTestWorld({
   maxReceives = 8,
   engine = openCountingEngine(),
   tasks = ['caption'],
+  from,
+  phrases = [],
+  grounding,
+  claims,
 }: TestWorld = {}) {
   const clock = manualClock(Date.UTC(2026, 0, 1))
   const dead = openMemoryQueue({ clock })
   const queue = openMemoryQueue({ clock, maxReceives, deadLetters: dead })
+  const groundingQueue = openMemoryQueue({ clock, maxReceives, deadLetters: dead })
   const bucket = openMemoryStore(testBucket)
   const stores = new Map<string, ObjectStore>()
   const storeOf = (runId: string) => {
@@ -44,11 +59,15 @@ export async function openTestWorld({
     source: { kind: 'folder' as const, uri: bucket.uri },
     model,
     template,
+    ...(grounding === undefined ? {} : { grounding: grounding.info.model }),
+    ...(claims === undefined ? {} : { claims }),
     tasks: planTasks({
       names: tasks,
       questions: [],
-      phrases: [],
+      phrases,
+      from,
       model: { name: model.name, template, capabilities },
+      grounding: grounding && { ...grounding.info, name: grounding.info.model.name },
     }),
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
   }
@@ -56,7 +75,7 @@ export async function openTestWorld({
   const config = await openRun(first, { wanted, now: new Date(clock.nowMs()) })
   const { runId } = config
   stores.set(runId, first)
-  const world = { clock, dead, queue, bucket, storeOf, store: first, config, runId, engine }
+  const world = { clock, dead, queue, groundingQueue, bucket, storeOf, store: first, config, runId, engine }
   return {
     ...world,
     /** Puts numbered images under keys; returns what a message says of them. */

@@ -24,8 +24,7 @@ function numberedSource(count: number): ImageSource {
     source: { kind: 'folder', uri: 'memory://numbered/' },
     store: {
       ...openMemoryStore('numbered'),
-      head: async (key) => ({ key, sizeBytes: bytesOf(key).length }),
-      get: async (key) => bytesOf(key),
+      getWithin: async (key) => ({ key, sizeBytes: bytesOf(key).length, bytes: bytesOf(key) }),
     },
     scan: async () => ({ images: count, skipped: {} }),
     async *items() {

@@ -2,7 +2,7 @@
 import { chmod, mkdir, symlink, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { loadIdIndex } from '../../dataset/chain.ts'
+import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { openSource } from '../../dataset/ingest.ts'
 import { readRecords } from '../../dataset/read.ts'
 import { openRun } from '../../dataset/run-folder.ts'

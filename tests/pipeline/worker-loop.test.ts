@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
-import { backoffMs } from '../../gpu-worker/pipeline/worker-loop.ts'
+import { backoffMs } from '../../gpu-worker/pipeline/give-back-delay.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
@@ -68,13 +68,26 @@ test('writes parts by images and by age', async () => {
   const world = await openTestWorld()
   const images = await world.upload(12)
   await world.send(images.slice(0, 10), 1)
-  const worker = world.start({ mode: 'service', limits: { imagesPerPart: 4, receiveWaitMs: 600_000 } })
+  const waits = { receiveWaitMs: 600_000, busyReceiveWaitMs: 600_000 }
+  const worker = world.start({ mode: 'service', limits: { imagesPerPart: 4, ...waits } })
   await worker.work(() => worker.of('image').length === 10)
   expect(worker.of('part').map(({ records }) => records)).toEqual([4, 4])
   world.clock.advance(defaultWorkerLimits.partAgeMs)
   await worker.work(() => worker.of('part').length === 3)
   worker.stop()
   expect(await worker.end()).toEqual({ ended: 'stopped' })
+})
+
+test('writes the part of a lone image when no message came for a moment, and goes on waiting', async () => {
+  const world = await openTestWorld()
+  const worker = world.start({ mode: 'service' })
+  const startMs = world.clock.nowMs()
+  await world.send(await world.upload(1))
+  await worker.pass(() => worker.of('acked').length === 1, 100)
+  const { busyReceiveWaitMs, partAgeMs } = defaultWorkerLimits
+  expect(world.clock.nowMs() - startMs).toBeLessThan(busyReceiveWaitMs + partAgeMs / 2)
+  worker.stop()
+  await worker.end()
 })
 
 test('costs one pass an image with 5 % duplicate events, in one batch, later, and in another worker', async () => {
@@ -100,10 +113,10 @@ test('labels both contents of an image that is overwritten while it is under way
   let bytes = numberedPng(1)
   const changing: ObjectStore = {
     ...world.bucket,
-    get: async () => {
+    getWithin: async (key) => {
       const now = bytes
       bytes = numberedPng(2)
-      return now
+      return { key, sizeBytes: now.length, bytes: now }
     },
   }
   await world.send([image!, { ...image!, etag: 'other' }], 1)
@@ -162,9 +175,9 @@ test('waits longer and longer for a source that is down and never makes a record
   let downs = 3
   const flaky: ObjectStore = {
     ...world.bucket,
-    get: async (key) => {
+    getWithin: async (key, limit) => {
       if (downs-- > 0) throw new RetryableError('503 slow down')
-      return await world.bucket.get(key)
+      return await world.bucket.getWithin(key, limit)
     },
   }
   const worker = world.start({ sourceOf: () => flaky, limits: { idleExitMs: 200_000 } })
@@ -189,7 +202,7 @@ test('makes a failed record of what it may not read, but ends when that is so fo
   await world.send(await world.upload(2), 1)
   const say = (name: string): ObjectStore => ({
     ...world.bucket,
-    head: async () => {
+    getWithin: async () => {
       throw new UserError(`s3://photos/a.png: ${name}`, { cause: Object.assign(new Error(name), { name }) })
     },
   })

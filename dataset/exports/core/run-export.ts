@@ -41,6 +41,8 @@ export type ExportOptions = {
   ports: ImagePorts
   imageMode: ImageMode
   stripsMetadata: boolean
+  /** Those of the run when left out. */
+  verdicts?: ReadonlyMap<string, Verdict>
   where: Predicate | null
   split: ExportSplit | null
   checks: boolean
@@ -71,7 +73,7 @@ export async function exportRun(options: ExportOptions): Promise<ExportReport> {
       `${format.name} cannot have its images by ${imageMode}; expected one of ${format.imageModes.join(', ')}`,
     )
   const sink = openFolderSink(folder)
-  const verdicts = await readVerdicts(store)
+  const verdicts = options.verdicts ?? (await readVerdicts(store))
   const statistics = emptyStatistics()
   for (const verdict of verdicts.values()) countVerdict(statistics, verdict)
   const assignments = split === null ? null : assignSplits(await readSplitImages(options), split)
@@ -179,7 +181,8 @@ async function writeImages(work: WriteImages): Promise<void> {
   let group: LabelRecord[] = []
   for await (const { line } of sortedRows(store, { prefix: `${folder}/.sort-` })) {
     const record = parseRecord(line, store)
-    if (group[0] !== undefined && group[0].source.key !== record.source.key) {
+    // One key may stand for images of several buckets.
+    if (group[0] !== undefined && group[0].source.uri !== record.source.uri) {
       await writeImage(group, work)
       group = []
     }

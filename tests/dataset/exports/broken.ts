@@ -1,5 +1,6 @@
 // One breaking export for each loading rule: all else about it is right, so that only this rule speaks.
 import { parquetWriteBuffer } from 'hyparquet-writer'
+import { someRecord } from '../../helpers/records.ts'
 import { tarEnd, tarMember } from '../../../dataset/exports/core/tar.ts'
 
 type Files = Record<string, string | Uint8Array>
@@ -328,5 +329,9 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   'parquet': {
     'same-columns-in-every-file': { 'a.parquet': table(), 'b.parquet': table({ more: 'STRING' }) },
     'typed-columns': { 'a.parquet': table({ width: 'DOUBLE' }) },
+  },
+  'jsonl': {
+    'line-is-a-record': { 'x.jsonl': lines({ ...someRecord({ key: 'a' }), task: 7 }) },
+    'only-labels': { 'x.jsonl': lines(someRecord({ key: 'a', status: 'failed' })) },
   },
 }

@@ -61,6 +61,7 @@ const keeps: Readonly<Record<string, Keeps>> = {
   'label-studio': { ...onlyBoxes, texts: 'caption', boxes: 'words' },
   'fiftyone': { ...onlyBoxes, texts: 'caption', turns: true, boxes: 'words' },
   'parquet': whole,
+  'jsonl': whole,
 }
 
 describe('the registry', () => {

@@ -21,6 +21,7 @@ const world = World.parse({
     objects: { min: 1, max: 6 },
     longerSide: { min: 0.1, max: 0.5 },
     maxOverlapIoU: 0.2,
+    heldOutPairs: { modulus: 10, remainder: 3 },
     patterns: ['plain'],
   },
   colours: ['red'],

@@ -1,0 +1,59 @@
+// `coglabel pause`, `resume` and `cancel`: switching a run on and off. It does not know how workers find out.
+import { parseArgs } from 'node:util'
+import { controlRun } from '../dataset/run-control.ts'
+import { readRun } from '../dataset/run-folder.ts'
+import { UserError } from '../schemas/errors.ts'
+import type { RunAction } from '../schemas/run-control.ts'
+import { RunId } from '../schemas/work-message.ts'
+import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
+
+const meaning: Readonly<Record<RunAction, string>> = {
+  pause: 'Workers label no further image of the run; its messages wait, however long.',
+  resume: 'Workers go on with a paused run. What waited is taken up within the hour.',
+  cancel:
+    'Workers drop the messages of the run that are left, for good; labels that are made stay. Images under way are finished.',
+}
+
+/** The usage text of one of the three. */
+export function controlUsage(action: RunAction): string {
+  return `coglabel ${action} RUN --place URI
+
+${meaning[action]} Workers look every half minute.
+
+${placeUsage}
+
+Exit code: 0 done, also when the run stood like that already, 1 fatal, 2 wrong usage, or a cancelled run.`
+}
+
+/** Runs one of the three; returns the exit code. Throws UserError for what the user can mend. */
+export async function runControl(
+  action: RunAction,
+  args: readonly string[],
+  print: (line: string) => void = (line) => console.log(line),
+): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: placeOptions,
+  })
+  const [runId, ...rest] = positionals
+  if (runId === undefined || rest.length > 0)
+    throw new UserError(
+      `${action} takes one run, got ${positionals.length}: coglabel ${action} RUN --place URI`,
+    )
+  if (!RunId.safeParse(runId).success)
+    throw new UserError(
+      `${JSON.stringify(runId)} is no name of a run; expected one like run-0123456789abcdef`,
+    )
+  const place = await openPlaceOf(values)
+  try {
+    const store = place.runStoreOf(runId)
+    if ((await readRun(store)) === null)
+      throw new UserError(`there is no run ${runId} at ${place.uri}; check its name and the place`)
+    const { before, after } = await controlRun(store, { action, now: new Date() })
+    print(before === after ? `${runId} is ${after} already` : `${runId} is ${after}, it was ${before}`)
+    return 0
+  } finally {
+    place.close()
+  }
+}

@@ -1,0 +1,97 @@
+// `coglabel status`: how a run stands. Live on a terminal, once elsewhere; as JSON for programs.
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { isAllSealed, openRunStatus, type RunStatus } from '../dataset/run-status.ts'
+import { readNumber } from './ask-flags.ts'
+import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
+import { formatDuration, formatRate } from './progress.ts'
+import { needOne, needRun, type VerbRoot } from './verb-root.ts'
+
+export const statusUsage = `coglabel status RUN --place URI
+
+Says how many images are asked for, how many records are durable, sealed and failed, how fast it goes, and about what
+it has cost. On a terminal it stays until everything is sealed or you interrupt it. It reads stores and queues only.
+
+  --json                 once, as JSON
+  --once                 once, as text
+  --worker-hour USD      what an hour of one worker costs (what the deployment says)
+${placeUsage}
+
+Exit code: 0 all is sealed, 1 fatal, 2 wrong usage, 3 all is sealed and there are failures or dead letters, 4 not all.`
+
+const everyMs = 2000
+
+/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
+export async function runStatus(args: readonly string[], root: VerbRoot): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      ...placeOptions,
+      'json': { type: 'boolean' },
+      'once': { type: 'boolean' },
+      'worker-hour': { type: 'string' },
+    },
+  })
+  const runId = needOne(positionals, { verb: 'status', name: 'RUN' })
+  const workerHourUsd = readNumber('--worker-hour', values['worker-hour'], z.number().positive())
+  const place = await openPlaceOf(values)
+  const stop = new AbortController()
+  const silence = root.onInterrupt(() => stop.abort())
+  try {
+    const config = await needRun(place, runId)
+    const status = openRunStatus(place, config, workerHourUsd === undefined ? {} : { workerHourUsd })
+    const isLive = root.progress.isTerminal && values.json !== true && values.once !== true
+    for (let drawnLines = 0; ;) {
+      const found = await status.look(root.clock())
+      const isOver = !isLive || isAllSealed(found) || stop.signal.aborted
+      if (values.json === true) root.print(JSON.stringify(found, null, 2))
+      else if (isLive) drawnLines = draw(renderStatus(found), { drawnLines, root })
+      else root.print(renderStatus(found).join('\n'))
+      if (isOver) return exitCode(found)
+      await root.sleep(everyMs, stop.signal)
+    }
+  } finally {
+    silence()
+    place.close()
+  }
+}
+
+/** Writes over what stands on the terminal; returns how many lines stand there now. */
+function draw(
+  lines: readonly string[],
+  { drawnLines, root }: { drawnLines: number; root: VerbRoot },
+): number {
+  const up = drawnLines === 0 ? '' : `\u001B[${drawnLines}A`
+  const cut = lines.map((line) => `\r\u001B[2K${line.slice(0, root.progress.columns - 1)}\n`)
+  root.progress.write(up + cut.join(''))
+  return lines.length
+}
+
+function exitCode(status: RunStatus): number {
+  if (!isAllSealed(status)) return 4
+  return status.sealed.failed > 0 || status.deadLetters > 0 ? 3 : 0
+}
+
+/** The status as lines for people. Pure. */
+export function renderStatus(status: RunStatus): string[] {
+  const { expected, committed, sealed, parts, queue, spend, recordsPerSecond, etaMs } = status
+  const of = expected === null ? '' : ` of ${expected.records}`
+  const share =
+    expected === null || expected.records === 0
+      ? ''
+      : `  ${(Math.min(1, committed.records / expected.records) * 100).toFixed(1)} %`
+  const speed = recordsPerSecond === null ? 'no speed yet' : `${formatRate(recordsPerSecond)} records/s`
+  const eta = etaMs === null ? '' : etaMs === 0 ? ', all is committed' : `, ${formatDuration(etaMs)} left`
+  const hours = spend.workerHours === null ? 'unknown' : `${spend.workerHours.toFixed(3)} worker-hours`
+  const usd = spend.usd === null ? '' : `, ${spend.usd.toFixed(2)} USD`
+  return [
+    `run        ${status.runId} (${status.source}) at ${status.place}`,
+    `expected   ${expected === null ? 'whatever arrives' : `${expected.images} images, ${expected.records} records${expected.isComplete ? '' : '; the plan is not complete'}`}`,
+    `committed  ${committed.isEstimate ? 'about ' : ''}${committed.records}${of} records${share}  (${parts.unsealed} parts not sealed)`,
+    `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
+    `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
+    `speed      ${speed}${eta}`,
+    `spend      ${hours}${usd}; assumes ${spend.assumes}`,
+  ]
+}

@@ -1,0 +1,209 @@
+// `coglabel submit`: a run is written to a place and its images are asked for. Workers do the rest.
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { planRun } from '../dataset/plan.ts'
+import { openShards, uploadPrefix } from '../dataset/plan-sources.ts'
+import type { Place } from '../dataset/place.ts'
+import { openRun, wantedRunId, type WantedRun } from '../dataset/run-folder.ts'
+import { uploadImages } from '../dataset/upload.ts'
+import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { UserError } from '../schemas/errors.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import { RunId } from '../schemas/work-message.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
+import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
+import { counted, startTicker, type VerbRoot } from './verb-root.ts'
+
+export const submitUsage = `coglabel submit SRC --place URI [options]
+coglabel submit --standing --place URI [options]
+
+Begins a run at a place and asks its workers for the labels. SRC is a folder, an image or a .jsonl manifest of this
+machine, which is uploaded; or s3://bucket/prefix, or a folder below buckets/ of a place that is a folder, which stays
+where it is; or a list of keys in a bucket: .jsonl, .csv (also .gz), or the manifest.json of an S3 Inventory. The same
+command goes on with what was interrupted, and asks for nothing twice.
+
+  --standing             label whatever is uploaded from now on, instead of SRC
+${placeUsage}
+  --model DIR|DIGEST     a compiled model or a checkpoint folder, or the digest of a pushed model (the one that ships)
+  --grounding DIR|DIGEST a second model, for tasks of the role grounding
+${askUsage}
+  --run NAME             the run's id (derived from everything above)
+  --claims               workers claim an image before they label it: for events that come again and again
+  --cost-cap USD         ask for no capacity beyond this spend
+
+Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupted: the same command goes on.`
+
+type SubmitFlags = AskFlags & {
+  src: string | undefined
+  model: string | undefined
+  grounding: string | undefined
+  runId: string | undefined
+  costCapUsd: number | undefined
+  hasClaims: boolean
+}
+
+/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
+export async function runSubmit(args: readonly string[], root: VerbRoot): Promise<number> {
+  const { flags, place: placeFlags } = parseSubmitFlags(args)
+  const place = await openPlaceOf(placeFlags)
+  try {
+    return await submit(flags, { place, root })
+  } finally {
+    place.close()
+  }
+}
+
+async function submit(
+  flags: SubmitFlags,
+  { place, root }: { place: Place; root: VerbRoot },
+): Promise<number> {
+  const { source, upload } =
+    flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
+  const chosen = await chooseModel(flags.model, place)
+  const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
+  const wanted = wantedRun(flags, { source, chosen, grounding })
+  const runId = flags.runId ?? wantedRunId(wanted)
+  const store = place.runStoreOf(runId)
+  const config = await openRun(store, { wanted, now: root.clock(), runId })
+  const interrupted = new AbortController()
+  const silence = root.onInterrupt(() => interrupted.abort())
+  try {
+    const lines =
+      source.kind === 'standing'
+        ? [`upload images to ${source.uri}${uploadPrefix(runId)}`]
+        : await askForAll({ config, upload, place, root, stop: interrupted.signal })
+    if (interrupted.signal.aborted) {
+      root.tell('interrupted; the same command goes on from here')
+      return 130
+    }
+    const hints = [chosen, grounding].flatMap((one) => (one === null ? [] : pushHint(one, place)))
+    root.print([`run ${runId} at ${place.uri}`, ...lines, ...hints].join('\n'))
+    return 0
+  } finally {
+    silence()
+  }
+}
+
+type Ask = {
+  config: RunConfig
+  upload: SubmitSource['upload']
+  place: Place
+  root: VerbRoot
+  stop: AbortSignal
+}
+
+/** Uploads what has to be, then plans; returns what there is to say about it. */
+async function askForAll({ config, upload, place, root, stop }: Ask): Promise<string[]> {
+  const { runId } = config
+  const lines: string[] = []
+  const ticker = startTicker(root)
+  if (upload !== null) {
+    const store = place.imagesOf(place.uploadBucket)
+    const target = { source: upload, store, prefix: uploadPrefix(runId), stop }
+    const tally = await uploadImages({
+      ...target,
+      onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} uploaded`),
+    })
+    lines.push(`uploaded ${counted(tally.images - tally.known, 'image')}, ${tally.known} were there already`)
+    lines.push(...skippedLines(tally.skipped))
+  }
+  const shards = await openShards(config, place)
+  const progress = await planRun(shards, {
+    runId,
+    store: place.runStoreOf(runId),
+    queue: place.queueOf(runId),
+    clock: root.clock,
+    stop,
+    onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} asked for`),
+  })
+  ticker.end()
+  if (progress.images === 0 && progress.isComplete)
+    throw new UserError(`no images at ${config.source.uri}; the run ${runId} is there, and labels nothing`)
+  lines.push(`asked for ${counted(progress.images, 'image')} in ${counted(progress.messages, 'message')}`)
+  return [...lines, ...skippedLines(progress.skipped)]
+}
+
+function skippedLines(skipped: Readonly<Record<string, number>>): string[] {
+  const reasons = Object.entries(skipped).map(([reason, count]) => `${count} ${reason}`)
+  return reasons.length === 0 ? [] : [`left out: ${reasons.join(', ')}`]
+}
+
+function pushHint({ model, isPushed }: ChosenModel, { weights }: Place): string[] {
+  if (isPushed) return []
+  return [
+    `the model ${model.name} is not at ${weights.uri}; workers that have no copy need coglabel push-model`,
+  ]
+}
+
+type Models = { source: RunConfig['source']; chosen: ChosenModel; grounding: ChosenModel | null }
+
+/** The settings of the run that the flags ask for. */
+export function wantedRun(
+  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
+  { source, chosen, grounding }: Models,
+): WantedRun {
+  const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
+  const about = ({ model, template, capabilities }: ChosenModel) => ({
+    name: model.name,
+    template,
+    capabilities,
+  })
+  const wanted = {
+    names,
+    questions,
+    phrases,
+    from,
+    model: about(chosen),
+    ...(grounding === null ? {} : { grounding: about(grounding) }),
+  }
+  const itemTasks = listItemTasks(wanted)
+  return {
+    source,
+    model: chosen.model,
+    ...(grounding === null ? {} : { grounding: grounding.model }),
+    template: chosen.template,
+    tasks: planTasks(wanted),
+    ...(itemTasks.length === 0 ? {} : { itemTasks }),
+    sampling,
+    ...(hasClaims ? { claims: 'on' as const } : {}),
+    ...(costCapUsd === undefined ? {} : { costCapUsd }),
+  }
+}
+
+function parseSubmitFlags(args: readonly string[]) {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      ...askOptions,
+      ...placeOptions,
+      'standing': { type: 'boolean' },
+      'model': { type: 'string' },
+      'grounding': { type: 'string' },
+      'run': { type: 'string' },
+      'claims': { type: 'boolean' },
+      'cost-cap': { type: 'string' },
+    },
+  })
+  const isStanding = values.standing === true
+  if (positionals.length !== (isStanding ? 0 : 1))
+    throw new UserError(
+      `submit takes one SRC or --standing, and was given ${positionals.length === 0 ? 'neither' : `"${positionals.join('" "')}"${isStanding ? ' with --standing' : ''}`}; see coglabel submit --help`,
+    )
+  if (values.run !== undefined && !RunId.safeParse(values.run).success)
+    throw new UserError(
+      `--run is "${values.run.slice(0, 120)}"; expected up to 100 letters, digits, dots, hyphens and underscores`,
+    )
+  const flags: SubmitFlags = {
+    ...readAskFlags(values),
+    src: positionals[0],
+    model: values.model,
+    grounding: values.grounding,
+    runId: values.run,
+    costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
+    hasClaims: values.claims === true,
+  }
+  return { flags, place: values }
+}

@@ -1,0 +1,217 @@
+// Lists of keys that lie in a bucket: JSON lines, CSV, or the files of an S3 Inventory; any of them gzipped. They are
+// streamed, so their size costs no memory. It does not know runs or queues.
+import { posix } from 'node:path'
+import { Readable } from 'node:stream'
+import { createGunzip } from 'node:zlib'
+import { z } from 'zod'
+import { UserError } from '../schemas/errors.ts'
+import { decodeEventKey } from './events.ts'
+import type { ObjectStore } from './stores/object-store.ts'
+
+/** What a line names; `bucket` when it says one. */
+export type ListedKey = { bucket?: string; key: string; versionId?: string; sizeBytes?: number }
+
+/** A file of keys. `columns` are those of its CSV, where they are known beforehand. */
+export type KeyList = { key: string; columns?: readonly string[] }
+
+const chunkBytes = 4 * 1024 * 1024
+const maxLineChars = 1024 * 1024
+const maxInventoryFiles = 100_000
+
+/** Whether a key names a list, by how it ends. */
+export function isListKey(key: string): boolean {
+  return isInventory(key) || /\.(jsonl|ndjson|csv)(\.gz)?$/i.test(key)
+}
+
+function isInventory(key: string): boolean {
+  return posix.basename(key) === 'manifest.json'
+}
+
+/** As much of an S3 Inventory's manifest.json as says where its files are. */
+const InventoryManifest = z.object({
+  fileFormat: z.string(),
+  fileSchema: z.string(),
+  files: z.array(z.object({ key: z.string().min(1) })).max(maxInventoryFiles),
+})
+
+/** The files behind a key: itself, or those of the inventory it describes. Throws UserError for a list of another kind. */
+export async function openLists(store: ObjectStore, key: string): Promise<KeyList[]> {
+  if (!isInventory(key)) {
+    if ((await store.head(key)) !== null) return [{ key }]
+    throw new UserError(`there is no list ${store.uri}${key}; give a .jsonl or .csv that is there`)
+  }
+  const bytes = await store.get(key)
+  const parsed = InventoryManifest.safeParse(parseJson(Buffer.from(bytes ?? []).toString('utf8')))
+  if (!parsed.success)
+    throw new UserError(
+      `${store.uri}${key} is no manifest of an S3 Inventory: ${z.prettifyError(parsed.error)}`,
+    )
+  const { fileFormat, fileSchema, files } = parsed.data
+  if (fileFormat !== 'CSV')
+    throw new UserError(`${store.uri}${key} is an inventory in ${fileFormat}; make one in CSV`)
+  const columns = fileSchema.split(',').map(columnName)
+  if (!columns.includes('key')) throw new UserError(`${store.uri}${key} lists columns without Key`)
+  return files.map((file) => ({ key: file.key, columns }))
+}
+
+/** Lines behind `afterLine`, numbered from 1; null for a line that is no image any more. Throws UserError for a bad one. */
+export async function* readList(
+  store: ObjectStore,
+  list: KeyList,
+  afterLine: number,
+): AsyncGenerator<{ line: number; listed: ListedKey | null }> {
+  const isCsv = /\.csv(\.gz)?$/i.test(list.key) || list.columns !== undefined
+  let columns = list.columns
+  let line = 0
+  for await (const text of readTextLines(store, list.key)) {
+    line += 1
+    const where = `line ${line} of ${store.uri}${list.key}`
+    if (isCsv && line === 1 && columns === undefined) {
+      columns = headerOf(text)
+      if (columns !== undefined) continue
+    }
+    if (line <= afterLine || text.trim() === '') continue
+    yield { line, listed: isCsv ? parseRow(text, { columns, where }) : parseJsonLine(text, { list, where }) }
+  }
+}
+
+/** Columns that a first row names, or undefined when it is a row like the others. */
+function headerOf(text: string): string[] | undefined {
+  const names = splitRow(text)?.map(columnName)
+  return names?.includes('key') === true ? names : undefined
+}
+
+function columnName(text: string): string {
+  return text
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[\s_-]/g, '')
+}
+
+/** S3's own lists have no header and their keys are form-url-encoded; a list with a header has keys as they are. */
+function parseRow(
+  text: string,
+  { columns, where }: { columns: readonly string[] | undefined; where: string },
+): ListedKey | null {
+  const cells = splitRow(text)
+  if (cells === null) throw new UserError(`${where} has a quote that does not end; one row is one line`)
+  const isOfS3 = columns === undefined ? cells.length > 1 : columns.includes('bucket')
+  const names = columns ?? (cells.length === 1 ? ['key'] : ['bucket', 'key', 'versionid'])
+  const cell = (name: string) => cells[names.indexOf(name)] ?? ''
+  if (cell('islatest') === 'false' || cell('isdeletemarker') === 'true') return null
+  const key = isOfS3 ? decodeEventKey(cell('key')) : cell('key')
+  if (key === null || key === '')
+    throw new UserError(`${where} names no key: ${JSON.stringify(text.slice(0, 200))}`)
+  const [bucket, versionId, size] = [cell('bucket'), cell('versionid'), cell('size')]
+  return {
+    key,
+    ...(bucket === '' ? {} : { bucket }),
+    ...(versionId === '' ? {} : { versionId }),
+    ...(/^\d{1,15}$/.test(size) ? { sizeBytes: Number(size) } : {}),
+  }
+}
+
+/** The cells of one row of CSV, or null when a quote stays open. */
+function splitRow(text: string): string[] | null {
+  const cells: string[] = []
+  let rest = text
+  for (;;) {
+    const quoted = /^"((?:[^"]|"")*)"(,|$)/.exec(rest)
+    const plain = quoted ?? /^([^,"]*)(,|$)/.exec(rest)
+    if (plain === null) return null
+    const [all, value = '', end] = plain
+    cells.push(quoted === null ? value : value.replaceAll('""', '"'))
+    rest = rest.slice(all.length)
+    if (end === '') return cells
+  }
+}
+
+const JsonLine = z.union([
+  z.string().min(1),
+  z.looseObject({ key: z.string().min(1), bucket: z.string().optional(), versionId: z.string().optional() }),
+  z.looseObject({ image: z.string().min(1) }),
+  z.looseObject({ path: z.string().min(1) }),
+  z.looseObject({ file: z.string().min(1) }),
+])
+
+/** `key` is whole; `image`, `path` and `file` are relative to the list, as in a manifest on a disk. */
+function parseJsonLine(text: string, { list, where }: { list: KeyList; where: string }): ListedKey {
+  const parsed = JsonLine.safeParse(parseJson(text))
+  if (!parsed.success)
+    throw new UserError(
+      `${where} is ${JSON.stringify(text.slice(0, 100))}; expected {"key": "folder/image.jpg"} or {"image": "beside/this/list.jpg"}`,
+    )
+  const line = parsed.data
+  if (typeof line === 'string') return { key: line }
+  if ('key' in line && typeof line.key === 'string') {
+    const { key, bucket, versionId } = line
+    return {
+      key,
+      ...(typeof bucket === 'string' ? { bucket } : {}),
+      ...(typeof versionId === 'string' ? { versionId } : {}),
+    }
+  }
+  const named = Object.entries(line).find(([name]) => ['image', 'path', 'file'].includes(name))?.[1]
+  const key = posix.join(posix.dirname(list.key), String(named))
+  if (key.startsWith('..') || key === '.' || String(named).startsWith('/'))
+    throw new UserError(`${where} names ${JSON.stringify(String(named).slice(0, 200))}, outside the bucket`)
+  return { key }
+}
+
+/** The lines of an object, unzipped when its name says so. Throws UserError for one that is too long to be a name. */
+async function* readTextLines(store: ObjectStore, key: string): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const bytes of unzipped(store, key)) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) yield checkLine(line, store.uri + key)
+    checkLine(rest, store.uri + key)
+  }
+  rest += decoder.decode()
+  if (rest !== '') yield checkLine(rest, store.uri + key)
+}
+
+function checkLine(line: string, name: string): string {
+  if (line.length > maxLineChars)
+    throw new UserError(`a line of ${name} has more than ${maxLineChars} characters; it is no list of keys`)
+  return line.replace(/\r$/, '').replace(/^\u{feff}/u, '')
+}
+
+async function* unzipped(store: ObjectStore, key: string): AsyncGenerator<Uint8Array> {
+  const chunks = readChunks(store, key)
+  if (!key.toLowerCase().endsWith('.gz')) {
+    yield* chunks
+    return
+  }
+  const gunzip = createGunzip()
+  const source = Readable.from(chunks)
+  // A failure of the source has to reach whoever reads the unzipped side.
+  source.once('error', (error) => gunzip.destroy(error))
+  try {
+    // The stream carries no encoding, so its chunks are buffers.
+    for await (const bytes of source.pipe(gunzip)) yield bytes as Buffer
+  } catch (error) {
+    if (!(error instanceof Error) || !('code' in error) || !String(error.code).startsWith('Z_')) throw error
+    throw new UserError(`${store.uri}${key} is not readable gzip: ${error.message}`, { cause: error })
+  } finally {
+    source.destroy()
+  }
+}
+
+async function* readChunks(store: ObjectStore, key: string): AsyncGenerator<Uint8Array> {
+  for (let start = 0; ; start += chunkBytes) {
+    const bytes = await store.getRange(key, { start, end: start + chunkBytes })
+    if (bytes === null) throw new UserError(`the list ${store.uri}${key} is gone; put it back`)
+    if (bytes.length > 0) yield bytes
+    if (bytes.length < chunkBytes) return
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

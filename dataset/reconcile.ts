@@ -1,0 +1,150 @@
+// Reconciling: what a run's source lists against what is sealed of it, and a message for each image that lacks a
+// record. Memory is that of one window of the listing, however long the listing and the labels are. It does not know
+// why messages were lost.
+import { RecordHead } from '../schemas/part.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import type { WorkImage } from '../schemas/work-message.ts'
+import { sha256Hex } from './canonical-json.ts'
+import { writeWorkMessages } from './events.ts'
+import { IdIndex } from './id-index.ts'
+import { type PlannedImage, type PlanShard, sendAll } from './plan.ts'
+import type { WorkQueue } from './queues/work-queue.ts'
+import { readRecordLines } from './read.ts'
+import type { ObjectStore } from './stores/object-store.ts'
+
+export type Reconcile = {
+  config: Pick<RunConfig, 'runId' | 'tasks'>
+  shards: readonly PlanShard[]
+  /** The run's. */
+  store: ObjectStore
+  queue: Pick<WorkQueue, 'send'>
+  /** Ask also for images whose only record of a task is a failure. */
+  retriesFailed?: boolean
+  /** Records looked for at once, 34 to 68 bytes each; the sealed labels are read once a window. */
+  windowRecords?: number
+  onProgress?: (tally: ReconcileTally) => void
+}
+
+export type ReconcileTally = {
+  /** Images of the source. */
+  listed: number
+  /** Of those: without all their records. */
+  missing: number
+  messages: number
+}
+
+const defaultWindowRecords = 1_000_000
+
+/** Images between two sends. */
+const imagesPerSend = 2500
+const batchesInFlight = 4
+
+const [wantedRank, sealedRank] = [0, 1]
+
+/** Asks for every image that lacks a sealed record. Seal before, or what is done and not sealed counts as missing. */
+export async function reconcileRun(options: Reconcile): Promise<ReconcileTally> {
+  const { config, shards, windowRecords = defaultWindowRecords } = options
+  const tally: ReconcileTally = { listed: 0, missing: 0, messages: 0 }
+  const windowImages = Math.max(1, Math.floor(windowRecords / Math.max(1, config.tasks.length)))
+  for (const shard of shards) {
+    for (let after: string | null = null, isLast = false; !isLast;) {
+      const window = await openWindow(shard, { config, after, windowImages })
+      await markSealed(window.ids, options)
+      await sendMissing({ shard, after, ...window }, options, tally)
+      after = window.cursor
+      isLast = window.images < windowImages
+    }
+  }
+  return tally
+}
+
+type Window = { ids: IdIndex; images: number; cursor: string | null }
+
+/** The records that a piece of the listing should have. */
+async function openWindow(
+  shard: PlanShard,
+  {
+    config,
+    after,
+    windowImages,
+  }: { config: Reconcile['config']; after: string | null; windowImages: number },
+): Promise<Window> {
+  const window: Window = { ids: new IdIndex(), images: 0, cursor: after }
+  for await (const { image, cursor } of take(shard, after, windowImages)) {
+    for (const id of wantedIds(image, config)) window.ids.set(id, wantedRank)
+    window.images += 1
+    window.cursor = cursor
+  }
+  return window
+}
+
+async function markSealed(
+  ids: IdIndex,
+  { store, retriesFailed = false }: Pick<Reconcile, 'store' | 'retriesFailed'>,
+): Promise<void> {
+  if (ids.size === 0) return
+  for await (const line of readRecordLines(store)) {
+    const { task, ordinal, status, source } = SourcedHead.parse(JSON.parse(line))
+    if (retriesFailed && status === 'failed') continue
+    const id = idOf({ bucket: bucketOf(source), key: source.key, task, ordinal })
+    if (ids.has(id)) ids.set(id, sealedRank)
+  }
+}
+
+const SourcedHead = RecordHead.extend({ source: RecordHead.shape.source.loose() })
+
+/** The bucket of a record: what stands before its key in its URI, of a bucket and of a folder that stands for one. */
+function bucketOf({ key, uri }: { key: string; uri?: unknown }): string {
+  const encodedKey = key.split('/').map(encodeURIComponent).join('/')
+  const place = String(uri).slice(0, -encodedKey.length - 1)
+  return place.slice(place.lastIndexOf('/') + 1)
+}
+
+type Piece = Window & { shard: PlanShard; after: string | null }
+
+async function sendMissing(
+  { shard, after, images, ids }: Piece,
+  { config, queue, onProgress }: Reconcile,
+  tally: ReconcileTally,
+): Promise<void> {
+  let held: WorkImage[] = []
+  const send = async () => {
+    const bodies = writeWorkMessages(held, { runId: config.runId, planShard: shard.name })
+    await sendAll(queue, bodies, batchesInFlight)
+    tally.missing += held.length
+    tally.messages += bodies.length
+    held = []
+    onProgress?.(tally)
+  }
+  for await (const { image } of take(shard, after, images)) {
+    tally.listed += 1
+    if (wantedIds(image, config).every((id) => ids.rankOf(id) === sealedRank)) continue
+    held.push(image)
+    if (held.length >= imagesPerSend) await send()
+  }
+  await send()
+}
+
+/** The first images behind a cursor. One that has come into the listing since is looked at by the next reconciling. */
+async function* take(shard: PlanShard, after: string | null, images: number): AsyncGenerator<PlannedImage> {
+  let left = images
+  if (left === 0) return
+  for await (const planned of shard.images(after, () => {})) {
+    yield planned
+    left -= 1
+    if (left === 0) return
+  }
+}
+
+function wantedIds({ bucket, key }: WorkImage, { tasks }: Pick<RunConfig, 'tasks'>): string[] {
+  return tasks.map(({ task, ordinal }) => idOf({ bucket, key, task, ordinal }))
+}
+
+function idOf({
+  bucket,
+  key,
+  task,
+  ordinal,
+}: Record<'bucket' | 'key' | 'task', string> & { ordinal: number }) {
+  return sha256Hex(JSON.stringify([bucket, key, task, ordinal])).slice(0, 32)
+}

@@ -1,0 +1,89 @@
+// Pausing, resuming and cancelling a run: a create-only sequence of entries below control/, whose last one counts.
+// It does not know who labels.
+import { RetryableError, UserError } from '../schemas/errors.ts'
+import {
+  type RunAction,
+  RunControlEntry,
+  runControlPrefix,
+  runControlVersion,
+} from '../schemas/run-control.ts'
+import type { ObjectStore } from './stores/object-store.ts'
+
+export type RunState = 'running' | 'paused' | 'cancelled'
+
+/** How a run stands after its first `entries` entries. */
+export type RunStanding = { state: RunState; entries: number }
+
+export const untouchedRun: RunStanding = { state: 'running', entries: 0 }
+
+/** Entries that are read at once, and that a run may have: a person's switches, not a program's. */
+const maxEntries = 10_000
+/** How often an entry is tried again whose number others took. */
+const maxRaces = 20
+
+/** How a run stands now; what is known already is not read again. */
+export async function readControl(
+  store: ObjectStore,
+  known: RunStanding = untouchedRun,
+): Promise<RunStanding> {
+  let standing = known
+  // Nothing comes after a cancellation, so nothing is looked for.
+  while (standing.state !== 'cancelled' && standing.entries < maxEntries) {
+    const entry = await readEntry(store, standing.entries + 1)
+    if (entry === null) break
+    standing = { state: stateAfter[entry.action], entries: standing.entries + 1 }
+  }
+  return standing
+}
+
+/**
+ * Switches a run. Returns how it stood and how it stands; a switch that changes nothing writes nothing.
+ * Throws UserError for a run that is cancelled: what it had left is gone.
+ */
+export async function controlRun(
+  store: ObjectStore,
+  { action, now }: { action: RunAction; now: Date },
+): Promise<{ before: RunState; after: RunState }> {
+  const entry: RunControlEntry = { v: runControlVersion, action, createdAt: now.toISOString() }
+  const bytes = Buffer.from(`${JSON.stringify(entry)}\n`)
+  let standing = untouchedRun
+  for (let races = 0; races < maxRaces; races += 1) {
+    standing = await readControl(store, standing)
+    const { state: before, entries } = standing
+    const after = stateAfter[action]
+    if (before === 'cancelled' && action !== 'cancel')
+      throw new UserError(
+        `the run ${store.uri} is cancelled, which is for good; submit its images again as another run`,
+      )
+    if (before === after) return { before, after }
+    if (entries >= maxEntries)
+      throw new UserError(`the run ${store.uri} was switched ${entries} times; it takes no more`)
+    if ((await store.putIfAbsent(controlKey(entries + 1), bytes)) === 'created') return { before, after }
+  }
+  throw new RetryableError(`others switch the run ${store.uri} at the same time; try again`)
+}
+
+const stateAfter: Readonly<Record<RunAction, RunState>> = {
+  pause: 'paused',
+  resume: 'running',
+  cancel: 'cancelled',
+}
+
+async function readEntry(store: ObjectStore, number: number): Promise<RunControlEntry | null> {
+  const key = controlKey(number)
+  const bytes = await store.get(key)
+  if (bytes === null) return null
+  try {
+    return RunControlEntry.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
+  } catch (error) {
+    throw new UserError(
+      `${store.uri}${key} is no entry this version can read; it was changed by hand or written by a newer one`,
+      { cause: error },
+    )
+  }
+}
+
+/** Eight digits keep the listing in order. */
+function controlKey(number: number): string {
+  return `${runControlPrefix}${String(number).padStart(8, '0')}.json`
+}

@@ -1,0 +1,10 @@
+// Lambda root: seals what workers have finished, of the runs it is given or of all. Any number may run at once.
+import { type RunOutcomes, sealRuns } from '../dataset/each-run.ts'
+import { type FunctionContext, functionPlace, RunsEvent, untilTimeIsShort } from './settings.ts'
+
+/** Returns the generations added to each run that had something to seal. */
+export async function handler(event: unknown, context?: FunctionContext): Promise<RunOutcomes> {
+  const { runIds } = RunsEvent.parse(event)
+  const place = await functionPlace()
+  return await sealRuns({ place, runIds, clock: () => new Date(), stop: untilTimeIsShort(context) })
+}

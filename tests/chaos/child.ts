@@ -1,0 +1,149 @@
+// One worker or one sealer of a storm, as a process of its own. It kills itself at its n-th call of a port, before or
+// after the call; its parent may kill or freeze it at any time. It says on stdout what it does, a word a line.
+// Usage: node child.ts JSON (a ChildSpec); ends when stdin closes.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from '../../dataset/queues/clock.ts'
+import { sealRun } from '../../dataset/seal.ts'
+import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
+import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
+import { RetryableError, UserError } from '../../schemas/errors.ts'
+import { openCountingEngine } from '../helpers/counting-engine.ts'
+import { seededRandom } from '../helpers/seeded-random.ts'
+import { openPorts, type PortsSpec } from './ports.ts'
+
+export type ChildSpec = {
+  role: 'worker' | 'sealer'
+  ports: PortsSpec
+  runId: string
+  seed: number
+  /** Calls of ports before it kills itself; 0: it does not. */
+  calls: number
+  /** Share of calls that do their work and then fail, as if the answer were lost. */
+  lossShare: number
+  /** How far its whole clock is off. */
+  skewMs: number
+  /** Of a worker: how long the queue must stay empty before it ends. */
+  idleExitMs: number
+}
+
+/** It ends so when the disk is full or the ports refuse: the parent knows whether that was to be expected. */
+export const refusedExitCode = 9
+
+export const stormLeaseMs = 2000
+
+if (import.meta.main) {
+  await runChild(JSON.parse(process.argv[2] ?? '{}') as ChildSpec) // Written by storm.ts.
+}
+
+async function runChild(spec: ChildSpec): Promise<void> {
+  // Not only a clock of ours: the SDK signs with the process's time, and temp files are old by it.
+  const now = Date.now.bind(Date)
+  Date.now = () => now() + spec.skewMs
+  // Without its parent it has nobody to end it.
+  process.stdin.on('end', () => process.kill(process.pid, 'SIGKILL')).resume()
+  try {
+    await (spec.role === 'worker' ? work(spec) : seal(spec))
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    say(`refused: ${error.message.replaceAll('\n', ' ')}`)
+    process.exitCode = refusedExitCode
+  }
+  process.stdin.destroy()
+}
+
+async function work(spec: ChildSpec): Promise<void> {
+  const { queue, sourceOf, runStoreOf } = openPorts(spec.ports)
+  const engine = openCountingEngine({ delayMs: 1 })
+  const random = seededRandom(spec.seed)
+  const deadly = startDying(spec, random)
+  const sayBusy = once(() => say('busy'))
+  say('up')
+  await runWorker({
+    queue: deadly(queue),
+    engine: {
+      ...engine,
+      async openImage(...args) {
+        say('pass')
+        return await engine.openImage(...args)
+      },
+    },
+    sourceOf: (bucket) => deadly(sourceOf(bucket)),
+    runStoreOf: (runId) => deadly(runStoreOf(runId)),
+    mode: 'drain',
+    stop: new AbortController().signal,
+    clock: systemClock,
+    random,
+    onEvent: ({ kind }) => void (kind === 'received' && sayBusy()),
+    limits: {
+      ...defaultWorkerLimits,
+      imagesPerPart: 8,
+      partAgeMs: 150,
+      leaseMs: stormLeaseMs,
+      heartbeatMs: stormLeaseMs / 3,
+      imagesHeld: 40,
+      receiveWaitMs: 200,
+      receiveRetryMs: 100,
+      backoffMs: 50,
+      maxBackoffMs: 400,
+      ackRetryMs: 100,
+      writeRetryMs: 50,
+      knownIdsAgeMs: 300,
+      claimMs: stormLeaseMs,
+      idleExitMs: spec.idleExitMs,
+    },
+  })
+}
+
+async function seal(spec: ChildSpec): Promise<void> {
+  const random = seededRandom(spec.seed)
+  const sayBusy = once(() => say('busy'))
+  const store = startDying(spec, random)(openPorts(spec.ports).runStoreOf(spec.runId), (name) => {
+    if (name === 'putIfAbsent') sayBusy()
+  })
+  say('up')
+  for (;;) {
+    await sleep(50 + random() * 250)
+    try {
+      await sealRun({ store, runId: spec.runId, clock: () => new Date(Date.now()) })
+    } catch (error) {
+      if (!(error instanceof RetryableError)) throw error
+    }
+  }
+}
+
+/** Makes ports deadly: one count of calls over all of them. */
+function startDying({ calls, lossShare }: ChildSpec, random: () => number) {
+  const die = () => process.kill(process.pid, 'SIGKILL')
+  let callsLeft = calls === 0 ? Infinity : calls
+  return <T extends object>(port: T, onCall: (name: string) => void = () => {}): T =>
+    new Proxy(port, {
+      get(target, name) {
+        // Proxies see names as they come; what is no function is passed on.
+        const value: unknown = Reflect.get(target, name)
+        if (typeof value !== 'function') return value
+        return async (...args: unknown[]) => {
+          onCall(String(name))
+          callsLeft -= 1
+          const isLast = callsLeft === 0
+          if (isLast && random() < 0.5) die()
+          // The target's own function with its own arguments.
+          const result: unknown = await Reflect.apply(value, target, args)
+          if (isLast) die()
+          if (random() < lossShare) throw new RetryableError(`the answer to ${String(name)} was lost`)
+          return result
+        }
+      },
+    })
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+function once(act: () => void): () => void {
+  let isDone = false
+  return () => {
+    if (!isDone) act()
+    isDone = true
+  }
+}

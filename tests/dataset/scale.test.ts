@@ -1,0 +1,112 @@
+// The scaler's memory from look to look, and what pauses and cost caps do to it.
+import { expect, test } from 'vitest'
+import { defaultCapacityPolicy } from '../../dataset/capacity.ts'
+import { writeWorkMessages } from '../../dataset/events.ts'
+import { writePart } from '../../dataset/parts.ts'
+import { openPlace } from '../../dataset/place.ts'
+import { controlRun, readControl } from '../../dataset/run-control.ts'
+import { openRun, wantedRunId, type WantedRun } from '../../dataset/run-folder.ts'
+import { openScaler, type Pools } from '../../dataset/scale.ts'
+import { sealRun } from '../../dataset/seal.ts'
+import type { Deployment } from '../../schemas/deployment.ts'
+import { someRecord } from '../helpers/records.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
+
+const wanted: WantedRun = {
+  source: { kind: 'standing', uri: 'file:///images/', bucket: 'images' },
+  model: { name: 'm', digest: 'd', weights: 'int8', licence: 'l' },
+  template: 'chat',
+  tasks: [
+    {
+      task: 'caption',
+      taskVersion: 1,
+      ordinal: 0,
+      template: 'chat',
+      prompts: [{ question: 'q' }],
+      maxNewTokens: 8,
+    },
+  ],
+  sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 },
+}
+const startMs = Date.UTC(2026, 0, 1)
+const policy = { ...defaultCapacityPolicy, imagesPerSecond: 0.01 }
+
+async function open(more: Partial<WantedRun> = {}) {
+  const deployment: Deployment | null = null
+  const place = { ...(await openPlace(await tempFolder())), deployment }
+  const begin = async (run: WantedRun) => {
+    const runId = wantedRunId(run)
+    await openRun(place.runStoreOf(runId), { wanted: run, now: new Date(startMs) })
+    return { runId, store: place.runStoreOf(runId) }
+  }
+  const pools: Pools = { spot: { desired: 0, running: 0 }, onDemand: { desired: 0, running: 0 } }
+  return { place, begin, pools, ...(await begin({ ...wanted, ...more })) }
+}
+
+test('counts images, remembers since when nothing is left, and since when workers are missing', async () => {
+  const { place, pools, runId } = await open()
+  const scaler = openScaler({ place, readPools: async () => pools, policy })
+  const lookAt = async (minute: number) => {
+    const { spot, onDemand } = await scaler.look(new Date(startMs + minute * 60_000))
+    return [spot, onDemand]
+  }
+  expect(await lookAt(0)).toEqual([0, 0])
+  for (let n = 0; n < 30; n += 1)
+    await place.queue.send(
+      writeWorkMessages([{ bucket: 'images', key: `incoming/${runId}/${n}.png` }], { runId }),
+    )
+  expect(await lookAt(1)).toEqual([6, 0])
+  pools.spot = { desired: 6, running: 2 }
+  expect(await lookAt(2)).toEqual([6, 0])
+  // Spot has been missing for 14 minutes, and the queue has not been empty for longer than the objective.
+  expect(await lookAt(17)).toEqual([6, 4])
+  pools.spot = { desired: 6, running: 6 }
+  pools.onDemand = { desired: 4, running: 4 }
+  expect(await lookAt(18)).toEqual([6, 0])
+  pools.onDemand = { desired: 0, running: 0 }
+  for (;;) {
+    const messages = await place.queue.receive({ max: 10, waitMs: 0, leaseMs: 1000 })
+    if (messages.length === 0) break
+    await place.queue.ack(messages.map(({ lease }) => lease))
+  }
+  expect(await lookAt(19)).toEqual([6, 0])
+  expect(await lookAt(21)).toEqual([6, 0])
+  expect(await lookAt(22)).toEqual([0, 0])
+})
+
+test('asks for nobody while every run with work is paused, and only then', async () => {
+  const { place, pools, store, runId, begin } = await open()
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await place.queue.send(writeWorkMessages([{ bucket: 'images', key: 'a.png' }], { runId }))
+  const look = async () =>
+    await openScaler({ place, readPools: async () => pools, policy }).look(new Date(startMs))
+  await controlRun(store, { action: 'pause', now: new Date(startMs) })
+  expect((await look()).spot).toBe(1)
+  await controlRun(other.store, { action: 'pause', now: new Date(startMs) })
+  expect(await look()).toMatchObject({ spot: 0, reason: 'every run with work is paused' })
+  await controlRun(other.store, { action: 'cancel', now: new Date(startMs) })
+  expect((await look()).spot).toBe(0)
+  await controlRun(store, { action: 'resume', now: new Date(startMs) })
+  expect((await look()).spot).toBe(1)
+})
+
+test('pauses a run that has spent its cap', async () => {
+  const { place, pools, store, runId } = await open({ costCapUsd: 0.5 })
+  await place.queue.send(writeWorkMessages([{ bucket: 'images', key: 'a.png' }], { runId }))
+  // A record's timing says what its image took: 1 h of the engine in all.
+  const timing = { fetchMs: 0, decodeMs: 0, prefillMs: 600_000, generateMs: 1_200_000 }
+  const look = async (workerHourUsd: number) => {
+    const deployment = { workerHourUsd } as Deployment
+    const scaler = openScaler({ place: { ...place, deployment }, readPools: async () => pools, policy })
+    return await scaler.look(new Date(startMs))
+  }
+  await writePart(
+    store,
+    ['a', 'b'].map((key) => ({ ...someRecord({ key }), timing })),
+  )
+  await sealRun({ store, runId, clock: () => new Date(startMs) })
+  expect((await look(0.4)).spot).toBe(1)
+  expect((await readControl(store)).state).toBe('running')
+  expect(await look(0.5)).toMatchObject({ spot: 0, reason: expect.stringContaining('cost cap') })
+  expect((await readControl(store)).state).toBe('paused')
+})
