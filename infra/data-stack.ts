@@ -1,6 +1,6 @@
 // What holds data: buckets, their key, and the queues with what puts messages into them. Everything else of a deployment
 // can be thrown away and made again.
-import { Duration, Stack, type StackProps } from 'aws-cdk-lib'
+import { CrossStackReferences, Duration, ReferenceStrength, Stack, type StackProps } from 'aws-cdk-lib'
 import { Rule } from 'aws-cdk-lib/aws-events'
 import { SqsQueue } from 'aws-cdk-lib/aws-events-targets'
 import { AnyPrincipal, Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
@@ -69,12 +69,15 @@ export class DataStack extends Stack {
   }
 
   #addKey(names: Names): Key {
-    return new Key(this, 'DataKey', {
+    const key = new Key(this, 'DataKey', {
       description: 'Images, labels and weights',
       alias: names.dataKeyAlias,
       enableKeyRotation: true,
       removalPolicy: removalOfData(this.#config),
     })
+    // While a role names it, it is not deleted.
+    CrossStackReferences.of(key).produce(ReferenceStrength.STRONG)
+    return key
   }
 
   #addBucket(id: string, props: BucketProps): Bucket {

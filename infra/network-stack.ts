@@ -70,6 +70,8 @@ export class NetworkStack extends Stack {
     const vpc = new Vpc(this, 'Vpc', {
       ...(isNamed ? { availabilityZones: zones.availabilityZones } : { maxAzs: zones?.zones ?? 2 }),
       natGateways: hasNat ? 1 : 0,
+      // Nothing is in the default group; emptying its rules would take a function of its own.
+      restrictDefaultSecurityGroup: false,
       subnetConfiguration: [
         { name: 'workers', subnetType: workers, cidrMask: 20 },
         ...(hasNat
