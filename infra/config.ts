@@ -25,10 +25,10 @@ const Network = z
     }),
     z.strictObject({
       kind: z.literal('existing-vpc'),
-      vpcId: z.string().regex(/^vpc-[0-9a-f]+$/),
+      vpcId: z.string().regex(/^vpc-([0-9a-f]{8}|[0-9a-f]{17})$/),
       availabilityZones: z.array(z.string()).min(1).max(6).describe('of the subnets, in their order'),
       subnetIds: z
-        .array(z.string().regex(/^subnet-[0-9a-f]+$/))
+        .array(z.string().regex(/^subnet-([0-9a-f]{8}|[0-9a-f]{17})$/))
         .min(1)
         .max(6)
         .describe('private ones, with a way to S3, SQS, ECR, ECS and CloudWatch Logs'),
@@ -99,7 +99,7 @@ const InfraConfigShape = z.strictObject({
     .describe('of the worker, in ECR by digest; null builds gpu-worker/Dockerfile when deploying'),
   amiId: z
     .string()
-    .regex(/^ami-[0-9a-f]+$/)
+    .regex(/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/)
     .nullable()
     .default(null)
     .describe('of the instances; null takes the newest ECS GPU image of AL2023'),
