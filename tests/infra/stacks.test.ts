@@ -238,6 +238,23 @@ describe('tasks', () => {
   })
 })
 
+test('alarms and the budget tell people, and stop nothing', () => {
+  const one = of('one fleet with a model')
+  const [topic] = resourcesOf(one, 'AWS::SNS::Topic')
+  const alarms = resourcesOf(one, 'AWS::CloudWatch::Alarm').filter(({ stack }) => stack === 'Observe')
+  expect(alarms).toHaveLength(11)
+  for (const alarm of alarms) {
+    const { AlarmActions = [], OKActions = [] } = properties(alarm) as Record<string, string[]>
+    expect([...new Set([...AlarmActions, ...OKActions])]).toEqual([`<${topic!.id}>`])
+  }
+  const [budget] = resourcesOf(one, 'AWS::Budgets::Budget')
+  expect(properties(budget!)).toMatchObject({ Budget: { BudgetLimit: { Amount: 200, Unit: 'USD' } } })
+  expect(resourcesOf(one, 'AWS::Budgets::BudgetsAction')).toEqual([])
+  expect(properties(resourcesOf(one, 'AWS::SNS::Subscription')[0]!)).toMatchObject({
+    Endpoint: 'a@example.com',
+  })
+})
+
 test('a way to the internet is there only where it was asked for', () => {
   const waysOut = (name: string) =>
     ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::VPCEndpoint', 'AWS::EC2::VPC'].map(
