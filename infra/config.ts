@@ -50,7 +50,7 @@ const Model = z.strictObject({
 })
 
 const Fleet = z.strictObject({
-  name: Slug.max(20).default('labels').describe('begins the names of its queues and services'),
+  name: Slug.max(20).default('chat').describe('begins the names of its queues and services'),
   role: TaskRole.default('chat').describe('which tasks of a run its model answers'),
   prefixes: z
     .array(z.string().startsWith(incomingPrefix).max(200))
@@ -129,7 +129,12 @@ const InfraConfigShape = z.strictObject({
   redriveEveryMinutes: z.int().min(5).max(1440).default(60).describe('how often dead letters are looked at'),
   logDays: z.literal([1, 3, 7, 14, 30, 60, 90, 180, 365]).default(30).describe('that logs are kept'),
   alarmEmails: z.array(z.email()).max(10).default([]).describe('told of alarms and of the budget'),
-  budgetUsd: z.number().positive().nullable().default(200).describe('a month; it tells, and stops nothing'),
+  budgetUsd: z
+    .number()
+    .positive()
+    .nullable()
+    .default(200)
+    .describe('a month, by the cost allocation tag `deployment`; it tells, and stops nothing'),
 })
 
 export type InfraConfig = z.infer<typeof InfraConfigShape>
@@ -226,6 +231,11 @@ function checkNetwork({ network }: InfraConfig): void {
   } else if (network.availabilityZones.length > 0 && network.availabilityZones.length !== network.zones)
     throw new UserError(
       `network.zones is ${network.zones} and availabilityZones names ${network.availabilityZones.length}; make them agree`,
+    )
+  // Of a region that is not known yet CDK takes two, however many are asked for.
+  else if (network.zones > 2 && network.availabilityZones.length === 0)
+    throw new UserError(
+      `network.zones is ${network.zones}; name more than two of them in network.availabilityZones`,
     )
 }
 

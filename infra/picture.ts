@@ -139,8 +139,8 @@ function allows(
   const arn = textOf(BucketName ?? QueueName)
   return [Resource].flat().some((one) => {
     const text = textOf(one)
-    // `_deployment.json` is how everybody finds everything, and no right worth an arrow.
-    return (text.endsWith(`:${arn}`) || text.includes(`:::${arn}/`)) && !text.endsWith('.json')
+    // Single files, the description of the deployment and lists of images, are no right worth an arrow.
+    return text.endsWith(`:${arn}`) || (text.includes(`:::${arn}/`) && text.endsWith('*'))
   })
 }
 

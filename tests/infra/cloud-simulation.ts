@@ -74,8 +74,8 @@ export async function simulateCloud(synthesized: Synthesized, weather: Weather):
 
 function openPools(synthesized: Synthesized): Pool[] {
   const names = [
-    ['spot', 'LabelsSpotService'],
-    ['onDemand', 'LabelsOnDemandService'],
+    ['spot', 'ChatSpotService'],
+    ['onDemand', 'ChatOnDemandService'],
   ] as const
   return names.map(([name, service]) => ({
     name,

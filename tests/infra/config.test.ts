@@ -62,6 +62,7 @@ test.each([
     { network: { kind: 'nat', zones: 3, availabilityZones: ['us-east-2a'] } },
     /make them agree/,
   ],
+  ['three zones without their names', { network: { kind: 'nat', zones: 3 } }, /name more than two/],
   ['an image by tag', { image: '111122223333.dkr.ecr.us-east-2.amazonaws.com/coglabel:latest' }, /image/],
   ['days that logs cannot be kept for', { logDays: 31 }, /logDays/],
 ])('%s is refused with what to do', (_what, settings, message) => {

@@ -4,6 +4,7 @@ import { Match, Template } from 'aws-cdk-lib/assertions'
 import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../../infra/config.ts'
 import { acknowledgementsOf } from '../../infra/nag-acknowledgements.ts'
+import { mayDo, type Statement } from './policy.ts'
 import {
   buildUnchecked,
   deployments,
@@ -51,7 +52,9 @@ test('ids of constructs are those that were deployed: another id is another reso
   const lines = names.flatMap((name) => [
     name,
     ...Object.entries(of(name).templates).flatMap(([stack, { Resources }]) =>
-      Object.entries(Resources).map(([id, { Type }]) => `  ${stack} ${id} ${Type}`),
+      Object.entries(Resources)
+        .map(([id, { Type }]) => `  ${stack} ${id} ${Type}`)
+        .toSorted(),
     ),
   ])
   await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('./construct-ids.txt')
@@ -135,7 +138,7 @@ describe('arrivals', () => {
     // S3 tries the queue while it is told of it, so the permission comes first.
     expect((images!.resource as unknown as { DependsOn: string[] }).DependsOn).toEqual(
       resourcesOf(one, 'AWS::SQS::QueuePolicy')
-        .filter(({ path }) => path.startsWith('Data/LabelsQueue/'))
+        .filter(({ path }) => path.startsWith('Data/ChatQueue/'))
         .map(({ id }) => id),
     )
     expect(resourcesOf(one, 'AWS::Events::Rule').filter(({ stack }) => stack === 'Data')).toEqual([])
@@ -236,6 +239,18 @@ describe('tasks', () => {
       InstanceLaunchTemplate: { LocalStorageConfiguration: { UseLocalStorage: true } },
     })
   })
+})
+
+test('what leaves by the endpoint of S3 goes to buckets of the deployment', () => {
+  const [s3] = resourcesOf(of('two fleets, sources and a NAT gateway'), 'AWS::EC2::VPCEndpoint')
+  const { PolicyDocument } = properties(s3!) as { PolicyDocument: { Statement: Statement[] } }
+  const may = (action: string, resource: string) =>
+    mayDo(PolicyDocument.Statement, { action, resource: `arn:aws:s3:::${resource}` })
+  expect(may('s3:PutObject', 'my-labels/runs/r/parts/a')).toBe(true)
+  expect(may('s3:GetObject', 'scans/a.png')).toBe(true)
+  expect(may('s3:GetObject', 'prod-us-east-2-starport-layer-bucket/layer')).toBe(true)
+  expect(may('s3:PutObject', 'prod-us-east-2-starport-layer-bucket/layer')).toBe(false)
+  expect(may('s3:PutObject', 'somebody-elses/a')).toBe(false)
 })
 
 test('alarms and the budget tell people, and stop nothing', () => {
