@@ -113,8 +113,11 @@ async function openOther(
   const index = await openRunIndex(store, `${cacheFolder}-against`)
   const byBytes = new Map(index.images.map((image) => [image.sha256 ?? '', image]))
   const byKey = new Map(index.images.map((image) => [image.key, image]))
-  const meet = ({ sha256, key }: IndexedImage) =>
-    (sha256 === null ? undefined : byBytes.get(sha256)) ?? byKey.get(key)
+  const meet = ({ sha256, key }: IndexedImage) => {
+    const namesake = byKey.get(key)
+    if (namesake?.sha256 === sha256) return namesake
+    return (sha256 === null ? undefined : byBytes.get(sha256)) ?? namesake
+  }
   const differing = new Set<string>()
   for (const image of images) {
     const theirs = meet(image)?.records ?? []

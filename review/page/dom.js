@@ -66,6 +66,11 @@ export function count(value) {
   return value.toLocaleString('en')
 }
 
+/** `1 record`, `2 records`. @param {number} value @param {string} noun */
+export function some(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? '' : 's'}`
+}
+
 /**
  * The element with this id, which index.html has.
  * @template {Element} [T=HTMLElement]

@@ -1,6 +1,6 @@
 // Lines of text around the picture: the run, the image, its look-alikes, how far one is. It does not know the rest.
 import { thumbnailUrl } from './api.js'
-import { byId, count, element, foreign } from './dom.js'
+import { byId, count, element, foreign, some } from './dom.js'
 import { standing } from './labels.js'
 import { plain } from './text.js'
 
@@ -13,7 +13,7 @@ export function showRun(run) {
       : [' · against ', foreign(run.against.runId, { limit: 60 }), `: ${count(run.against.differing)} differ`]
   byId('run-facts').replaceChildren(
     foreign(run.model, { limit: 60 }),
-    ` · ${count(run.records)} records of ${count(run.images)} images`,
+    ` · ${some(run.records, 'record')} of ${some(run.images, 'image')}`,
     ...against,
   )
   const { how, tookMs } = run.index
@@ -25,7 +25,8 @@ export function showRun(run) {
 
 /** @param {import('./api.js').Page} page */
 export function showCounts({ records, images, tookMs }) {
-  byId('list-facts').textContent = `${count(records)} records, ${count(images)} images · ${count(tookMs)} ms`
+  byId('list-facts').textContent =
+    `${some(records, 'record')}, ${some(images, 'image')} · ${count(tookMs)} ms`
 }
 
 /** @param {import('./api.js').ImageFacts} facts @param {{ index: number, total: number }} place */

@@ -31,7 +31,7 @@ export function card({ record, at, isStop, isCurrent, otherName, onChoose, actio
   const name = ordinal === 0 ? task : `${task} ${ordinal + 1}`
   const given = verdict === null || verdict.verdict === 'withdraw' ? null : verdict
   const title = element(
-    'h3',
+    'h2',
     { id: `card-${at}` },
     element('span', { class: 'task' }, name),
     status === 'ok' ? null : element('span', { class: `badge ${status}` }, status),
@@ -151,7 +151,7 @@ function checkList(checks) {
 
 /** The other run's answer with what differs marked. @param {RecordFacts} record @param {TaskOutput | null} output @param {string} name */
 function otherSide({ other }, output, name) {
-  const head = element('h4', {}, 'other run ', foreign(name, { limit: 80 }))
+  const head = element('h3', {}, 'other run ', foreign(name, { limit: 80 }))
   if (other === null) return element('div', { class: 'other' }, head, element('p', {}, 'has no such record'))
   if (other.output === null)
     return element(

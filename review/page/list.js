@@ -155,6 +155,7 @@ function fillRow(row, item) {
     )
   })
   const judged = stops.filter(({ verdict }) => verdict !== null && verdict !== 'withdraw').length
+  const spoken = `${judged} of ${count(stops.length)} judged${item.near > 0 ? `, ${item.near} look alike` : ''}`
   row.replaceChildren(
     picture,
     element(
@@ -162,12 +163,10 @@ function fillRow(row, item) {
       { class: 'name' },
       element('span', { class: 'file' }, foreign(item.key.slice(at + 1), { limit: 80 })),
       element('span', { class: 'folder' }, folder === '' ? '' : foreign(folder, { limit: 80 })),
+      element('span', { 'class': 'marks', 'aria-hidden': 'true' }, ...marks),
+      element('span', { class: 'only-spoken' }, spoken),
     ),
-    element('span', { 'class': 'marks', 'aria-hidden': 'true' }, ...marks),
   )
-  row.setAttribute(
-    'aria-label',
-    `${plain(item.key, 120)}: ${judged} of ${count(stops.length)} judged${item.near > 0 ? `, ${item.near} look alike` : ''}`,
-  )
+  row.removeAttribute('aria-label')
   row.title = plain(item.key, 500)
 }
