@@ -133,7 +133,7 @@ describe('--retry-failed', () => {
     const first = await label([src, '--out', out], { answer: brokenOnce })
     expect(first.code).toBe(3)
     const failedBefore = (await readRecords(out)).filter(({ status }) => status === 'failed')
-    expect(failedBefore.map(({ error }) => error?.code).toSorted()).toEqual([
+    expect(failedBefore.map(({ error }) => error?.code ?? '').toSorted((a, b) => (a < b ? -1 : 1))).toEqual([
       ...Array.from({ length: 4 }, () => 'answer-empty'),
       ...Array.from({ length: 3 }, () => 'image-format-unsupported'),
     ])
