@@ -180,7 +180,8 @@ function ofType(placed: readonly Placed[], type: string): Placed[] {
 
 /** A value with its intrinsics as text: pseudo parameters and references by name. */
 function textOf(value: unknown): string {
-  if (typeof value !== 'object' || value === null) return String(value ?? '')
+  if (typeof value === 'string' || typeof value === 'number') return String(value)
+  if (typeof value !== 'object' || value === null) return ''
   if ('Ref' in value) return `<${String(value.Ref)}>`
   const join = 'Fn::Join' in value ? value['Fn::Join'] : undefined
   if (Array.isArray(join)) return (join[1] as unknown[]).map(textOf).join(String(join[0]))
