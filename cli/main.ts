@@ -16,6 +16,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
+  'plan': {
+    summary: 'what a run will take: time and cost, measured on a few images',
+    run: async (args) => await (await import('./label-root.ts')).runPlanHere(args),
+    usage: async () => (await import('./plan-flags.ts')).planUsage,
+  },
   'dev': {
     summary: 'a cloud on this machine: images in, labels out, within seconds',
     run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
