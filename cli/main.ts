@@ -96,6 +96,16 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./gc.ts')).runGc(args, await verbRoot()),
     usage: async () => (await import('./gc.ts')).gcUsage,
   },
+  'doctor': {
+    summary: 'look at what labelling in the cloud needs, and say what to do',
+    run: async (args) => await (await import('./doctor.ts')).runDoctor(args, await verbRoot()),
+    usage: async () => (await import('./doctor.ts')).doctorUsage,
+  },
+  'teardown': {
+    summary: 'delete a deployment, in the order that works; labels stay',
+    run: async (args) => await (await import('./teardown.ts')).runTeardown(args, await verbRoot()),
+    usage: async () => (await import('./teardown.ts')).teardownUsage,
+  },
   'push-model': {
     summary: 'upload a compiled model for the workers of a place',
     run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
