@@ -2,6 +2,7 @@
 // Auto Scaling as far as doctor and teardown ask them, and that has their traps: instances that are protected from
 // scaling in keep their group, and a scaler that is still there asks for workers again.
 import { onTestFinished, vi } from 'vitest'
+import { z } from 'zod'
 import { startHttpServer, type HttpAnswer, type HttpCall } from './http-server.ts'
 
 export type FakeStack = {
@@ -97,8 +98,7 @@ function answer(call: HttpCall, account: FakeAccount): HttpAnswer {
   const target = call.headers['x-amz-target']
   if (typeof target === 'string') {
     const [service = '', action = ''] = target.split('.')
-    // The SDK writes JSON in this protocol.
-    const input = JSON.parse(call.body) as Record<string, unknown>
+    const input = Input.parse(JSON.parse(call.body))
     if (account.denied.has(action)) return json(400, { __type: 'AccessDeniedException', message: 'no' })
     return service.startsWith('ServiceQuotas')
       ? answerQuotas(action, { input, account })
@@ -116,30 +116,38 @@ function answer(call: HttpCall, account: FakeAccount): HttpAnswer {
   return answerStacks(action, { form, account })
 }
 
-type JsonCall = { input: Record<string, unknown>; account: FakeAccount }
+/** What is read of the calls in JSON. */
+const Input = z.object({
+  QuotaCode: z.string().optional(),
+  service: z.string().optional(),
+  serviceName: z.string().optional(),
+  services: z.array(z.string()).optional(),
+  desiredCount: z.number().optional(),
+  task: z.string().optional(),
+})
+
+type JsonCall = { input: z.infer<typeof Input>; account: FakeAccount }
 type FormCall = { form: URLSearchParams; account: FakeAccount }
 
 function answerQuotas(action: string, { input, account }: JsonCall): HttpAnswer {
-  const value = account.quotas[String(input['QuotaCode'])]
+  const value = account.quotas[input.QuotaCode ?? '']
   if (action === 'GetAWSDefaultServiceQuota') return json(200, { Quota: { Value: account.defaultQuota } })
   if (value === undefined) return json(400, { __type: 'NoSuchResourceException', message: 'not granted' })
-  return json(200, { Quota: { QuotaCode: input['QuotaCode'], Value: value } })
+  return json(200, { Quota: { QuotaCode: input.QuotaCode, Value: value } })
 }
 
 function answerEcs(action: string, { input, account }: JsonCall): HttpAnswer {
   const { services, stacks, log } = account
-  const name = String(
-    input['service'] ?? input['serviceName'] ?? (input['services'] as string[] | undefined)?.[0],
-  )
+  const name = input.service ?? input.serviceName ?? input.services?.[0] ?? ''
   const service = services.get(name)
   if (action === 'StopTask') {
-    log.push(`stop ${String(input['task'])}`)
+    log.push(`stop ${input.task}`)
     for (const one of services.values()) one.tasks = Math.max(0, one.tasks - 1)
     return json(200, {})
   }
   if (service === undefined) return json(200, { services: [], failures: [{ reason: 'MISSING' }] })
   if (action === 'UpdateService') {
-    service.desired = Number(input['desiredCount'])
+    service.desired = input.desiredCount ?? 0
     log.push(`desired ${service.desired}`)
     return json(200, {})
   }
