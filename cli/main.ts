@@ -41,6 +41,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./export.ts')).runExport(args),
     usage: async () => (await import('./export.ts')).exportUsage,
   },
+  'review': {
+    summary: 'look through the labels of a run in a browser: accept, reject, edit',
+    run: async (args) => await (await import('./review.ts')).runReview(args, await verbRoot()),
+    usage: async () => (await import('./review.ts')).reviewUsage,
+  },
   'compile': {
     summary: 'turn a checkpoint into a model that coglabel runs',
     run: async (args) => await (await import('./compile.ts')).runCompile(args),

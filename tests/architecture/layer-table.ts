@@ -59,9 +59,9 @@ const records = [
   'seal-state',
   'sealed-ids',
 ].map((name) => `dataset/${name}`)
-const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
+const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
-const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, ...story]
+const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'review', ...story]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
@@ -86,7 +86,13 @@ export const layers: readonly Layer[] = [
   {
     parts: readers,
     mayImport: ['schemas', ...adapters, ...identity, ...records],
-    packages: ['zod', 'hyparquet', 'hyparquet-writer', 'hono'],
+    packages: ['zod', 'hyparquet', 'hyparquet-writer'],
+  },
+  // Shows what exports write, so it has their conditions, their reading of outputs and their look-alikes.
+  {
+    parts: ['review'],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, 'dataset/exports'],
+    packages: ['zod', 'hono'],
   },
   {
     parts: ['gpu-worker/pipeline'],
@@ -120,7 +126,7 @@ export const layers: readonly Layer[] = [
   { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
   {
     parts: ['functions'],
-    mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers, 'review'],
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
