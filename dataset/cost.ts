@@ -44,10 +44,10 @@ const secondsPerHour = 3600
 export const hoursPerMonth = 730
 
 /** After its last task: an auto scaling group waits fifteen minutes, managed instances as infra/managed-pool.ts says. */
-const idleTailSeconds = { 'instances': 900, 'managed-instances': 300 }
+export const idleTailSeconds = { 'instances': 900, 'managed-instances': 300 }
 
 /** Root volume of an instance, in infra/instance-pool.ts. */
-const volumeGb = 64
+export const volumeGb = 64
 
 /** Images whose records make a part (gpu-worker/README.md). */
 const imagesPerPart = 128
@@ -154,11 +154,11 @@ export type NetworkKind = (typeof networkKinds)[number]
 /** Interface endpoints of a zone (infra/network-stack.ts). */
 export const endpointsPerZone = 7
 /** Metrics that the alarms of one fleet and of the functions read (infra/observe-stack.ts), and those that scale. */
-const alarmMetrics = 21
+export const alarmMetrics = 22
 /** What the scaler says of both pools, every minute. */
 const idleMetrics = 2
 /** Scaler each minute, sealer and planner each five, redriver each hour: runs and GB-seconds a month. */
-const idleFunctions = { requests: 62_000, gbSeconds: 25_000 }
+export const idleFunctions = { requests: 62_000, gbSeconds: 25_000 }
 
 export type FixedCost = { what: string; monthUsd: number }
 

@@ -42,7 +42,7 @@ export type Stacks = {
 const maxFailuresShown = 5
 
 /** The second keeps what a stack made, but not what it failed to make; CDK writes it for RETAIN_ON_UPDATE_OR_DELETE. */
-const keepingPolicies = ['Retain', 'RetainExceptOnCreate']
+export const keepingPolicies = ['Retain', 'RetainExceptOnCreate']
 
 /** What a template says of a resource. */
 const Template = z.object({
