@@ -2,7 +2,7 @@
 // from a rate and prices. It puts the pieces together and knows none of them closely.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fitsGpu, fixedCosts, planCost } from '../dataset/cost.ts'
+import { holdsModel, fixedCosts, planCost } from '../dataset/cost.ts'
 import { openSource } from '../dataset/ingest.ts'
 import { openRun } from '../dataset/run-folder.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
@@ -136,7 +136,7 @@ async function planCloud(
   const work = { images, imagesPerSecond, maxWorkers, compute, isUpload, hasClaims }
   const rows = instancesOf(prices, cloud.region)
     .filter((instance) => cloud.instance === undefined || instance.type === cloud.instance)
-    .filter((instance) => fitsGpu(instance, modelBytes))
+    .filter((instance) => holdsModel(instance, modelBytes))
     .map((instance) => ({
       instance,
       asOf: datesOf(prices, instance),
@@ -147,8 +147,8 @@ async function planCloud(
   if (chosen === undefined)
     throw new UserError(
       cloud.instance === undefined
-        ? `no instance in the prices of ${cloud.region} has a GPU for a model of ${(modelBytes / 1e9).toFixed(1)} GB; compile it with --weights int4`
-        : `${cloud.instance} has no price in ${cloud.region}, or its GPU does not hold the model of ${(modelBytes / 1e9).toFixed(1)} GB`,
+        ? `no instance in the prices of ${cloud.region} has the memory for a model of ${(modelBytes / 1e9).toFixed(1)} GB; compile it with --weights int4`
+        : `${cloud.instance} has no price in ${cloud.region}, or has no memory for the model of ${(modelBytes / 1e9).toFixed(1)} GB`,
     )
   const fixed = fixedCosts({ network, zones, weightsBytes: modelBytes }, prices.services)
   return { ...work, region: cloud.region, rateFrom, answers, rows, chosen, fixed, modelBytes }

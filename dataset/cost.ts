@@ -192,7 +192,7 @@ export function fixedCosts(
 
 const gib = 1024 ** 3
 
-/** Whether a GPU holds a model of so many bytes, with what keys, values and the runtime take (infra/instances.ts). */
-export function fitsGpu({ gpuGiB }: InstancePrice, modelBytes: number): boolean {
-  return modelBytes * 1.1 + 2 * gib <= gpuGiB * gib
+/** Whether an instance holds a model of so many bytes, with what runs beside it, as infra/instances.ts chooses. */
+export function holdsModel({ gpuGiB, memoryGiB }: InstancePrice, modelBytes: number): boolean {
+  return modelBytes * 1.1 + 2 * gib <= gpuGiB * gib && modelBytes * 1.05 + 4 * gib <= memoryGiB * gib
 }

@@ -15,6 +15,7 @@ export const InstancePrice = z.strictObject({
   type: z.string().regex(/^[a-z0-9-]+\.[a-z0-9]+$/),
   gpu: z.string().min(1),
   gpuGiB: z.number().positive().describe('memory of its one GPU, as the driver reports it'),
+  memoryGiB: z.number().positive().describe('of the host, which weights pass through'),
   vcpus: z.int().positive().describe('what quotas count'),
   onDemandHour: Usd.nullable().describe('USD; null where no source has it'),
   spotHour: z

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { instancesOf } from '../../cli/prices.ts'
-import { type CloudWork, endpointsPerZone, fitsGpu, fixedCosts, planCost } from '../../dataset/cost.ts'
+import { type CloudWork, endpointsPerZone, holdsModel, fixedCosts, planCost } from '../../dataset/cost.ts'
 import { comparePlan } from '../../dataset/run-estimate.ts'
 import type { Estimate } from '../../schemas/estimate.ts'
 import { Prices } from '../../schemas/prices.ts'
@@ -96,10 +96,16 @@ test('a type whose on-demand price is not known in a region takes another region
   expect(ohio.sources).toEqual(['skypilot', 'karpenter'])
 })
 
-test('a GPU holds a model with room for what it remembers', () => {
-  const l4 = instance('us-east-1', 'g6.xlarge')
-  expect([fitsGpu(l4, 17.6e9), fitsGpu(l4, 35e9)]).toEqual([true, false])
-  expect(fitsGpu(instance('us-east-1', 'g6e.xlarge'), 35e9)).toBe(true)
+test('an instance holds a model when its GPU and its own memory do', () => {
+  const types = (bytes: number) =>
+    instancesOf(prices, 'us-east-1')
+      .filter((one) => holdsModel(one, bytes))
+      .map(({ type }) => type)
+  expect(types(11e9)).toContain('g6.xlarge')
+  // Its GPU would do, its 16 GiB would not.
+  expect(types(17.6e9)).toEqual(['g5.2xlarge', 'g6e.xlarge', 'g6e.2xlarge', 'g7e.2xlarge'])
+  expect(types(35e9)).toEqual(['g6e.2xlarge', 'g7e.2xlarge'])
+  expect(types(200e9)).toEqual([])
 })
 
 describe('an idle month', () => {

@@ -3,16 +3,19 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { keepingPolicies } from '../../cli/account/stacks.ts'
 import { labelsBucketOf, stackNamesOf } from '../../cli/deployment-names.ts'
+import { readPrices } from '../../cli/prices.ts'
 import {
   alarmMetrics,
   endpointsPerZone,
+  holdsModel,
   idleFunctions,
   idleTailSeconds,
   volumeGb,
 } from '../../dataset/cost.ts'
-import { type Resource, synthesize, type Synthesized, type StackName } from './synthesized.ts'
-import { model } from './synthesized.ts'
+import { chooseInstances } from '../../infra/instances.ts'
+import { model, type Resource, synthesize, type Synthesized, type StackName } from './synthesized.ts'
 
+const prices = await readPrices()
 let made: Synthesized
 beforeAll(() => {
   made = synthesize({ fleets: [{ model }] })
@@ -93,11 +96,22 @@ describe('an idle month', () => {
 
 test('a worker’s instance has the volume and the tail that plans count', () => {
   const [template] = resources('Compute', 'AWS::EC2::LaunchTemplate')
-  const { LaunchTemplateData } = template?.Properties as {
-    LaunchTemplateData: { BlockDeviceMappings: { Ebs: { VolumeSize: number } }[] }
-  }
-  expect(LaunchTemplateData.BlockDeviceMappings[0]?.Ebs.VolumeSize).toBe(volumeGb)
+  expect(template?.Properties).toMatchObject({
+    LaunchTemplateData: { BlockDeviceMappings: [{ Ebs: { VolumeSize: volumeGb } }] },
+  })
   const managed = synthesize({ compute: 'managed-instances', fleets: [{ model }] })
   const text = JSON.stringify(managed.templates.Compute)
   expect(text).toContain(`"ScaleInAfter":${idleTailSeconds['managed-instances']}`)
 })
+
+test.each([0, 9e9, 11e9, 18e9, 35e9, 50e9])(
+  'for %d bytes plans price what would be deployed',
+  (sizeBytes) => {
+    const chosen = chooseInstances({ sizeBytes, names: [] }).names
+    for (const instance of prices.regions.flatMap(({ instances }) => instances))
+      if (chosen.includes(instance.type)) expect(holdsModel(instance, sizeBytes)).toBe(true)
+    // And at least one of them has a price.
+    const priced = new Set(prices.regions.flatMap(({ instances }) => instances.map(({ type }) => type)))
+    expect(chosen.some((type) => priced.has(type))).toBe(true)
+  },
+)
