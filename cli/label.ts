@@ -1,6 +1,7 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
@@ -9,13 +10,16 @@ import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
-import { labelSource, type RunOutcome } from '../gpu-worker/pipeline/run.ts'
+import { labelSource } from '../gpu-worker/pipeline/run.ts'
 import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
+import type { RunSession } from '../schemas/run-report.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
+import { costOf, watchStop } from './label-stop.ts'
 import type { OpenModelOptions } from './open-model.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
+import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
 
 export type LabelRoot = {
@@ -61,31 +65,30 @@ type LabelJob = {
 async function labelWithEngine(job: LabelJob): Promise<number> {
   const { flags, out, engine, root } = job
   if (engine.info.notice !== undefined) tell(root, engine.info.notice)
+  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = openFsStore(out)
   const config = await openRunFor(store, job)
   await sweepStaleTemps(out, root.clock().getTime())
-  const startMs = performance.now()
-  const { outcome, labelled } = await labelInterruptibly(store, config, job)
-  if (outcome.ended === 'stopped') {
+  const ran = await labelStoppably(store, config, job)
+  if (ran.session.ended === 'stopped') {
     tell(root, 'stopped at once; what was finished is kept, the same command goes on from there')
-    return 130
+    return exitCodes.stopped
   }
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const view = await writeLabelsView(store, out)
-  const elapsedMs = performance.now() - startMs
-  const where = { ...view, path: join(flags.out, labelsViewName) }
+  const { session, plannedImages } = ran
+  const report = await writeRunReport({ out, runId: config.runId, plannedImages, estimate, session, view })
   root.print(
     renderSummary({
-      view: where,
-      labelled,
-      elapsedMs,
-      isInterrupted: outcome.ended === 'drained',
+      view: { ...view, path: join(flags.out, labelsViewName) },
+      report,
+      session,
       config,
       src: flags.src,
       out: flags.out,
     }),
   )
-  return exitCode(outcome, view)
+  return exitCode(session, view)
 }
 
 async function openRunFor(
@@ -117,23 +120,27 @@ async function openRunFor(
   })
 }
 
-/** Labels what is not done yet. The first interrupt finishes what is under way, the second stops at once. */
-async function labelInterruptibly(
+/** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
+async function labelStoppably(
   store: ObjectStore,
   config: RunConfig,
   { flags, source, scan, engine, root }: LabelJob,
-): Promise<{ outcome: RunOutcome; labelled: number }> {
+): Promise<{ session: RunSession; plannedImages: number }> {
   // Parts that a killed process left unsealed count as done only once they are sealed.
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const done = await loadIdIndex(store)
-  const [drain, stop] = [new AbortController(), new AbortController()]
-  const silence = root.onInterrupt(() => {
-    if (drain.signal.aborted) stop.abort()
-    else tell(root, 'interrupted: finishing the images under way; interrupt again to stop at once')
-    drain.abort()
+  const again = flags.retry === null ? null : await loadFailedIds(store, flags.retry)
+  const [startedAt, startMs] = [root.clock(), performance.now()]
+  const stopping = watchStop(flags.limits, {
+    onInterrupt: root.onInterrupt,
+    tell: (text) => tell(root, text),
   })
-  const imageCount = Math.min(scan.images, flags.maxImages ?? Infinity)
-  const progress = startProgress({ imageCount, output: root.progress, nowMs: () => performance.now() })
+  const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
+  const progress = startProgress({
+    imageCount: plannedImages,
+    output: root.progress,
+    nowMs: () => performance.now(),
+  })
   try {
     const outcome = await labelSource({
       config,
@@ -141,22 +148,35 @@ async function labelInterruptibly(
       source,
       store,
       done,
+      isDone: (recordId) => done.has(recordId) && again?.has(recordId) !== true,
       clock: root.clock,
-      drain: drain.signal,
-      stop: stop.signal,
-      maxImages: flags.maxImages,
+      drain: stopping.drain,
+      stop: stopping.stop,
+      maxImages: flags.firstImages,
+      maxLabelled: flags.limits.maxImages,
       onEvent: progress.onEvent,
     })
-    return { outcome, labelled: progress.state.seen - progress.state.skipped }
+    const durationMs = Math.round(performance.now() - startMs)
+    const session = {
+      startedAt: startedAt.toISOString(),
+      endedAt: root.clock().toISOString(),
+      ...stopping.endOf(outcome),
+      labelled: progress.state.seen - progress.state.skipped,
+      durationMs,
+      usd: costOf(durationMs, flags.limits.hourUsd),
+    }
+    return { session, plannedImages }
   } finally {
-    silence()
+    stopping.close()
     progress.finish()
   }
 }
 
-function exitCode(outcome: RunOutcome, view: LabelsView): number {
-  if (outcome.ended !== 'all-done') return 130
-  return Object.values(view.byTask).some((counts) => counts.failed > 0) ? 3 : 0
+const exitCodes = { 'all-done': 0, 'limit': 4, 'interrupted': 130, 'stopped': 130 } as const
+
+function exitCode({ ended }: RunSession, view: LabelsView): number {
+  const hasFailed = Object.values(view.byTask).some((counts) => counts.failed > 0)
+  return ended === 'all-done' && hasFailed ? 3 : exitCodes[ended]
 }
 
 async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void> {

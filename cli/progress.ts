@@ -107,8 +107,15 @@ export function formatRate(rate: number): string {
   return rate >= 10 ? rate.toFixed(0) : rate.toFixed(rate >= 1 ? 1 : 2)
 }
 
-/** 0.4 s, 42 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
+/** Cents where they matter, whole dollars from a thousand on. */
+export function formatUsd(usd: number): string {
+  if (usd >= 1000) return `$${Math.round(usd).toLocaleString('en-US')}`
+  return `$${usd.toFixed(usd > 0 && usd < 0.1 ? 4 : 2)}`
+}
+
+/** 23 ms, 0.4 s, 42 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
 export function formatDuration(ms: number): string {
+  if (ms < 100) return `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`
   const seconds = Math.round(ms / 1000)
   if (seconds < 60) return `${seconds} s`

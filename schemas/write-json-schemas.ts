@@ -5,12 +5,14 @@ import { z } from 'zod'
 import { ClaimEntry } from './claim.ts'
 import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
+import { Estimate } from './estimate.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
+import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
@@ -35,6 +37,8 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'estimate': Estimate,
+  'run-report': RunReport,
   'weights-lock': WeightsLock,
 }
 

@@ -24,6 +24,7 @@ const records = [
   'each-run',
   'emf',
   'events',
+  'failed-ids',
   'fetch-weights',
   'gc',
   'id-index',

@@ -1,0 +1,103 @@
+// Where workers run: a VPC with no more ways out than they need, or one that is there already.
+import { Stack, type StackProps } from 'aws-cdk-lib'
+import {
+  FlowLogDestination,
+  GatewayVpcEndpointAwsService,
+  InterfaceVpcEndpointAwsService,
+  type ISecurityGroup,
+  type ISubnet,
+  type IVpc,
+  Peer,
+  Port,
+  SecurityGroup,
+  SubnetType,
+  Vpc,
+} from 'aws-cdk-lib/aws-ec2'
+import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs'
+import type { Construct } from 'constructs'
+import { asVpc } from './as-interface.ts'
+import type { InfraConfig } from './config.ts'
+import { removalOfLogs } from './removal.ts'
+
+/**
+ * What an instance of ECS, its agent and a worker call besides S3. KMS is called by S3, and metrics are lines of the
+ * log, so neither needs one.
+ */
+const interfaceServices = {
+  EcrApi: InterfaceVpcEndpointAwsService.ECR,
+  EcrDocker: InterfaceVpcEndpointAwsService.ECR_DOCKER,
+  Ecs: InterfaceVpcEndpointAwsService.ECS,
+  EcsAgent: InterfaceVpcEndpointAwsService.ECS_AGENT,
+  EcsTelemetry: InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
+  Logs: InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
+  Sqs: InterfaceVpcEndpointAwsService.SQS,
+}
+
+export class NetworkStack extends Stack {
+  readonly vpc: IVpc
+  readonly subnets: ISubnet[]
+  /** Of workers and their instances: nothing comes in, HTTPS goes out. */
+  readonly workerGroup: ISecurityGroup
+
+  constructor(scope: Construct, id: string, { config, ...props }: StackProps & { config: InfraConfig }) {
+    super(scope, id, props)
+    const { network } = config
+    if (network.kind === 'existing-vpc') {
+      const { vpcId, availabilityZones, subnetIds } = network
+      this.vpc = Vpc.fromVpcAttributes(this, 'Vpc', { vpcId, availabilityZones, privateSubnetIds: subnetIds })
+      this.subnets = this.vpc.privateSubnets
+    } else {
+      const vpc = this.#createVpc(config)
+      this.vpc = asVpc(vpc)
+      this.subnets = network.kind === 'nat' ? vpc.privateSubnets : vpc.isolatedSubnets
+      if (network.kind === 'endpoints') this.#addEndpoints(vpc)
+    }
+    const workers = new SecurityGroup(this, 'Workers', {
+      vpc: this.vpc,
+      description: 'Workers and their instances: HTTPS out, nothing in',
+      allowAllOutbound: false,
+    })
+    workers.addEgressRule(Peer.anyIpv4(), Port.tcp(443), 'HTTPS to AWS')
+    this.workerGroup = workers
+  }
+
+  #createVpc(config: InfraConfig): Vpc {
+    const { network } = config
+    const hasNat = network.kind === 'nat'
+    const zones = network.kind === 'existing-vpc' ? undefined : network
+    const isNamed = zones !== undefined && zones.availabilityZones.length > 0
+    const workers = hasNat ? SubnetType.PRIVATE_WITH_EGRESS : SubnetType.PRIVATE_ISOLATED
+    const vpc = new Vpc(this, 'Vpc', {
+      ...(isNamed ? { availabilityZones: zones.availabilityZones } : { maxAzs: zones?.zones ?? 2 }),
+      natGateways: hasNat ? 1 : 0,
+      // Nothing is in the default group; emptying its rules would take a function of its own.
+      restrictDefaultSecurityGroup: false,
+      subnetConfiguration: [
+        { name: 'workers', subnetType: workers, cidrMask: 20 },
+        ...(hasNat
+          ? [{ name: 'nat', subnetType: SubnetType.PUBLIC, cidrMask: 28, mapPublicIpOnLaunch: false }]
+          : []),
+      ],
+      // Bytes of images and weights go this way, for nothing.
+      gatewayEndpoints: { S3: { service: GatewayVpcEndpointAwsService.S3 } },
+    })
+    const logGroup = new LogGroup(this, 'FlowLogs', {
+      // The numbers of the setting are those of the enumeration.
+      retention: config.logDays as RetentionDays,
+      removalPolicy: removalOfLogs,
+    })
+    vpc.addFlowLog('FlowLog', { destination: FlowLogDestination.toCloudWatchLogs(logGroup) })
+    return vpc
+  }
+
+  #addEndpoints(vpc: Vpc): void {
+    const group = new SecurityGroup(this, 'Endpoints', {
+      vpc: asVpc(vpc),
+      description: 'Interface endpoints: HTTPS from the VPC',
+      allowAllOutbound: false,
+    })
+    group.addIngressRule(Peer.ipv4(vpc.vpcCidrBlock), Port.tcp(443), 'HTTPS from the VPC')
+    for (const [id, service] of Object.entries(interfaceServices))
+      vpc.addInterfaceEndpoint(id, { service, securityGroups: [group], open: false })
+  }
+}
