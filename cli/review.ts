@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { serve } from '@hono/node-server'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
@@ -60,7 +61,7 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
   const token = randomBytes(16).toString('hex')
   const app = createReviewApp({
     run,
-    page: await readPageFiles(),
+    page: await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url))),
     ...openPictures({ store, place }),
     token,
     cookieName: `coglabel-review-${flags.port}`,

@@ -117,7 +117,7 @@ async function goTo(index, { recordId = null, isBack = false } = {}) {
     const item = await list.itemAt(index)
     if (item === undefined || step !== steps) return
     list.select(index)
-    const facts = await factsOf(item.image)
+    const facts = await factsOf(item)
     if (step !== steps) return
     const wanted = facts.records.findIndex((record) => record.recordId === recordId)
     const stop = stopsOf(item).at(isBack ? -1 : 0) ?? 0
@@ -136,12 +136,13 @@ async function prefetch(index) {
   const item = await list.itemAt(index).catch(() => undefined)
   if (item === undefined) return
   new Image().src = pictureUrl(item)
-  await factsOf(item.image).catch(() => undefined)
+  await factsOf(item).catch(() => undefined)
 }
 
-/** @param {number} image */
-async function factsOf(image) {
-  const known = kept.get(image) ?? askImage(image)
+/** @param {Item} item */
+async function factsOf(item) {
+  const { image } = item
+  const known = kept.get(image) ?? askImage(item)
   kept.delete(image)
   kept.set(image, known)
   known.catch(() => kept.delete(image))
@@ -369,7 +370,7 @@ async function setVerdict({ index, recordId }, verdict) {
   if (item === undefined || listed === undefined) return
   listed.verdict = verdict?.verdict ?? null
   await list.update(index)
-  const record = (await factsOf(item.image)).records.find((one) => one.recordId === recordId)
+  const record = (await factsOf(item)).records.find((one) => one.recordId === recordId)
   if (record === undefined) return
   record.verdict = verdict
   if (here?.item === item && editor === null && commenting === null) show()
