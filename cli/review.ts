@@ -141,7 +141,12 @@ async function openSource(flags: Flags): Promise<Source> {
 
 function cacheFolder({ cache, place, run }: Flags): string {
   if (cache !== null) return resolve(cache)
-  return place === undefined ? join(resolve(run), cacheName) : resolve(`${cacheName}-${run}`)
+  return place === undefined ? reviewCache(run) : resolve(`${cacheName}-${run}`)
+}
+
+/** Where the index of a run folder is kept. */
+export function reviewCache(run: string): string {
+  return join(resolve(run), cacheName)
 }
 
 type Listening = { port: number; close(): Promise<void> }
