@@ -41,6 +41,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./review.ts')).runReview(args, await verbRoot()),
     usage: async () => (await import('./review.ts')).reviewUsage,
   },
+  'report': {
+    summary: 'a run as one HTML page: counts, charts, pictures',
+    run: async (args) => await (await import('./report.ts')).runReport(args, await verbRoot()),
+    usage: async () => (await import('./report.ts')).reportUsage,
+  },
   'import-reviews': {
     summary: 'take in what people decided in SageMaker Ground Truth',
     run: async (args) => await (await import('./import-reviews.ts')).runImportReviews(args, await verbRoot()),
