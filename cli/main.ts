@@ -46,6 +46,16 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./review.ts')).runReview(args, await verbRoot()),
     usage: async () => (await import('./review.ts')).reviewUsage,
   },
+  'report': {
+    summary: 'a run as one HTML page: counts, charts, pictures',
+    run: async (args) => await (await import('./report.ts')).runReport(args, await verbRoot()),
+    usage: async () => (await import('./report.ts')).reportUsage,
+  },
+  'import-reviews': {
+    summary: 'take in what people decided in SageMaker Ground Truth',
+    run: async (args) => await (await import('./import-reviews.ts')).runImportReviews(args, await verbRoot()),
+    usage: async () => (await import('./import-reviews.ts')).importReviewsUsage,
+  },
   'compile': {
     summary: 'turn a checkpoint into a model that coglabel runs',
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
@@ -171,7 +181,7 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
 }
 
 function usage(): string {
-  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
+  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`)
   return `coglabel VERB …: captions, answers and boxes for folders of images\n\n${lines.join('\n')}\n\ncoglabel VERB --help says more; coglabel --version prints the version`
 }
 

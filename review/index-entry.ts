@@ -68,6 +68,11 @@ export function imageEntry(
   }
 }
 
+/** Tells whether a place in the list still means the same image. */
+export function versionOf({ sha256, key }: Pick<IndexedImage, 'sha256' | 'key'>): string {
+  return sha256Hex(`${sha256 ?? ''} ${key}`).slice(0, 12)
+}
+
 function recordEntry(record: LabelRecord): Omit<IndexedRecord, 'at' | 'bytes'> {
   const { recordId, task, ordinal, status, error, checks, output } = record
   const text = searchText(record)
