@@ -4,15 +4,15 @@ import { join, resolve } from 'node:path'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
-import { openRun } from '../dataset/run-folder.ts'
+import { openRun, readRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
 import { labelSource, type RunOutcome } from '../gpu-worker/pipeline/run.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
+import { askedRun } from './asked-run.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
 import type { OpenModelOptions } from './open-model.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
@@ -93,26 +93,13 @@ async function openRunFor(
   { flags, source, scan, engine, root }: LabelJob,
 ): Promise<RunConfig> {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, from, sampling } = flags
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
-    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+  const asked = askedRun(flags, {
     model: { name: model.name, template, capabilities },
-  }
-  const tasks = planTasks(wanted)
-  const itemTasks = listItemTasks(wanted)
+    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+    standing: await readRun(store),
+  })
   return await openRun(store, {
-    wanted: {
-      source: source.source,
-      model,
-      template,
-      tasks,
-      ...(itemTasks.length === 0 ? {} : { itemTasks }),
-      sampling,
-    },
+    wanted: { source: source.source, model, template, ...asked },
     now: root.clock(),
   })
 }

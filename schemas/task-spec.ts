@@ -14,6 +14,11 @@ export const TaskRole = z
   .describe("which of a run's models: chat is its first, grounding the one for boxes")
 export type TaskRole = z.infer<typeof TaskRole>
 
+export const SampleChoice = z
+  .enum(['majority', 'medoid'])
+  .describe('majority: what is said most often; medoid: what shares most words with the others')
+export type SampleChoice = z.infer<typeof SampleChoice>
+
 export const TaskPrompt = z.strictObject({
   question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
   kind: z.string().min(1).max(60).optional().describe('of a question: where it came from'),
@@ -32,6 +37,13 @@ export const TaskSpec = z.strictObject({
     .max(64)
     .describe('asked independently of each other, about the same image'),
   maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
+  samples: z
+    .strictObject({
+      count: z.int().min(2).max(16).describe('answers drawn for each prompt'),
+      choice: SampleChoice,
+    })
+    .optional()
+    .describe('one answer to each prompt when left out'),
   options: z
     .record(z.string(), z.json())
     .optional()

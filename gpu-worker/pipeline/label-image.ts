@@ -14,6 +14,7 @@ import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
 import { askModel, failUnits } from './ask-model.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
+import { asksAgain, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
 import { type ImageFacts, makeRecord } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
@@ -34,6 +35,8 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** What checks compare with other images of the run; each image is compared with nothing when left out. */
+  texts?: RunTexts
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
   keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
   clock: () => Date
@@ -86,7 +89,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.pixels, { plan, said }, context)
+      ? await askModel(prepared.pixels, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
       : {
           answers: prepared === null ? [] : failUnits(pending, prepared.failure),
           prefillMs: 0,
@@ -108,7 +111,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const records = [...asked.answers, ...unsent].map(({ unit, answered }) =>
     makeRecord({ config, engine: engine.info, unit, facts, answered, createdAt: clock() }),
   )
-  return { records, forwards, sha256 }
+  return { records: gateRecords(records, config, context.texts ?? openRunTexts()), forwards, sha256 }
 }
 
 function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext): StagePlan {

@@ -32,7 +32,17 @@ export type ImageFacts = {
 }
 
 /** What the model said to a unit's prompts, or why it could not be asked. */
-export type UnitAnswers = { ok: true; answers: readonly Answer[] } | { ok: false; failure: Failure }
+export type UnitAnswers =
+  | {
+      ok: true
+      /** One for each prompt of the spec. */
+      answers: readonly Answer[]
+      /** Other answers to the same prompts, of a task that draws several. */
+      samples?: readonly string[]
+      /** How often the unit was asked again because its answer could not be kept. */
+      tries?: number
+    }
+  | { ok: false; failure: Failure }
 
 type MakeRecord = {
   config: RunConfig
@@ -48,6 +58,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
   const { spec } = unit
   const answers = answered.ok ? answered.answers : []
   const verdict = judgeAnswers(spec, answered)
+  const repairs = [...verdict.repairs, ...describeTries(answered)]
   return {
     v: labelRecordVersion,
     recordId: unit.recordId,
@@ -62,7 +73,8 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
     status: verdict.output === null ? 'failed' : 'ok',
     output: verdict.output,
     raw: answers.length > 0 ? answers.map((answer) => answer.text).join('\n') : null,
-    ...(verdict.repairs.length === 0 ? {} : { repairs: verdict.repairs }),
+    ...(repairs.length === 0 ? {} : { repairs }),
+    ...(answered.ok && answered.samples !== undefined ? { samples: [...answered.samples] } : {}),
     ...(unit.inputs === undefined ? {} : { inputs: unit.inputs }),
     finishReason: finishReasonOf(answers),
     usage: {
@@ -109,6 +121,13 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
   if (!parsed.ok)
     return { output: null, error: { code: parsed.code, message: parsed.message }, repairs: parsed.repairs }
   return { output: task.outputSchema.parse(parsed.output), error: null, repairs: parsed.repairs }
+}
+
+function describeTries(answered: UnitAnswers): string[] {
+  if (!answered.ok || answered.tries === undefined) return []
+  return [
+    `asked again ${answered.tries} time${answered.tries === 1 ? '' : 's'}, since the answer repeated itself`,
+  ]
 }
 
 function describeSource({ fetched, item, decoded }: ImageFacts): LabelRecord['source'] {

@@ -1,7 +1,9 @@
 // What a labeling task is to the pipeline: it plans its prompts and parses its answers. It does not know engines or files.
+import type { ObjectStatistics, ProbeSampling } from './absent-objects.ts'
+import type { QuestionStyle } from './question-templates.ts'
 import type { FailureCode } from '../../schemas/failure.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
-import type { TaskOutput } from '../../schemas/task-output.ts'
+import type { Box, TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskPrompt, TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { z } from 'zod'
 
@@ -10,8 +12,16 @@ export type TaskRequest = {
   template: PromptTemplate
   questions: readonly string[]
   phrases: readonly string[]
-  /** The task whose text names the phrases. */
-  from?: string | undefined
+  /** Tasks of the run whose output this one is asked about, one plan for each. */
+  from: readonly string[]
+  /** Things to ask about, given by name. */
+  objects: readonly string[]
+  /** Boxes to ask about. */
+  regions: readonly Box[]
+  /** Of yes-no: which things that nobody named are asked about too. */
+  probing?: { sampling?: ProbeSampling; statistics?: ObjectStatistics }
+  /** Of questions that are made up. */
+  styles?: readonly QuestionStyle[]
 }
 
 /** The part of a spec that the task itself decides; one plan for each record it makes of an image. */
@@ -36,19 +46,23 @@ export type ParsedAnswer =
       repairs: string[]
     }
 
-/** A task: one file, one line in the registry. Its name is also the capability that a model declares. */
+/** A task: one file, one line in the registry. Its name is the capability that a model declares, unless it has another. */
 export type Task = {
   name: string
   /** Raised whenever a prompt or the parsing changes, so that old labels are not taken for new ones. */
   version: number
+  /** What a model must be able to do; the task's own name when left out. */
+  ability?: string
   /** One line for the help text. */
   summary: string
   /** Which input of the user switches this task on by itself. */
-  takes?: 'questions' | 'phrases'
+  takes?: 'questions' | 'phrases' | 'regions'
   /** What to say when a run has nothing for this task to work on. */
   needs?: string
   /** Answered by this model of a run that has several; by its first when left out. */
   role?: TaskRole
+  /** Asked about what the first of these says that is in the run, when the user gives nothing else to ask about. */
+  followsByDefault?: readonly string[]
   /** Whether its output has a `text` in which other tasks find phrases. */
   givesText?: true
   /** Whether a run that names no tasks includes this one when the model can do it. */
