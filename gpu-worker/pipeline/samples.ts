@@ -1,5 +1,5 @@
 // Several answers to one prompt: how each is drawn, and which of them stands. Pure; it does not know engines or tasks.
-import { sharedWords } from '../../dataset/checks/self-consistency.ts'
+import { agreementOf } from '../../dataset/checks/self-consistency.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { SampleChoice } from '../../schemas/task-spec.ts'
 import { seededRandom } from '../engine/sampler.ts'
@@ -32,7 +32,7 @@ export function chooseAnswer(texts: readonly string[], choice: SampleChoice): nu
   const scores =
     choice === 'majority'
       ? texts.map((text) => texts.filter((other) => spelling(other) === spelling(text)).length)
-      : texts.map((text) => texts.reduce((sum, other) => sum + sharedWords(text, other), 0))
+      : texts.map((text) => texts.reduce((sum, other) => sum + agreementOf(text, other), 0))
   return scores.indexOf(Math.max(...scores))
 }
 
