@@ -23,6 +23,7 @@ export const askOptions = {
   'objects': { type: 'string' },
   'probe': { type: 'string' },
   'question-kinds': { type: 'string' },
+  'constrain': { type: 'string' },
   'samples': { type: 'string' },
   'choose': { type: 'string' },
   'checks': { type: 'string' },
@@ -47,6 +48,8 @@ ${tasks.map((task) => `${indent}${task.name.padEnd(18)} ${task.summary}`).join('
   --objects a,b,c        things for yes-no and count; or a .json file {"objects": [{"name", "count"}], "together": {…}}
   --probe KIND           things that nobody named, for yes-no: random, popular or adversarial (random)
   --question-kinds a,b   of questions about a caption: conversation, detail, reasoning (conversation)
+  --constrain on|off     hold answers to the form of their task, for example [[ddd,ddd,ddd,ddd]] (on); off takes
+                         what comes and mends it, saying how
   --samples N            answers to each prompt, one of which stands (1); the others are kept beside it
   --choose HOW           majority or medoid (medoid: what shares most words with the others)
   --checks a,b,c         gates of each label: default, all, none or names; NAME=note keeps what it finds and no more,
@@ -68,6 +71,7 @@ export type AskFlags = {
   objects: string[]
   probing: NonNullable<TaskRequest['probing']>
   styles: QuestionStyle[] | undefined
+  constrain: boolean
   samples: TaskSpec['samples']
   /** Undefined when the user says nothing of them. */
   checks: CheckSetting[] | undefined
@@ -95,6 +99,7 @@ export function readAskFlags(values: Values): AskFlags {
       ...(statistics === undefined ? {} : { statistics }),
     },
     styles: readStyles(values['question-kinds']),
+    constrain: readChoice('--constrain', values.constrain, z.enum(['on', 'off'])) !== 'off',
     samples: readSamples(values),
     checks: values.checks === undefined ? undefined : parseChecks(values.checks),
     sampling: {

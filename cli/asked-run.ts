@@ -24,6 +24,7 @@ export function askedRun(
     objects,
     regions,
     probing,
+    constrain: flags.constrain,
     ...(styles === undefined ? {} : { styles }),
     follows: followsOf(flags, checks),
     model,

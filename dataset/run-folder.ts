@@ -100,6 +100,8 @@ function compareSpecs(
   )
   compare(`${now.task} answer limit`, before?.maxNewTokens, now.maxNewTokens)
   compare(`${now.task} options`, before?.options, now.options)
+  compare(`${now.task} form of answers`, before?.constraint, now.constraint)
+  compare(`${now.task} samples`, before?.samples, now.samples)
   compare(`${now.task} role`, before?.role, now.role)
 }
 

@@ -1,5 +1,6 @@
 // One unit of work on every image: a task with its prompts spelled out. It does not know how an answer is parsed.
 import { z } from 'zod'
+import { Constraint } from './constraint.ts'
 import { PromptTemplate } from './model-manifest.ts'
 
 export const TaskName = z
@@ -37,6 +38,7 @@ export const TaskSpec = z.strictObject({
     .max(64)
     .describe('asked independently of each other, about the same image'),
   maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
+  constraint: Constraint.optional(),
   samples: z
     .strictObject({
       count: z.int().min(2).max(16).describe('answers drawn for each prompt'),

@@ -154,6 +154,7 @@ function promptsOf({ spec, sampling }: RecordUnit): PromptRequest[] {
       question,
       maxNewTokens: spec.maxNewTokens,
       sampling: samplingOf(sampling, index),
+      ...(spec.constraint === undefined ? {} : { constraint: spec.constraint }),
     })),
   )
 }

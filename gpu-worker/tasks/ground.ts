@@ -45,6 +45,7 @@ export const groundTask: Task = {
   role: 'grounding',
   isDefault: false,
   maxNewTokens: 128,
+  constraint: { kind: 'boxes', text: 'absence' },
   outputSchema: z.union([GroundOutput, GroundedCaptionOutput]),
   plan: ({ template, phrases, from }) => [
     ...phrases.map((phrase) => ({

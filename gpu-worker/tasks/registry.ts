@@ -54,6 +54,8 @@ export type Wanted = {
   probing?: TaskRequest['probing']
   styles?: TaskRequest['styles']
   follows?: readonly Follow[]
+  /** False lets the model say what it likes, whatever form a task's answers have. */
+  constrain?: boolean
   model: WantedModel
   /** Answers the tasks of the role grounding, where the run has a second model. */
   grounding?: WantedModel | undefined
@@ -87,7 +89,7 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
       ...(probing === undefined ? {} : { probing }),
       ...(styles === undefined ? {} : { styles }),
     }
-    const specs = planTask(task, request, role)
+    const specs = planTask(task, request, { role, isConstrained: wanted.constrain !== false })
     if (specs.length === 0 && !itemTasks.includes(task.name))
       throw new UserError(`the task "${task.name}" needs ${task.needs ?? 'more than it was given'}`)
     return specs
@@ -110,20 +112,26 @@ export function planItemTasks(
     template,
     questions = [],
     phrases = [],
+    isConstrained = true,
   }: {
     template: PromptTemplate
     questions?: readonly string[] | undefined
     phrases?: readonly string[] | undefined
+    isConstrained?: boolean
   },
 ): TaskSpec[] {
   const brought = { questions, phrases, regions: [] }
   return names
     .map(findTask)
     .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
-    .flatMap((task) => planTask(task, { template, questions, phrases, from: [], objects: [], regions: [] }))
+    .flatMap((task) =>
+      planTask(task, { template, questions, phrases, from: [], objects: [], regions: [] }, { isConstrained }),
+    )
 }
 
-function planTask(task: Task, request: TaskRequest, role?: Task['role']): TaskSpec[] {
+type Planned = { role?: Task['role'] | undefined; isConstrained: boolean }
+
+function planTask(task: Task, request: TaskRequest, { role, isConstrained }: Planned): TaskSpec[] {
   return task.plan(request).map((plan, ordinal) => ({
     task: task.name,
     taskVersion: task.version,
@@ -131,6 +139,7 @@ function planTask(task: Task, request: TaskRequest, role?: Task['role']): TaskSp
     template: request.template,
     maxNewTokens: task.maxNewTokens,
     ...(role === undefined ? {} : { role }),
+    ...(task.constraint === undefined || !isConstrained ? {} : { constraint: task.constraint }),
     ...plan,
   }))
 }

@@ -1,6 +1,7 @@
 // What a labeling task is to the pipeline: it plans its prompts and parses its answers. It does not know engines or files.
 import type { ObjectStatistics, ProbeSampling } from './absent-objects.ts'
 import type { QuestionStyle } from './question-templates.ts'
+import type { Constraint } from '../../schemas/constraint.ts'
 import type { FailureCode } from '../../schemas/failure.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { Box, TaskOutput } from '../../schemas/task-output.ts'
@@ -69,6 +70,8 @@ export type Task = {
   isDefault: boolean
   /** Answer limit of each prompt, in tokens. */
   maxNewTokens: number
+  /** The form its answers have; tokens that lead elsewhere are not chosen, unless the run is told otherwise. */
+  constraint?: Constraint
   outputSchema: z.ZodType<TaskOutput>
   /** An empty list when the request lacks what the task cannot do without; the registry tells `needs`. */
   plan(request: TaskRequest): TaskPlan[]

@@ -32,6 +32,7 @@ export const yesNoTask: Task = {
   followsByDefault: ['caption', 'detailed-caption'],
   isDefault: false,
   maxNewTokens: 8,
+  constraint: { kind: 'yes-no' },
   outputSchema: YesNoOutput,
   plan({ objects, from, probing = {} }) {
     if (from.length === 0)
