@@ -15,7 +15,7 @@ const manifest = JSON.parse(readRepositoryFile('package.json')) as Manifest
 const lockfile = JSON.parse(readRepositoryFile('package-lock.json')) as Lockfile
 
 /** Adding a dependency is a decision: change the count in the commit that argues for it. */
-const dependencyCounts = { dependencies: 10, devDependencies: 13, optionalDependencies: 3 }
+const dependencyCounts = { dependencies: 11, devDependencies: 13, optionalDependencies: 3 }
 
 describe('source files', () => {
   const files = sourceFiles()

@@ -99,7 +99,7 @@ export const layers: readonly Layer[] = [
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
   // S3 and SQS in one process, for tests and for the cloud on a laptop. It holds bytes and messages, no labels.
   { parts: ['emulator'], mayImport: ['schemas', 'dataset/queues'], packages: ['zod'] },
-  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', '@hono/node-server'] },
+  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', 'yaml', '@hono/node-server'] },
   // Of all that ships only this verb starts the emulator.
   { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
   {
@@ -137,6 +137,7 @@ export const soleImporters: Record<string, readonly string[]> = {
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
   'hyparquet': ['dataset/exports/parquet.ts'],
   'hyparquet-writer': ['dataset/exports/parquet.ts'],
+  'yaml': ['cli/task-file.ts'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
   '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
