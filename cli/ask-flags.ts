@@ -4,14 +4,17 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { checks, parseChecks } from '../dataset/checks/registry.ts'
 import { ObjectStatistics, ProbeSampling } from '../gpu-worker/tasks/absent-objects.ts'
+import { ExistingMode } from '../gpu-worker/tasks/existing-caption.ts'
 import { questionStyles, type QuestionStyle } from '../gpu-worker/tasks/question-templates.ts'
 import { tasks } from '../gpu-worker/tasks/registry.ts'
 import type { TaskRequest } from '../gpu-worker/tasks/task.ts'
 import type { CheckSetting } from '../schemas/check-setting.ts'
 import { UserError } from '../schemas/errors.ts'
 import { Sampling } from '../schemas/sampling.ts'
+import type { TaskDefinition } from '../schemas/task-file.ts'
 import { Box } from '../schemas/task-output.ts'
 import { SampleChoice, type TaskSpec } from '../schemas/task-spec.ts'
+import { readTaskFile } from './task-file.ts'
 
 /** For parseArgs. */
 export const askOptions = {
@@ -21,6 +24,9 @@ export const askOptions = {
   'ground-from': { type: 'string' },
   'region': { type: 'string', multiple: true },
   'objects': { type: 'string' },
+  'task-file': { type: 'string' },
+  'grounding-prefix': { type: 'string' },
+  'existing': { type: 'string' },
   'probe': { type: 'string' },
   'question-kinds': { type: 'string' },
   'constrain': { type: 'string' },
@@ -44,6 +50,10 @@ ${tasks.map((task) => `${indent}${task.name.padEnd(18)} ${task.summary}`).join('
   --ask "QUESTION"       a question for qa, in place of the usual ones; may be repeated
   --ground "PHRASE"      something to find, with its article: "the dog"; may be repeated
   --ground-from TASK     find what that task's caption names; one record, in place of phrases or beside them
+  --task-file FILE       tasks of your own, YAML or JSON (schemas/json/task-file.schema.json); examples/tasks.yaml is one
+  --existing HOW         captions beside the images (a.txt or a.json for a.jpg): keep, overwrite, append, or context
+                         for the prompt (overwrite)
+  --grounding-prefix TEXT put before the questions about places, for a model that is told so: "<grounding> "
   --region x0,y0,x1,y1   a box for describe-region, each from 0 to 1; may be repeated
   --objects a,b,c        things for yes-no and count; or a .json file {"objects": [{"name", "count"}], "together": {…}}
   --probe KIND           things that nobody named, for yes-no: random, popular or adversarial (random)
@@ -67,6 +77,9 @@ export type AskFlags = {
   phrases: string[]
   /** The task in whose text things are to be found. */
   from: string | undefined
+  definitions: TaskDefinition[]
+  groundingPrefix: string | undefined
+  existing: ExistingMode | undefined
   regions: Box[]
   objects: string[]
   probing: NonNullable<TaskRequest['probing']>
@@ -92,6 +105,9 @@ export function readAskFlags(values: Values): AskFlags {
     questions: readTexts('--ask', values.ask),
     phrases: readTexts('--ground', values.ground),
     from: values['ground-from'],
+    definitions: values['task-file'] === undefined ? [] : readTaskFile(values['task-file']),
+    existing: readChoice('--existing', values.existing, ExistingMode),
+    groundingPrefix: values['grounding-prefix'],
     regions: readTexts('--region', values.region).map(readRegion),
     objects,
     probing: {

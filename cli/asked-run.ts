@@ -2,6 +2,7 @@
 import { defaultChecks, findCheck, tasksNeeded } from '../dataset/checks/registry.ts'
 import type { WantedRun } from '../dataset/run-folder.ts'
 import { type Follow, listItemTasks, planTasks, type Wanted } from '../gpu-worker/tasks/registry.ts'
+import type { CheckSetting } from '../schemas/check-setting.ts'
 import type { TaskSpec } from '../schemas/task-spec.ts'
 import type { AskFlags } from './ask-flags.ts'
 
@@ -16,7 +17,10 @@ export function askedRun(
   { model, grounding, brings, standing = null }: Asking,
 ): Pick<WantedRun, 'tasks' | 'itemTasks' | 'checks' | 'sampling'> {
   const { taskNames: names, questions, phrases, objects, regions, probing, styles, sampling } = flags
-  const checks = flags.checks ?? (standing === null ? [...defaultChecks] : standing.checks)
+  const { definitions } = flags
+  const named = flags.checks ?? (standing === null ? [...defaultChecks] : standing.checks)
+  const checks =
+    flags.checks === undefined && standing !== null ? named : withOwnChecks(named ?? [], definitions)
   const wanted: Wanted = {
     names,
     questions,
@@ -25,6 +29,9 @@ export function askedRun(
     regions,
     probing,
     constrain: flags.constrain,
+    definitions,
+    groundingPrefix: flags.groundingPrefix,
+    ...(flags.existing === undefined ? {} : { existing: flags.existing }),
     ...(styles === undefined ? {} : { styles }),
     follows: followsOf(flags, checks),
     model,
@@ -50,6 +57,17 @@ function followsOf({ from }: AskFlags, checks: WantedRun['checks']): Follow[] {
   return [...asked, ...needed]
 }
 
+/** The gates that tasks of the user name for themselves. */
+function withOwnChecks(
+  checks: readonly CheckSetting[],
+  definitions: AskFlags['definitions'],
+): CheckSetting[] {
+  const own = definitions.flatMap(({ name, checks: some = [] }) =>
+    some.map((setting) => ({ ...setting, tasks: [name] })),
+  )
+  return [...checks, ...own]
+}
+
 /** Several answers to each prompt, when the user or a check wants them. */
 function withSamples(
   spec: TaskSpec,
@@ -57,5 +75,7 @@ function withSamples(
 ): TaskSpec {
   const needed = Math.max(1, ...checks.map(({ name }) => findCheck(name).needsSamples ?? 1))
   const count = flags.samples?.count ?? needed
-  return count === 1 ? spec : { ...spec, samples: { count, choice: flags.samples?.choice ?? 'medoid' } }
+  return count === 1 || spec.samples !== undefined
+    ? spec
+    : { ...spec, samples: { count, choice: flags.samples?.choice ?? 'medoid' } }
 }

@@ -1,5 +1,6 @@
 // Which quality gates a run has, and what each does to a label that it turns down. It does not know how they judge.
 import { z } from 'zod'
+import { TaskName } from './task-spec.ts'
 
 export const CheckName = z
   .string()
@@ -12,5 +13,11 @@ export const CheckSetting = z.strictObject({
   action: z
     .enum(['filter', 'note'])
     .describe('filter: a label that does not pass is filtered; note: the finding is kept beside the label'),
+  tasks: z
+    .array(TaskName)
+    .min(1)
+    .max(64)
+    .exactOptional()
+    .describe('only labels of these tasks; of all when left out'),
 })
 export type CheckSetting = z.infer<typeof CheckSetting>

@@ -38,6 +38,12 @@ export const TaskSpec = z.strictObject({
     .max(64)
     .describe('asked independently of each other, about the same image'),
   maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
+  prefix: z
+    .string()
+    .min(1)
+    .max(60)
+    .optional()
+    .describe('put before each question: how one model is told to answer in the manner of a role'),
   constraint: Constraint.optional(),
   samples: z
     .strictObject({

@@ -12,6 +12,7 @@ import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
 import { SealedManifest } from './sealed-manifest.ts'
+import { TaskFile } from './task-file.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
 import { Verdict } from './verdict.ts'
@@ -23,6 +24,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'label-record': LabelRecord,
   'run-config': RunConfig,
   'task-spec': TaskSpec,
+  'task-file': TaskFile,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
   'seal-checkpoint': SealCheckpoint,

@@ -17,11 +17,13 @@ export function applyChecks(
   return records.map((record) => {
     if (!isJudged(record)) return record
     const siblings = labels.filter((other) => other !== record)
-    const found = settings.flatMap((setting): { check: RecordCheck; isFiltering: boolean }[] => {
-      const finding = findCheck(setting.name).judge(record, { ...context, siblings })
-      if (finding === null) return []
-      return [{ check: { name: setting.name, ...finding }, isFiltering: setting.action === 'filter' }]
-    })
+    const found = settingsFor(record.task, settings).flatMap(
+      (setting): { check: RecordCheck; isFiltering: boolean }[] => {
+        const finding = findCheck(setting.name).judge(record, { ...context, siblings })
+        if (finding === null) return []
+        return [{ check: { name: setting.name, ...finding }, isFiltering: setting.action === 'filter' }]
+      },
+    )
     const isFiltered = found.some(({ check, isFiltering }) => isFiltering && !check.pass)
     return {
       ...record,
@@ -29,6 +31,13 @@ export function applyChecks(
       status: isFiltered ? 'filtered' : record.status,
     }
   })
+}
+
+/** One setting for each gate: what is said of this task comes before what is said of all. */
+function settingsFor(task: string, settings: readonly CheckSetting[]): CheckSetting[] {
+  const own = settings.filter(({ tasks }) => tasks?.includes(task) === true)
+  const named = new Set(own.map(({ name }) => name))
+  return [...settings.filter(({ tasks, name }) => tasks === undefined && !named.has(name)), ...own]
 }
 
 function isJudged(record: LabelRecord): record is LabelRecord & Judged {

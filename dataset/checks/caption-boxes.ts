@@ -32,7 +32,7 @@ function phrasesFor(
   { output, inputs }: Judged,
   { siblings }: CheckContext,
 ): readonly GroundedPhrase[] | null {
-  if (inputs !== undefined) return null
+  if (Object.keys(inputs ?? {}).some((name) => siblings.some(({ task }) => task === name))) return null
   if ('phrases' in output) return output.phrases
   const beside = siblings.find((other) => 'phrases' in other.output && other.inputs === undefined)
   return beside !== undefined && 'phrases' in beside.output ? beside.output.phrases : null

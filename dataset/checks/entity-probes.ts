@@ -9,8 +9,8 @@ export const entityProbes: Check = {
   isDefault: false,
   action: 'filter',
   needs: { task: 'yes-no', after: 'caption' },
-  judge({ output, task, inputs }, { siblings }) {
-    if (proseOf(output) === null || inputs !== undefined) return null
+  judge({ output, task }, { siblings }) {
+    if (proseOf(output) === null) return null
     const probed = siblings.find((other) => other.inputs?.[task] !== undefined && 'probes' in other.output)
     if (probed === undefined || !('probes' in probed.output)) return null
     // Those about things that the caption does not name are there to keep yes and no in balance.

@@ -17,7 +17,7 @@ export const regionCycle: Check = {
   needs: { task: 'ground', after: 'grounded-caption' },
   judge(label, context) {
     const { output } = label
-    if (!('phrases' in output) || label.inputs !== undefined || output.phrases.length === 0) return null
+    if (!('phrases' in output) || output.phrases.length === 0) return null
     const again = askedAgain(label, context)
     if (again === null) return null
     const found = output.phrases.map((phrase) => ({ phrase, overlap: worstOverlap(phrase, again) }))

@@ -10,7 +10,16 @@ export function proseOf(output: TaskOutput): string | null {
 export function textsOf(output: TaskOutput): string[] {
   if ('text' in output) return [output.text]
   if ('turns' in output) return output.turns.map(({ answer }) => answer)
+  if ('regions' in output) return output.regions.map(({ text }) => text)
+  if ('value' in output) return stringsIn(output.value)
   return []
+}
+
+/** The strings of an answer in JSON, keys left out. */
+function stringsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value]
+  if (typeof value !== 'object' || value === null) return []
+  return Object.values(value).flatMap(stringsIn)
 }
 
 export function wordsOf(text: string): string[] {

@@ -41,9 +41,8 @@ export async function askModel(
   { engine, inEngine, signal, asksAgain = () => false }: AskContext,
 ): Promise<Asked> {
   const { plan, said } = stages
-  const followed = followUnits(plan.second, said)
-  if (plan.first.length === 0 && followed.every((one) => !one.ok || one.unit.spec.prompts.length === 0)) {
-    const unasked = await askFollowed({ session: null, signal, asksAgain }, followed)
+  if (!hasPrompts(stages)) {
+    const unasked = await askStages({ session: null, signal, asksAgain }, stages)
     return { answers: unasked, prefillMs: 0, generateMs: 0 }
   }
   return await inEngine(async () => {
@@ -69,6 +68,13 @@ export async function askModel(
       }
     }
   })
+}
+
+/** What follows from this image's first stage is not known yet; what follows from a message is. */
+function hasPrompts({ plan, said }: Stages): boolean {
+  if (plan.first.some(({ unit }) => unit.problem === undefined && unit.spec.prompts.length > 0)) return true
+  if (plan.first.length > 0) return plan.second.length > 0
+  return followUnits(plan.second, said).some((one) => one.ok && one.unit.spec.prompts.length > 0)
 }
 
 /** The same failure for each unit. */
@@ -140,18 +146,20 @@ async function askOnce({ session, signal }: Asking, units: readonly RecordUnit[]
     const until = from + promptsOf(unit).length
     const own = answers.slice(from, until)
     from = until
+    if (unit.problem !== undefined) return { unit, answered: { ok: false, failure: unit.problem } }
     return { unit, answered: { ok: true, ...settleSamples(unit, own) } }
   })
 }
 
 /** Each prompt as often as the task has samples, the samples of one prompt beside each other. */
-function promptsOf({ spec, sampling }: RecordUnit): PromptRequest[] {
+function promptsOf({ spec, sampling, problem }: RecordUnit): PromptRequest[] {
+  if (problem !== undefined) return []
   const count = spec.samples?.count ?? 1
   return spec.prompts.flatMap(({ question }) =>
     Array.from({ length: count }, (_, index) => ({
       template: spec.template,
       history: [],
-      question,
+      question: `${spec.prefix ?? ''}${question}`,
       maxNewTokens: spec.maxNewTokens,
       sampling: samplingOf(sampling, index),
       ...(spec.constraint === undefined ? {} : { constraint: spec.constraint }),

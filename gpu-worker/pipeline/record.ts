@@ -5,11 +5,12 @@ import { labelRecordVersion, type LabelRecord, type RecordTiming } from '../../s
 import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
+import type { JsonValue } from '../tasks/variables.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Answer, EngineInfo } from '../engine/contract.ts'
 import type { DecodedImage } from '../image/decode.ts'
-import { findTask } from '../tasks/registry.ts'
+import { taskOf } from '../tasks/registry.ts'
 
 /** One record to be made: a spec of the run with the id and the sampling it has on this image. */
 export type RecordUnit = {
@@ -18,8 +19,10 @@ export type RecordUnit = {
   specHash: string
   recordId: string
   sampling: Sampling
-  /** By task: what the prompts took from an earlier one. */
-  inputs?: Record<string, TaskOutput>
+  /** What the prompts took from elsewhere: outputs by task, variables by name. */
+  inputs?: Record<string, JsonValue | TaskOutput>
+  /** Why it cannot be asked at all. */
+  problem?: Failure
 }
 
 export type ImageFacts = {
@@ -113,7 +116,7 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
     const message = `the prompt has ${promptTokens} tokens and the image ${imageTokens}, which leaves no room for an answer; ask something shorter`
     return { output: null, error: { code: 'prompt-too-long', message }, repairs: [] }
   }
-  const task = findTask(spec.task)
+  const task = taskOf(spec)
   const parsed = task.parse(
     spec,
     answered.answers.map((answer) => answer.text),

@@ -2,8 +2,10 @@
 import { UserError } from '../../schemas/errors.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { Box } from '../../schemas/task-output.ts'
+import type { TaskDefinition } from '../../schemas/task-file.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { askQuestionsTask } from './ask-questions.ts'
+import { customTask, customTaskOf } from './custom.ts'
 import { captionTask } from './caption.ts'
 import { countTask } from './count.ts'
 import { describeRegionTask } from './describe-region.ts'
@@ -14,6 +16,7 @@ import { qaTask } from './qa.ts'
 import { readTextTask } from './read-text.ts'
 import { tagsTask } from './tags.ts'
 import type { Task, TaskRequest } from './task.ts'
+import { prevTasksOf } from './variables.ts'
 import { yesNoTask } from './yes-no.ts'
 
 export const tasks: readonly Task[] = [
@@ -39,6 +42,11 @@ export function findTask(name: string): Task {
   )
 }
 
+/** The task that a spec is of: one that comes with us, or the user's own that the spec carries. */
+export function taskOf(spec: TaskSpec): Task {
+  return customTaskOf(spec) ?? findTask(spec.task)
+}
+
 type WantedModel = { name: string; template: PromptTemplate; capabilities: readonly string[] }
 
 /** A task asked about what another one says; `why` is who wants it, where that is not the user. */
@@ -53,7 +61,12 @@ export type Wanted = {
   regions?: readonly Box[]
   probing?: TaskRequest['probing']
   styles?: TaskRequest['styles']
+  existing?: TaskRequest['existing']
+  /** Put before the questions of grounding tasks, for one model that answers both roles. */
+  groundingPrefix?: string | undefined
   follows?: readonly Follow[]
+  /** Tasks of the user's own, asked besides. */
+  definitions?: readonly TaskDefinition[]
   /** False lets the model say what it likes, whatever form a task's answers have. */
   constrain?: boolean
   model: WantedModel
@@ -68,13 +81,14 @@ export type Wanted = {
  * Throws UserError for a task that does not exist, that the model cannot do, or that lacks its input.
  */
 export function planTasks(wanted: Wanted): TaskSpec[] {
-  const { questions, phrases, objects = [], regions = [], probing, styles } = wanted
+  const { questions, phrases, objects = [], regions = [], probing, styles, existing } = wanted
   const chosen = chooseTasks(wanted)
   for (const task of chosen) refuseUncapable(task, modelOf(task, wanted))
   const follows = followsOf(chosen, wanted)
   for (const follow of follows) refuseFollow(follow, { chosen, wanted })
+  for (const definition of wanted.definitions ?? []) refusePrevious(definition, chosen)
   const itemTasks = listItemTasks(wanted)
-  return chosen.flatMap((task) => {
+  const specs = chosen.flatMap((task) => {
     const { template } = modelOf(task, wanted)
     // A run of one model names no roles: the first model answers everything.
     const role = wanted.grounding === undefined ? undefined : task.role
@@ -88,12 +102,26 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
       regions,
       ...(probing === undefined ? {} : { probing }),
       ...(styles === undefined ? {} : { styles }),
+      ...(existing === undefined ? {} : { existing }),
     }
-    const specs = planTask(task, request, { role, isConstrained: wanted.constrain !== false })
-    if (specs.length === 0 && !itemTasks.includes(task.name))
+    const prefix = task.role === 'grounding' ? wanted.groundingPrefix : undefined
+    const planned = planTask(task, request, { role, isConstrained: wanted.constrain !== false, prefix })
+    if (planned.length === 0 && !itemTasks.includes(task.name))
       throw new UserError(`the task "${task.name}" needs ${task.needs ?? 'more than it was given'}`)
-    return specs
+    return planned
   })
+  refuseChains(specs)
+  return specs
+}
+
+/** What comes after another task is asked in the second round, and there is no third. */
+function refuseChains(specs: readonly TaskSpec[]): void {
+  for (const { task, after } of specs) {
+    if (after === undefined || specs.some((spec) => spec.task === after && spec.after === undefined)) continue
+    throw new UserError(
+      `"${task}" comes after "${after}", which itself comes after another task; one of them must go without`,
+    )
+  }
 }
 
 /** The chosen tasks that ask images what those bring themselves. */
@@ -129,9 +157,9 @@ export function planItemTasks(
     )
 }
 
-type Planned = { role?: Task['role'] | undefined; isConstrained: boolean }
+type Planned = { role?: Task['role'] | undefined; isConstrained: boolean; prefix?: string | undefined }
 
-function planTask(task: Task, request: TaskRequest, { role, isConstrained }: Planned): TaskSpec[] {
+function planTask(task: Task, request: TaskRequest, { role, isConstrained, prefix }: Planned): TaskSpec[] {
   return task.plan(request).map((plan, ordinal) => ({
     task: task.name,
     taskVersion: task.version,
@@ -139,6 +167,7 @@ function planTask(task: Task, request: TaskRequest, { role, isConstrained }: Pla
     template: request.template,
     maxNewTokens: task.maxNewTokens,
     ...(role === undefined ? {} : { role }),
+    ...(prefix === undefined ? {} : { prefix }),
     ...(task.constraint === undefined || !isConstrained ? {} : { constraint: task.constraint }),
     ...plan,
   }))
@@ -187,6 +216,15 @@ function refuseFollow(
     )
 }
 
+function refusePrevious({ name, prompt }: TaskDefinition, chosen: readonly Task[]): void {
+  for (const before of prevTasksOf(prompt)) {
+    if (before !== name && chosen.some((task) => task.name === before)) continue
+    throw new UserError(
+      `the prompt of "${name}" takes what "${before}" says, which is no task of the run; add it to --tasks`,
+    )
+  }
+}
+
 function chooseTasks(wanted: Wanted): Task[] {
   const { names, questions, phrases, regions = [], follows = [], model, brings } = wanted
   const isGiven = {
@@ -198,11 +236,21 @@ function chooseTasks(wanted: Wanted): Task[] {
     (takes !== undefined && isGiven[takes]) || follows.some(({ task }) => task === name)
   const isAble = (task: Task) => modelOf(task, wanted).capabilities.includes(abilityOf(task))
   const named = names?.map(findTask) ?? tasks.filter((task) => task.isDefault && isAble(task))
-  const chosen = [...new Set([...named, ...tasks.filter(hasInput)])]
+  const chosen = [...new Set([...named, ...tasks.filter(hasInput), ...ownTasks(wanted)])]
   if (chosen.length > 0) return chosen
   throw new UserError(
     `the model ${model.name} can do none of the default tasks; name one of ${listCapabilities(model)} with --tasks`,
   )
+}
+
+function ownTasks({ definitions = [] }: Wanted): Task[] {
+  for (const { name } of definitions) {
+    if (tasks.some((task) => task.name === name))
+      throw new UserError(`"${name}" is a task that comes with coglabel; give yours another name`)
+    if (definitions.filter((other) => other.name === name).length > 1)
+      throw new UserError(`two tasks are called "${name}"; give each its own name`)
+  }
+  return definitions.map(customTask)
 }
 
 function abilityOf({ name, ability = name }: Task): string {

@@ -1,5 +1,6 @@
 // What a labeling task is to the pipeline: it plans its prompts and parses its answers. It does not know engines or files.
 import type { ObjectStatistics, ProbeSampling } from './absent-objects.ts'
+import type { ExistingMode } from './existing-caption.ts'
 import type { QuestionStyle } from './question-templates.ts'
 import type { Constraint } from '../../schemas/constraint.ts'
 import type { FailureCode } from '../../schemas/failure.ts'
@@ -7,6 +8,7 @@ import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { Box, TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskPrompt, TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { z } from 'zod'
+import type { JsonValue, PromptItem } from './variables.ts'
 
 /** What the user gave besides the task's name; each task takes what is its own. */
 export type TaskRequest = {
@@ -21,6 +23,8 @@ export type TaskRequest = {
   regions: readonly Box[]
   /** Of yes-no: which things that nobody named are asked about too. */
   probing?: { sampling?: ProbeSampling; statistics?: ObjectStatistics }
+  /** What becomes of captions that stand beside the images. */
+  existing?: ExistingMode
   /** Of questions that are made up. */
   styles?: readonly QuestionStyle[]
 }
@@ -31,11 +35,22 @@ export type TaskPlan = {
   options?: NonNullable<TaskSpec['options']>
   /** The task whose output this plan waits for; `follow` then fills in the prompts. */
   after?: string
+  samples?: NonNullable<TaskSpec['samples']>
 }
 
 /** What a plan becomes once the output that it waits for is known: nothing to ask is a plan too. */
 export type FollowedPlan =
-  | { ok: true; plan: Required<Omit<TaskPlan, 'after'>> }
+  | { ok: true; plan: Required<Omit<TaskPlan, 'after' | 'samples'>> }
+  | { ok: false; message: string }
+
+/** The prompts for one image, and what they took from it. */
+export type FilledPlan =
+  | {
+      ok: true
+      prompts: TaskPrompt[]
+      options: NonNullable<TaskSpec['options']>
+      inputs: Record<string, JsonValue>
+    }
   | { ok: false; message: string }
 
 export type ParsedAnswer =
@@ -75,6 +90,8 @@ export type Task = {
   outputSchema: z.ZodType<TaskOutput>
   /** An empty list when the request lacks what the task cannot do without; the registry tells `needs`. */
   plan(request: TaskRequest): TaskPlan[]
+  /** Of a task whose prompts take something from the image's name or manifest line. Pure. */
+  fill?(spec: TaskSpec, item: PromptItem): FilledPlan
   /** Of a task that plans to come after another. Pure; refuses an output it cannot use. */
   follow?(spec: TaskSpec, upstream: TaskOutput): FollowedPlan
   /** `answers` holds one text for each prompt of the spec, in order. Pure; never throws for what a model can say. */

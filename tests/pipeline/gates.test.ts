@@ -1,65 +1,11 @@
 // Checks inside the life of an image: what is drawn again, what is filtered, and several answers to one prompt.
 import { expect, test } from 'vitest'
-import { defaultChecks, parseChecks } from '../../dataset/checks/registry.ts'
-import { gateRecords, openRunTexts } from '../../gpu-worker/pipeline/gates.ts'
-import { labelImage } from '../../gpu-worker/pipeline/label-image.ts'
-import { hashSpecs } from '../../gpu-worker/pipeline/item-specs.ts'
-import { defaultDecodeLimits } from '../../gpu-worker/image/decode.ts'
-import { planTasks, type Wanted } from '../../gpu-worker/tasks/registry.ts'
+import { defaultChecks } from '../../dataset/checks/registry.ts'
 import type { PromptRequest } from '../../gpu-worker/engine/contract.ts'
-import { openMemoryStore } from '../../dataset/stores/memory.ts'
-import { RunConfig } from '../../schemas/run-config.ts'
-import type { TaskSpec } from '../../schemas/task-spec.ts'
-import { openCountingEngine } from '../helpers/counting-engine.ts'
-import { numberedPng } from '../helpers/images.ts'
+import { gateRecords, openRunTexts } from '../../gpu-worker/pipeline/gates.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
+import { labelOne } from '../helpers/label-one.ts'
 import { someRecord } from '../helpers/records.ts'
-
-type Asked = Partial<Wanted> & {
-  answer: (request: PromptRequest) => string
-  checks?: string
-  samples?: TaskSpec['samples']
-}
-
-async function labelOne({ answer, checks = 'default', samples, ...wanted }: Asked) {
-  const engine = openCountingEngine({ answer })
-  const { model, template, capabilities } = engine.info
-  const tasks = planTasks({
-    names: ['caption'],
-    questions: [],
-    phrases: [],
-    model: { name: model.name, template, capabilities },
-    ...wanted,
-  })
-  const config = RunConfig.parse({
-    v: 2,
-    runId: 'run-gates',
-    source: { kind: 'folder', uri: 'file:///images/' },
-    model,
-    template,
-    tasks: tasks.map((spec) => (samples === undefined ? spec : { ...spec, samples })),
-    sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 7 },
-    checks: parseChecks(checks),
-    createdAt: '2026-01-01T00:00:00.000Z',
-  })
-  const source = openMemoryStore('images')
-  await source.putIfAbsent('a.png', numberedPng(1))
-  const { records } = await labelImage(
-    { key: 'a.png' },
-    {
-      config,
-      specs: hashSpecs(config.tasks, config),
-      source,
-      engine,
-      inEngine: async (job) => await job(),
-      isDone: () => false,
-      limits: defaultDecodeLimits,
-      texts: openRunTexts(),
-      clock: () => new Date(0),
-      signal: new AbortController().signal,
-    },
-  )
-  return { records, engine, record: records[0]! }
-}
 
 const loop = 'A dog and a dog and a dog and a dog and a dog'
 
