@@ -20,6 +20,14 @@ export const SampleChoice = z
   .describe('majority: what is said most often; medoid: what shares most words with the others')
 export type SampleChoice = z.infer<typeof SampleChoice>
 
+/** What becomes of captions that stand beside the images. */
+export const ExistingMode = z
+  .enum(['keep', 'overwrite', 'append', 'context'])
+  .describe(
+    'keep: the model is not asked; append: its caption comes behind; context: it is told to the model',
+  )
+export type ExistingMode = z.infer<typeof ExistingMode>
+
 export const TaskPrompt = z.strictObject({
   question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
   kind: z.string().min(1).max(60).optional().describe('of a question: where it came from'),

@@ -2,16 +2,9 @@
 // were found.
 import { z } from 'zod'
 import type { CaptionOutput } from '../../schemas/task-output.ts'
-import type { TaskSpec } from '../../schemas/task-spec.ts'
+import { ExistingMode, type TaskSpec } from '../../schemas/task-spec.ts'
 import type { FilledPlan, ParsedAnswer } from './task.ts'
 import type { PromptItem } from './variables.ts'
-
-export const ExistingMode = z
-  .enum(['keep', 'overwrite', 'append', 'context'])
-  .describe(
-    'keep: the model is not asked; append: its caption comes behind; context: it is told to the model',
-  )
-export type ExistingMode = z.infer<typeof ExistingMode>
 
 const Options = z.looseObject({ existing: ExistingMode.optional(), text: z.string().optional() })
 

@@ -1,12 +1,11 @@
 // What a labeling task is to the pipeline: it plans its prompts and parses its answers. It does not know engines or files.
 import type { ObjectStatistics, ProbeSampling } from './absent-objects.ts'
-import type { ExistingMode } from './existing-caption.ts'
 import type { QuestionStyle } from './question-templates.ts'
 import type { Constraint } from '../../schemas/constraint.ts'
 import type { FailureCode } from '../../schemas/failure.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { Box, TaskOutput } from '../../schemas/task-output.ts'
-import type { TaskPrompt, TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
+import type { ExistingMode, TaskPrompt, TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { z } from 'zod'
 import type { JsonValue, PromptItem } from './variables.ts'
 

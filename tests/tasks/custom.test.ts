@@ -149,10 +149,10 @@ test('the example file is one', () => {
 
 const laughs = [
   'a: &a [x, x]',
-  ...[...'bcdefghij'].map(
-    (name, index) =>
-      `${name}: &${name} [*${'abcdefghij'[index]}, *${'abcdefghij'[index]}, *${'abcdefghij'[index]}]`,
-  ),
+  ...Array.from('bcdefghij', (name, index) => {
+    const before = `*${'abcdefghij'.charAt(index)}`
+    return `${name}: &${name} [${before}, ${before}, ${before}]`
+  }),
 ]
 
 test.each([
