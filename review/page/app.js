@@ -250,7 +250,7 @@ function actionsOf(record) {
 /** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return output
+  if (output !== null) return record.shape === 'other' ? null : output
   if (here?.facts.width === null) return null
   if (record.shape === 'text') return { text: '' }
   return record.shape === 'phrases' ? { text: '', phrases: [] } : null
