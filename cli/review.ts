@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { serve } from '@hono/node-server'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
@@ -60,7 +61,7 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
   const token = randomBytes(16).toString('hex')
   const app = createReviewApp({
     run,
-    page: await readPageFiles(),
+    page: await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url))),
     ...openPictures({ store, place }),
     token,
     cookieName: `coglabel-review-${flags.port}`,
@@ -140,7 +141,12 @@ async function openSource(flags: Flags): Promise<Source> {
 
 function cacheFolder({ cache, place, run }: Flags): string {
   if (cache !== null) return resolve(cache)
-  return place === undefined ? join(resolve(run), cacheName) : resolve(`${cacheName}-${run}`)
+  return place === undefined ? reviewCache(run) : resolve(`${cacheName}-${run}`)
+}
+
+/** Where the index of a run folder is kept. */
+export function reviewCache(run: string): string {
+  return join(resolve(run), cacheName)
 }
 
 type Listening = { port: number; close(): Promise<void> }
