@@ -85,7 +85,8 @@ function saidOf(record) {
   const output = standing(record)
   if (output === null) return record.error?.message ?? 'failed'
   if ('text' in output) return output.text
-  if ('phrase' in output) return `${output.phrase}, ${output.boxes.length} boxes`
+  if ('phrase' in output)
+    return `${output.phrase}, ${output.boxes.length === 1 ? '1 box' : `${output.boxes.length} boxes`}`
   return output.turns.map(({ answer }) => answer).join(', ')
 }
 
