@@ -5,7 +5,7 @@ import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
-import { openRun } from '../dataset/run-folder.ts'
+import { openRun, type WantedRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
@@ -15,6 +15,7 @@ import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
+import type { AskFlags } from './ask-flags.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
 import { costOf, watchStop } from './label-stop.ts'
 import type { OpenModelOptions } from './open-model.ts'
@@ -67,7 +68,7 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   if (engine.info.notice !== undefined) tell(root, engine.info.notice)
   const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = openFsStore(out)
-  const config = await openRunFor(store, job)
+  const config = await openRun(store, { wanted: wantedLabelRun(flags, job), now: root.clock() })
   await sweepStaleTemps(out, root.clock().getTime())
   const ran = await labelStoppably(store, config, job)
   if (ran.session.ended === 'stopped') {
@@ -91,12 +92,13 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   return exitCode(session, view)
 }
 
-async function openRunFor(
-  store: ObjectStore,
-  { flags, source, scan, engine, root }: LabelJob,
-): Promise<RunConfig> {
+/** The settings of the run that the flags ask for. */
+export function wantedLabelRun(
+  ask: AskFlags,
+  { source, scan, engine }: Pick<LabelJob, 'source' | 'scan' | 'engine'>,
+): WantedRun {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, from, sampling } = flags
+  const { taskNames: names, questions, phrases, from, sampling } = ask
   const wanted = {
     names,
     questions,
@@ -105,19 +107,15 @@ async function openRunFor(
     ...(scan.brings === undefined ? {} : { brings: scan.brings }),
     model: { name: model.name, template, capabilities },
   }
-  const tasks = planTasks(wanted)
   const itemTasks = listItemTasks(wanted)
-  return await openRun(store, {
-    wanted: {
-      source: source.source,
-      model,
-      template,
-      tasks,
-      ...(itemTasks.length === 0 ? {} : { itemTasks }),
-      sampling,
-    },
-    now: root.clock(),
-  })
+  return {
+    source: source.source,
+    model,
+    template,
+    tasks: planTasks(wanted),
+    ...(itemTasks.length === 0 ? {} : { itemTasks }),
+    sampling,
+  }
 }
 
 /** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
@@ -195,7 +193,7 @@ async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void>
   )
 }
 
-function refuseNothing(src: string, { images, skipped }: SourceScan): void {
+export function refuseNothing(src: string, { images, skipped }: SourceScan): void {
   if (images > 0) return
   const reasons = describeSkipped(skipped)
   throw new UserError(
@@ -215,7 +213,7 @@ function describeSkipped(skipped: SourceScan['skipped']): string {
 }
 
 /** Says once that a compile is under way and how far it is at every tenth. */
-function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
+export function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
   let lastTenth = -1
   return ({ writtenBytes, totalBytes }) => {
     const tenth = totalBytes === 0 ? 10 : Math.floor((writtenBytes * 10) / totalBytes)

@@ -16,6 +16,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
+  'plan': {
+    summary: 'what a run will take: time and cost, measured on a few images',
+    run: async (args) => await (await import('./label-root.ts')).runPlanHere(args),
+    usage: async () => (await import('./plan-flags.ts')).planUsage,
+  },
   'dev': {
     summary: 'a cloud on this machine: images in, labels out, within seconds',
     run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
@@ -105,6 +110,16 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: 'delete what sealed runs no longer need',
     run: async (args) => await (await import('./gc.ts')).runGc(args, await verbRoot()),
     usage: async () => (await import('./gc.ts')).gcUsage,
+  },
+  'doctor': {
+    summary: 'look at what labelling in the cloud needs, and say what to do',
+    run: async (args) => await (await import('./doctor.ts')).runDoctor(args, await verbRoot()),
+    usage: async () => (await import('./doctor.ts')).doctorUsage,
+  },
+  'teardown': {
+    summary: 'delete a deployment, in the order that works; labels stay',
+    run: async (args) => await (await import('./teardown.ts')).runTeardown(args, await verbRoot()),
+    usage: async () => (await import('./teardown.ts')).teardownUsage,
   },
   'push-model': {
     summary: 'upload a compiled model for the workers of a place',

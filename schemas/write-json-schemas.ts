@@ -12,6 +12,7 @@ import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
+import { Prices } from './prices.ts'
 import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
@@ -39,6 +40,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'plan-page': PlanPage,
   'estimate': Estimate,
   'run-report': RunReport,
+  'prices': Prices,
   'weights-lock': WeightsLock,
 }
 
