@@ -21,7 +21,7 @@ export const askOptions = {
   'ask': { type: 'string', multiple: true },
   'ground': { type: 'string', multiple: true },
   'ground-from': { type: 'string' },
-  'region': { type: 'string', multiple: true },
+  'box': { type: 'string', multiple: true },
   'objects': { type: 'string' },
   'task-file': { type: 'string' },
   'grounding-prefix': { type: 'string' },
@@ -53,7 +53,7 @@ ${tasks.map((task) => `${indent}${task.name.padEnd(18)} ${task.summary}`).join('
   --existing HOW         captions beside the images (a.txt or a.json for a.jpg): keep, overwrite, append, or context
                          for the prompt (overwrite)
   --grounding-prefix TEXT put before the questions about places, for a model that is told so: "<grounding> "
-  --region x0,y0,x1,y1   a box for describe-region, each from 0 to 1; may be repeated
+  --box x0,y0,x1,y1      a box for describe-region, each from 0 to 1; may be repeated
   --objects a,b,c        things for yes-no and count; or a .json file {"objects": [{"name", "count"}], "together": {…}}
   --probe KIND           things that nobody named, for yes-no: random, popular or adversarial (random)
   --question-kinds a,b   of questions about a caption: conversation, detail, reasoning (conversation)
@@ -90,7 +90,7 @@ export type AskFlags = {
   sampling: Sampling
 }
 
-type Repeated = 'ask' | 'ground' | 'region'
+type Repeated = 'ask' | 'ground' | 'box'
 type Values = { [name in Repeated]?: string[] | undefined } & {
   [name in Exclude<keyof typeof askOptions, Repeated>]?: string | undefined
 }
@@ -107,7 +107,7 @@ export function readAskFlags(values: Values): AskFlags {
     definitions: values['task-file'] === undefined ? [] : readTaskFile(values['task-file']),
     existing: readChoice('--existing', values.existing, ExistingMode),
     groundingPrefix: values['grounding-prefix'],
-    regions: readTexts('--region', values.region).map(readRegion),
+    regions: readTexts('--box', values.box).map(readRegion),
     objects,
     probing: {
       ...(probe === undefined ? {} : { sampling: probe }),
@@ -150,7 +150,7 @@ function readRegion(text: string): Box {
     text.split(',').map((number) => (number.trim() === '' ? Number.NaN : Number(number))),
   )
   if (box.success && box.data[0] < box.data[2] && box.data[1] < box.data[3]) return box.data
-  throw new UserError(`--region is "${text}"; expected x0,y0,x1,y1 from 0 to 1, as in 0.1,0.2,0.5,0.6`)
+  throw new UserError(`--box is "${text}"; expected x0,y0,x1,y1 from 0 to 1, as in 0.1,0.2,0.5,0.6`)
 }
 
 const maxStatisticsChars = 1_000_000

@@ -2,7 +2,9 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
+import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import type { LabelLimits } from './label-stop.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
@@ -15,15 +17,29 @@ continues a run that was interrupted, and does nothing that is already done.
   --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
 ${askUsage}
   --limit N              only the first N images
+  --retry-failed[=CODE]  label anew what failed; =CODE,CODE only with these codes (engine-crashed, timed-out, …)
+  --max-images N         stop cleanly when this command has labelled N images
+  --max-minutes M        … or for M minutes
+  --max-cost USD         … or for so much money, with --hour-cost
+  --hour-cost USD        what an hour of this machine costs; run.json then has what the run did
+  --plan FILE            what coglabel plan --save wrote; run.json compares it with what comes
   --yes                  use DIR even when it holds other files
 
-Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed records, 130 interrupted.`
+DIR/run.json says how it went, planned against actual. Interrupt once to finish what is under way, twice to stop.
+
+Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed records, 4 stopped by a limit,
+130 interrupted. After 4 and 130 the same command goes on.`
 
 export type LabelFlags = AskFlags & {
   src: string
   out: string
   modelFolder: string | undefined
-  maxImages: number | undefined
+  /** Only the first of the source. */
+  firstImages: number | undefined
+  limits: LabelLimits
+  /** Failed records to label anew: with these codes, or 'all'; null for none. */
+  retry: ReadonlySet<FailureCode> | 'all' | null
+  planPath: string | undefined
   isYes: boolean
 }
 
@@ -45,22 +61,63 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     out: values.out,
     modelFolder: values.model,
     ...readAskFlags(values),
-    maxImages: readNumber('--limit', values.limit, z.int().min(1)),
+    firstImages: readNumber('--limit', values.limit, z.int().min(1)),
+    limits: readLimits(values),
+    retry: readRetry(values['retry-failed']),
+    planPath: values.plan,
     isYes: values.yes === true,
   }
 }
 
+type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }
+
+function readLimits(values: LimitValues): LabelLimits {
+  const positive = z.number().positive()
+  const limits = {
+    maxImages: readNumber('--max-images', values['max-images'], z.int().min(1)),
+    maxMinutes: readNumber('--max-minutes', values['max-minutes'], positive),
+    maxCostUsd: readNumber('--max-cost', values['max-cost'], positive),
+    hourUsd: readNumber('--hour-cost', values['hour-cost'], positive),
+  }
+  if (limits.maxCostUsd !== undefined && limits.hourUsd === undefined)
+    throw new UserError(
+      '--max-cost needs to know what time costs: give --hour-cost USD, of an hour of this machine',
+    )
+  return limits
+}
+
+function readRetry(text: string | undefined): LabelFlags['retry'] {
+  if (text === undefined) return null
+  if (text === 'all') return 'all'
+  const codes = text.split(',').map((code) => FailureCode.safeParse(code.trim()))
+  if (codes.every((code) => code.success)) return new Set(codes.map(({ data }) => data))
+  throw new UserError(
+    `--retry-failed=${text} names no failure; give some of ${FailureCode.options.join(', ')}`,
+  )
+}
+
+/** A flag that may stand alone is to parseArgs one with a value. */
+function withRetryValue(args: readonly string[]): string[] {
+  return args.map((arg) => (arg === '--retry-failed' ? '--retry-failed=all' : arg))
+}
+
 function readArgs(args: readonly string[]) {
   return parseArgs({
-    args: [...args],
+    args: withRetryValue(args),
     allowPositionals: true,
     options: {
       ...askOptions,
-      out: { type: 'string' },
-      model: { type: 'string' },
-      limit: { type: 'string' },
-      yes: { type: 'boolean' },
-      help: { type: 'boolean', short: 'h' },
+      'out': { type: 'string' },
+      'model': { type: 'string' },
+      'limit': { type: 'string' },
+      'retry-failed': { type: 'string' },
+      'max-images': { type: 'string' },
+      'max-minutes': { type: 'string' },
+      'max-cost': { type: 'string' },
+      'hour-cost': { type: 'string' },
+      'plan': { type: 'string' },
+      'yes': { type: 'boolean' },
+      'help': { type: 'boolean', short: 'h' },
     },
   })
 }

@@ -1,7 +1,8 @@
-// `coglabel label` tied to this process: its terminal, its clock, its interrupts and the real engine.
+// `coglabel label` and `plan` tied to this process: its terminal, its clock, its interrupts and the real engine.
 import { configureDecoder } from '../gpu-worker/image/decode.ts'
 import { runLabel, type LabelRoot } from './label.ts'
 import { openEngineForModel } from './open-model.ts'
+import { runPlan } from './plan.ts'
 
 /** Runs the verb in this process; returns the exit code. */
 export async function runLabelHere(args: readonly string[]): Promise<number> {
@@ -12,6 +13,12 @@ export async function runLabelHere(args: readonly string[]): Promise<number> {
 export function labelRootHere(): LabelRoot {
   configureDecoder({ threads: 1 })
   return { ...processRoot(), openEngine: openEngineForModel }
+}
+
+/** Runs `plan` in this process; returns the exit code. */
+export async function runPlanHere(args: readonly string[]): Promise<number> {
+  configureDecoder({ threads: 1 })
+  return await runPlan(args, { ...processRoot(), openEngine: openEngineForModel })
 }
 
 /** Everything of a LabelRoot but the engine. */

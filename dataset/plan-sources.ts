@@ -41,13 +41,15 @@ function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix
   return {
     name: 'prefix',
     async *images(after, tell) {
-      for await (const { key, sizeBytes } of listAll(store, {
+      for await (const { key, sizeBytes, etag } of listAll(store, {
         prefix,
         ...(after === null ? {} : { after }),
       })) {
         const reason = foreignReason(key, prefix) ?? imageReason(key)
-        if (reason === null) yield { image: { bucket, key, sizeBytes }, cursor: key }
-        else tell(reason)
+        if (reason === null) {
+          const version = etag === undefined ? {} : { etag }
+          yield { image: { bucket, key, sizeBytes, ...version }, cursor: key }
+        } else tell(reason)
       }
     },
   }

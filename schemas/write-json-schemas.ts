@@ -5,12 +5,15 @@ import { z } from 'zod'
 import { ClaimEntry } from './claim.ts'
 import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
+import { Estimate } from './estimate.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
+import { Prices } from './prices.ts'
+import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskFile } from './task-file.ts'
 import { TaskOutput } from './task-output.ts'
@@ -37,6 +40,9 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'estimate': Estimate,
+  'run-report': RunReport,
+  'prices': Prices,
   'weights-lock': WeightsLock,
 }
 

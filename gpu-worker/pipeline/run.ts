@@ -51,11 +51,17 @@ export type RunOptions = {
   drain: AbortSignal
   /** Then: stop now; what is under way gets no record. */
   stop: AbortSignal
+  /** Only the first of the source. */
   maxImages?: number | undefined
+  /** Images that get records now, at most; those that have theirs do not count. */
+  maxLabelled?: number | undefined
+  /** Whether a record needs not be made; by default, those in `done`. */
+  isDone?: (recordId: string) => boolean
   limits?: RunLimits
   onEvent?: (event: RunEvent) => void
 }
 
+/** Drained: by the signal, or because enough images are labelled. */
 export type RunOutcome = { ended: 'all-done' | 'drained' | 'stopped' }
 
 /**
@@ -64,6 +70,7 @@ export type RunOutcome = { ended: 'all-done' | 'drained' | 'stopped' }
  */
 export async function labelSource(options: RunOptions): Promise<RunOutcome> {
   const { config, engine, source, store, done, clock, drain, stop, maxImages = Infinity } = options
+  const { maxLabelled = Infinity, isDone = (recordId) => done.has(recordId) } = options
   const { limits = defaultRunLimits, onEvent = () => {} } = options
   const writer = new PartWriter({ store, limits, onPart: (part) => onEvent({ kind: 'part', ...part }) })
   const failed = new AbortController()
@@ -73,7 +80,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     source: source.store,
     engine,
     inEngine: limitConcurrency(limits.imagesInEngine),
-    isDone: (recordId) => done.has(recordId),
+    isDone,
     limits: limits.decode,
     texts: openRunTexts(),
     clock,
@@ -86,6 +93,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     const { isComplete } = await forEachInFlight({
       items: source.items(),
       maxItems: maxImages,
+      maxLabelled,
       inFlight: limits.imagesInFlight,
       halt,
       work,
@@ -105,9 +113,11 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
 type InFlight = {
   items: AsyncGenerator<WorkItem>
   maxItems: number
+  maxLabelled: number
   inFlight: number
   halt: AbortSignal
-  work: (item: WorkItem) => Promise<void>
+  /** Returns how many records it made. */
+  work: (item: WorkItem) => Promise<number>
   failed: AbortController
 }
 
@@ -115,22 +125,28 @@ type InFlight = {
 async function forEachInFlight({
   items,
   maxItems,
+  maxLabelled,
   inFlight,
   halt,
   work,
   failed,
 }: InFlight): Promise<{ isComplete: boolean }> {
   const underWay = new Set<Promise<void>>()
-  let taken = 0
+  let [taken, labelled] = [0, 0]
   let isComplete = true
   for await (const item of items) {
     if (taken >= maxItems) break
-    if (halt.aborted) {
+    // Whether an image needs labelling shows only when its bytes are read: all that are under way may.
+    while (labelled + underWay.size >= maxLabelled && underWay.size > 0) await Promise.race(underWay)
+    if (halt.aborted || labelled >= maxLabelled) {
       isComplete = false
       break
     }
     taken += 1
     const one = work(item)
+      .then((records) => {
+        labelled += records > 0 ? 1 : 0
+      })
       .catch((error: unknown) => failed.abort(error))
       .finally(() => underWay.delete(one))
     underWay.add(one)
@@ -158,6 +174,7 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       statuses: records.map((record) => record.status),
       wasDone: records.length === 0,
     })
+    return records.length
   }
   return { image, rest: streak.rest }
 }

@@ -1,4 +1,4 @@
-// describe-region: what is inside boxes, those of an earlier task or given with --region.
+// describe-region: what is inside boxes, those of an earlier task or given with --box.
 // Example: "What is at [[041,322,300,610]]?" "A dog." -> {regions: [{box: [0.041, 0.322, 0.3, 0.61], text: "A dog."}]}
 import { z } from 'zod'
 import { Box, RegionsOutput, type TaskOutput } from '../../schemas/task-output.ts'
@@ -21,9 +21,9 @@ export const describeRegionTask: Task = {
   name: 'describe-region',
   version: 1,
   ability: 'ground',
-  summary: 'what is inside boxes: those of --region x0,y0,x1,y1, or those of grounded-caption',
+  summary: 'what is inside boxes: those of --box x0,y0,x1,y1, or those of grounded-caption',
   takes: 'regions',
-  needs: 'boxes; add --region 0.1,0.2,0.5,0.6 or the task grounded-caption',
+  needs: 'boxes; add --box 0.1,0.2,0.5,0.6 or the task grounded-caption',
   role: 'grounding',
   followsByDefault: ['grounded-caption', 'ground'],
   isDefault: false,

@@ -49,6 +49,7 @@ describe('coglabel label', () => {
       'labels.jsonl',
       'manifests',
       'parts',
+      'run.json',
       'sealed',
     ])
     const second = await label(join(folder, 'in'), '--out', out)
