@@ -33,8 +33,12 @@ export type LabelRoot = {
   onInterrupt: (interrupt: () => void) => () => void
 }
 
-/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runLabel(args: readonly string[], root: LabelRoot): Promise<number> {
+/** Runs the verb; returns the exit code. A source that is given stands for SRC. Throws UserError for what the user can mend. */
+export async function runLabel(
+  args: readonly string[],
+  root: LabelRoot,
+  given: { source?: ImageSource } = {},
+): Promise<number> {
   const flags = parseLabelFlags(args)
   if (flags === null) {
     root.print(labelUsage)
@@ -42,7 +46,7 @@ export async function runLabel(args: readonly string[], root: LabelRoot): Promis
   }
   const out = resolve(flags.out)
   await checkOutFolder(out, flags)
-  const source = await openSource(flags.src, { exclude: out })
+  const source = given.source ?? (await openSource(flags.src, { exclude: out }))
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
