@@ -44,7 +44,7 @@ export function expectFactors(
   expected: Map<string, readonly number[]>,
   shapes: ReadonlyMap<string, readonly number[]>,
 ): void {
-  for (const [tensor, [rows = 0, columns = 0]] of [...expected]) {
+  for (const [tensor, [rows = 0, columns = 0]] of expected) {
     const { down, up } = factorNames(tensor)
     const rank = shapes.get(down)?.[0]
     if (rank === undefined || shapes.has(tensor) || languageTensor(tensor) === tensor) continue
