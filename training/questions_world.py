@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 import turns
-from language import CHOICES, TextBatch, Words, encode_conversation, free_choices
+from language import CHOICES, EOS, TextBatch, Words, encode_conversation, free_choices
 from scenes import BACKGROUNDS, CONCEPTS, Sprites, draw, normalise, patch_owners, too_close
 
 SIZE, CELLS = 84, 12  # boxes end on a grid of twelve, so a coordinate is one of thirteen words
 CELL = SIZE // CELLS
 KINDS_OF_THING = range(0, 64, 4)
-CHAT, GROUNDING = ("caption", "where", "exists"), ("ground", "name")
+CHAT, GROUNDING = ("caption", "where"), ("ground",)
 KINDS = CHAT + GROUNDING
 TOLD = 99  # the number of the turn that all other turns may see: the scene in words
 
@@ -54,7 +54,7 @@ def labelled_patches(rng, sprites: Sprites, count: int, grid: int):
 
 def in_words(rng, scene) -> str:
     """Everything the picture would show, in any order."""
-    parts = [f"{a_name(o)} {turns.place(o['box'], SIZE)} {turns.box_text([o['box']], SIZE)}" for o in scene["objects"]]
+    parts = [f"{placed(o)} {turns.box_text([o['box']], SIZE)}" for o in scene["objects"]]
     return "There is " + turns.join(turns.shuffled(rng, parts)) + "."
 
 
@@ -62,22 +62,33 @@ def a_name(item) -> str:
     return turns.article(CONCEPTS[item["concept"]]["name"])
 
 
+def placed(item) -> str:
+    return f"{a_name(item)} {turns.place(item['box'], SIZE)}"
+
+
 def talk(rng, scene, kind: str) -> tuple[str, str]:
-    """One question with its answer."""
+    """One question with its answer. An answer names its thing first, so that what follows can be found by that name;
+    without it the base, too, stayed at naming any thing of the scene."""
     thing = turns.choose(rng, scene["objects"])
-    name, box = CONCEPTS[thing["concept"]]["name"], turns.box_text([thing["box"]], SIZE)
+    name = CONCEPTS[thing["concept"]]["name"]
     if kind == "caption":
         return "Describe the image.", turns.sentence(turns.join(turns.shuffled(rng, [a_name(o) for o in scene["objects"]])))
     if kind == "where":
-        return f"Where is the {name}?", turns.sentence(turns.place(thing["box"], SIZE))
-    if kind == "ground":
-        return f"Find the {name} and give its box.", box
-    if kind == "name":
-        return f"What is at {box}?", turns.sentence(a_name(thing))
-    there = {o["concept"] for o in scene["objects"]}
-    absent = turns.choose(rng, [c for c in KINDS_OF_THING if c not in there])
-    yes = rng.random() < 0.5
-    return f"Is there {a_name(thing if yes else {'concept': absent})}?", "Yes." if yes else "No."
+        return f"Where is the {name}?", turns.sentence(placed(thing))
+    return f"Find the {name} and give its box.", turns.sentence(f"{placed(thing)} {turns.box_text([thing['box']], SIZE)}")
+
+
+def answer_words(words: Words) -> torch.Tensor:
+    """The ids that answers are made of, about ninety: the loss is over these, as no other word is ever said."""
+    said = {EOS}
+    for concept in KINDS_OF_THING:
+        for at in range(CELLS + 1):
+            box = tuple(min(SIZE, CELL * (at + n)) for n in (0, 0, 3, 3))
+            thing = {"concept": concept, "box": box}
+            for place in sum(turns.PLACES, []):
+                text = turns.sentence(turns.join([f"{a_name(thing)} {place} {turns.box_text([box], SIZE)}", *[a_name(thing)] * 2]))
+                said.update(words.encode("Answer: " + text) + words.encode("Answer: " + text[0].lower() + text[1:]))
+    return torch.tensor(sorted(said))
 
 
 def talk_batch(rng, words: Words, scenes, kinds=KINDS, *, talks: int = 4, told: bool = False) -> TextBatch:
