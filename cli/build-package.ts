@@ -10,8 +10,8 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { InvariantError, UserError } from '../schemas/errors.ts'
 
-/** What runs. Folders that do not exist yet are skipped. */
-const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions', 'infra']
+/** What runs. Folders that do not exist yet are skipped. The stacks are deployed from a checkout, which has the CDK. */
+const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions']
 /** Copied as they are. */
 const dataEntries = ['models', 'examples', 'docs', 'LICENSE', 'README.md', 'CHANGELOG.md']
 /** The repository's own tools, of no use to who installs the package. */

@@ -115,7 +115,10 @@ type Draw = { count: number; seed: number } & Pick<ReturnType<typeof openPicture
 
 /** Images whose seeded hash is smallest, in order of key. */
 async function drawPictures(index: RunIndex, { count, seed, readThumbnail }: Draw): Promise<ReportPicture[]> {
-  const ranked = index.images.map((image) => ({ image, rank: sha256Hex(`${seed} ${image.sha256} ${image.key}`) }))
+  const ranked = index.images.map((image) => ({
+    image,
+    rank: sha256Hex(`${seed} ${image.sha256} ${image.key}`),
+  }))
   const drawn = new Set(
     ranked
       .toSorted((left, right) => (left.rank < right.rank ? -1 : 1))
