@@ -7,7 +7,7 @@ import { openShards, uploadPrefix } from '../dataset/plan-sources.ts'
 import type { Place } from '../dataset/place.ts'
 import { openRun, wantedRunId, type WantedRun } from '../dataset/run-folder.ts'
 import { uploadImages } from '../dataset/upload.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
@@ -150,29 +150,22 @@ export function wantedRun(
   flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
   { source, chosen, grounding }: Models,
 ): WantedRun {
-  const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
     capabilities,
   })
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
+  const asked = askedRun(flags, {
     model: about(chosen),
     ...(grounding === null ? {} : { grounding: about(grounding) }),
-  }
-  const itemTasks = listItemTasks(wanted)
+  })
   return {
     source,
     model: chosen.model,
     ...(grounding === null ? {} : { grounding: grounding.model }),
     template: chosen.template,
-    tasks: planTasks(wanted),
-    ...(itemTasks.length === 0 ? {} : { itemTasks }),
-    sampling,
+    ...asked,
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }

@@ -8,7 +8,7 @@ import type { TaskOutput } from '../schemas/task-output.ts'
 /** Characters of a record that the plain text filter looks at. */
 export const searchedChars = 4000
 
-export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns'])
+export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns', 'other'])
 export type OutputShape = z.infer<typeof OutputShape>
 
 const IndexedRecord = z.object({
@@ -104,5 +104,6 @@ function searchText(record: LabelRecord): string {
 export function shapeOf(output: TaskOutput): OutputShape {
   if ('turns' in output) return 'turns'
   if ('phrase' in output) return 'ground'
-  return 'phrases' in output ? 'phrases' : 'text'
+  if ('phrases' in output) return 'phrases'
+  return 'text' in output ? 'text' : 'other'
 }

@@ -15,6 +15,7 @@ import { RunControlEntry } from './run-control.ts'
 import { Prices } from './prices.ts'
 import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
+import { TaskFile } from './task-file.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
 import { Verdict } from './verdict.ts'
@@ -26,6 +27,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'label-record': LabelRecord,
   'run-config': RunConfig,
   'task-spec': TaskSpec,
+  'task-file': TaskFile,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
   'seal-checkpoint': SealCheckpoint,

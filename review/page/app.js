@@ -250,7 +250,7 @@ function actionsOf(record) {
 /** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return isEditable(output) ? output : null
+  if (output !== null) return record.shape !== 'other' && isEditable(output) ? output : null
   if (here?.facts.width === null) return null
   if (record.shape === 'text') return { text: '' }
   return record.shape === 'phrases' ? { text: '', phrases: [] } : null

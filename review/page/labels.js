@@ -1,6 +1,6 @@
 // What was said about an image, a card for each record: words linked to boxes, checks, verdicts, the other run's answer.
-import { count, element, foreign } from './dom.js'
-import { compareWords, cutAtPhrases } from './text.js'
+import { element, foreign } from './dom.js'
+import { compareWords, cutAtPhrases, linesOf } from './text.js'
 
 /** @typedef {import('./api.js').RecordFacts} RecordFacts */
 /** @typedef {import('./api.js').TaskOutput} TaskOutput */
@@ -79,6 +79,11 @@ function said(output, at) {
       boxes.length === 0 ? foreign(phrase) : words(phrase, { name: phraseName(at, 0), hue: 0 }),
       element('span', { class: 'count' }, told),
     )
+  }
+  if (!('text' in output)) {
+    const lines = linesOf(output)
+    if (lines.length === 0) return element('p', { class: 'said' }, 'nothing')
+    return element('ul', { class: 'said lines' }, ...lines.map((line) => element('li', {}, foreign(line))))
   }
   const phrases = 'phrases' in output ? output.phrases : []
   if (phrases.length === 0) return element('p', { class: 'said' }, foreign(output.text))
@@ -179,10 +184,7 @@ function otherSide({ other }, output, name) {
 
 /** A label's words as one text. @param {TaskOutput} output */
 function flat(output) {
-  if ('turns' in output) return output.turns.map(({ question, answer }) => `${question} ${answer}`).join('\n')
-  if ('phrase' in output)
-    return `${output.phrase}: ${output.boxes.length === 0 ? 'not there' : count(output.boxes.length)}`
-  return output.text
+  return linesOf(output).join('\n')
 }
 
 /** @param {RecordFacts} record */

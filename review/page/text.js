@@ -12,6 +12,27 @@ const odd =
 const joiner = '\u200D'
 
 /**
+ * What a label says, an entry for each thing said, whatever the label's shape.
+ * @param {import('./api.js').TaskOutput} output
+ * @returns {string[]}
+ */
+export function linesOf(output) {
+  if ('text' in output) return [output.text]
+  if ('turns' in output) return output.turns.map(({ question, answer }) => `${question} ${answer}`)
+  if ('phrase' in output) {
+    const { length } = output.boxes
+    return [`${output.phrase}: ${length === 0 ? 'not there' : length === 1 ? '1 box' : `${length} boxes`}`]
+  }
+  if ('probes' in output) return output.probes.map(({ question, answer }) => `${question} ${answer}`)
+  if ('counts' in output) return output.counts.map((counted) => `${counted.object}: ${counted.count}`)
+  if ('regions' in output) return output.regions.map(({ text }) => text)
+  if ('tags' in output) return output.tags
+  if ('lines' in output) return output.lines
+  if ('questions' in output) return output.questions
+  return [typeof output.value === 'string' ? output.value : JSON.stringify(output.value)]
+}
+
+/**
  * @param {string} text
  * @returns {Piece[]}
  */
