@@ -1,12 +1,14 @@
 // `coglabel submit`: a run is written to a place and its images are asked for. Workers do the rest.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import type { ImageSource } from '../dataset/ingest.ts'
 import { planRun } from '../dataset/plan.ts'
 import { openShards, uploadPrefix } from '../dataset/plan-sources.ts'
 import type { Place } from '../dataset/place.ts'
 import { openRun, wantedRunId, type WantedRun } from '../dataset/run-folder.ts'
-import { uploadImages } from '../dataset/upload.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { checkRunList, writeRunList } from '../dataset/run-list.ts'
+import { uploadImages, type UploadTally } from '../dataset/upload.ts'
+import { countItemRecords, listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
@@ -59,11 +61,11 @@ async function submit(
   flags: SubmitFlags,
   { place, root }: { place: Place; root: VerbRoot },
 ): Promise<number> {
-  const { source, upload } =
+  const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
   const chosen = await chooseModel(flags.model, place)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
-  const wanted = wantedRun(flags, { source, chosen, grounding })
+  const wanted = wantedRun(flags, { source, chosen, grounding, ...(brings === undefined ? {} : { brings }) })
   const runId = flags.runId ?? wantedRunId(wanted)
   const store = place.runStoreOf(runId)
   const config = await openRun(store, { wanted, now: root.clock(), runId })
@@ -100,14 +102,8 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
   const lines: string[] = []
   const ticker = startTicker(root)
   if (upload !== null) {
-    const store = place.imagesOf(place.uploadBucket)
-    const target = { source: upload, store, prefix: uploadPrefix(runId), stop }
-    const tally = await uploadImages({
-      ...target,
-      onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} uploaded`),
-    })
-    lines.push(`uploaded ${counted(tally.images - tally.known, 'image')}, ${tally.known} were there already`)
-    lines.push(...skippedLines(tally.skipped))
+    const onProgress = ({ images }: UploadTally) => ticker.show(`${counted(images, 'image')} uploaded`)
+    lines.push(...(await uploadAll({ config, upload, place, stop, onProgress })))
   }
   const shards = await openShards(config, place)
   const progress = await planRun(shards, {
@@ -115,6 +111,7 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
     store: place.runStoreOf(runId),
     queue: place.queueOf(runId),
     clock: root.clock,
+    countRecords: config.itemTasks && ((image) => countItemRecords(config, image)),
     stop,
     onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} asked for`),
   })
@@ -123,6 +120,27 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
     throw new UserError(`no images at ${config.source.uri}; the run ${runId} is there, and labels nothing`)
   lines.push(`asked for ${counted(progress.images, 'image')} in ${counted(progress.messages, 'message')}`)
   return [...lines, ...skippedLines(progress.skipped)]
+}
+
+type UploadAll = Pick<Ask, 'config' | 'place' | 'stop'> & {
+  upload: ImageSource
+  onProgress: (tally: UploadTally) => void
+}
+
+/** Images, and behind them the list that says what each brings: whoever finds the list finds its images. */
+async function uploadAll({ config, upload, place, stop, onProgress }: UploadAll): Promise<string[]> {
+  const { runId, source } = config
+  const bucket = place.uploadBucket
+  const prefix = uploadPrefix(runId, source.kind)
+  const list = () => ({ items: upload.items(), store: place.runStoreOf(runId), bucket, prefix, stop })
+  if (source.kind === 'manifest') await checkRunList(list())
+  const store = place.imagesOf(bucket)
+  const tally = await uploadImages({ source: upload, store, prefix, stop, onProgress })
+  if (source.kind === 'manifest' && !stop.aborted) await writeRunList(list())
+  return [
+    `uploaded ${counted(tally.images - tally.known, 'image')}, ${tally.known} were there already`,
+    ...skippedLines(tally.skipped),
+  ]
 }
 
 function skippedLines(skipped: Readonly<Record<string, number>>): string[] {
@@ -137,12 +155,15 @@ function pushHint({ model, isPushed }: ChosenModel, { weights }: Place): string[
   ]
 }
 
-type Models = { source: RunConfig['source']; chosen: ChosenModel; grounding: ChosenModel | null }
+type Models = Pick<SubmitSource, 'source' | 'brings'> & {
+  chosen: ChosenModel
+  grounding: ChosenModel | null
+}
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
   flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
-  { source, chosen, grounding }: Models,
+  { source, chosen, grounding, brings }: Models,
 ): WantedRun {
   const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
@@ -157,6 +178,7 @@ export function wantedRun(
     from,
     model: about(chosen),
     ...(grounding === null ? {} : { grounding: about(grounding) }),
+    ...(brings === undefined ? {} : { brings }),
   }
   const itemTasks = listItemTasks(wanted)
   return {
@@ -164,6 +186,7 @@ export function wantedRun(
     model: chosen.model,
     ...(grounding === null ? {} : { grounding: grounding.model }),
     template: chosen.template,
+    ...(grounding === null || itemTasks.length === 0 ? {} : { groundingTemplate: grounding.template }),
     tasks: planTasks(wanted),
     ...(itemTasks.length === 0 ? {} : { itemTasks }),
     sampling,

@@ -117,7 +117,7 @@ export function openRunStatus(
         etaMs: etaOf(left, perSecond),
         spend: await estimateSpend(store, {
           sampleKey: unsealed.newest ?? known.last?.manifest.shards.at(-1)?.key,
-          images: committed / Math.max(1, config.tasks.length),
+          images: committed / recordsPerImage(config, expected),
           workerHourUsd,
         }),
       }
@@ -187,8 +187,13 @@ async function readExpected(
   { config, store }: { config: RunConfig; store: ObjectStore },
 ): Promise<RunStatus['expected']> {
   if (config.source.kind === 'standing') return null
-  const { images, messages, isComplete } = await readPlan(store, await openShards(config, place))
-  return { images, messages, records: images * config.tasks.length, isComplete }
+  const { images, records, messages, isComplete } = await readPlan(store, await openShards(config, place))
+  return { images, messages, records: records ?? images * config.tasks.length, isComplete }
+}
+
+function recordsPerImage({ tasks }: RunConfig, expected: RunStatus['expected']): number {
+  const planned = expected === null || expected.images === 0 ? 0 : expected.records / expected.images
+  return planned === 0 ? Math.max(1, tasks.length) : planned
 }
 
 function speedOf(history: Known['history'], now: { atMs: number; records: number }): number | null {

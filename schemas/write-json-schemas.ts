@@ -12,6 +12,7 @@ import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
+import { RunList } from './run-list.ts'
 import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskOutput } from './task-output.ts'
@@ -37,6 +38,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'run-list': RunList,
   'estimate': Estimate,
   'run-report': RunReport,
   'weights-lock': WeightsLock,

@@ -3,7 +3,13 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
-import { maxUpstreamChars, type Upstream } from '../../schemas/work-message.ts'
+import {
+  maxUpstreamBytes,
+  maxUpstreamChars,
+  messageText,
+  type Upstream,
+  utf8Bytes,
+} from '../../schemas/work-message.ts'
 import { findTask } from '../tasks/registry.ts'
 import type { RecordUnit } from './record.ts'
 
@@ -104,9 +110,9 @@ export function forwardUnits(
 
 function carriageProblem(spec: TaskSpec, before: TaskSaid | undefined): Failure | null {
   if (before === undefined || !before.ok) return upstreamFailure(spec, before)
-  const chars = JSON.stringify(before.output).length
-  if (chars <= maxUpstreamChars) return null
-  const message = `the output of ${spec.after} has ${chars} characters; at most ${maxUpstreamChars} are passed on`
+  const [chars, sizeBytes] = [JSON.stringify(before.output).length, utf8Bytes(messageText(before.output))]
+  if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) return null
+  const message = `the output of ${spec.after} has ${chars} characters and ${sizeBytes} bytes; at most ${maxUpstreamChars} and ${maxUpstreamBytes} are passed on`
   return { code: 'task-upstream-failed', message }
 }
 

@@ -1,7 +1,9 @@
 // The list of tasks, and the specs of a run. A new task is one file here and one line below.
 import { UserError } from '../../schemas/errors.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
+import type { Brings, OwnFields } from '../../schemas/work-item.ts'
 import { captionTask } from './caption.ts'
 import { detailedCaptionTask } from './detailed-caption.ts'
 import { groundTask } from './ground.ts'
@@ -39,7 +41,7 @@ type Wanted = {
   /** Answers the tasks of the role grounding, where the run has a second model. */
   grounding?: WantedModel | undefined
   /** What images bring themselves, which switches tasks on as `questions` and `phrases` do. */
-  brings?: { questions: boolean; phrases: boolean }
+  brings?: Brings
 }
 
 /**
@@ -72,24 +74,34 @@ export function listItemTasks(wanted: Wanted): string[] {
     .map((task) => task.name)
 }
 
-/** The specs of these tasks for one image with questions or phrases of its own; none for a task it brings nothing for. */
-export function planItemTasks(
-  names: readonly string[],
-  {
-    template,
-    questions = [],
-    phrases = [],
-  }: {
-    template: PromptTemplate
-    questions?: readonly string[] | undefined
-    phrases?: readonly string[] | undefined
-  },
-): TaskSpec[] {
+type ItemRun = Pick<RunConfig, 'itemTasks' | 'template' | 'grounding' | 'groundingTemplate'>
+type Brought = Pick<OwnFields, 'questions' | 'phrases'>
+
+/** The specs of a run's item tasks for one image; none for a task it brings nothing for. */
+export function planItemTasks(run: ItemRun, { questions = [], phrases = [] }: Brought): TaskSpec[] {
+  const { itemTasks = [], template, grounding, groundingTemplate = template } = run
   const brought = { questions, phrases }
-  return names
+  return itemTasks
     .map(findTask)
     .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
-    .flatMap((task) => planTask(task, { template, questions, phrases }))
+    .flatMap((task) => {
+      if (grounding === undefined) return planTask(task, { template, ...brought })
+      const isSecond = task.role === 'grounding'
+      return planTask(task, { template: isSecond ? groundingTemplate : template, ...brought }, task.role)
+    })
+}
+
+/** How many records an image gets: of a task for which it brings its own, only those. */
+export function countItemRecords(run: ItemRun & Pick<RunConfig, 'tasks'>, brought: Brought): number {
+  const own = planItemTasks(run, brought)
+  const replaced = new Set(own.map(({ task }) => task))
+  return run.tasks.filter(({ task }) => !replaced.has(task)).length + own.length
+}
+
+/** Which of what an image brings no task of the run takes; null when nothing is left over. */
+export function leftOver({ itemTasks = [] }: Pick<RunConfig, 'itemTasks'>, brought: Brought): string | null {
+  const taken = new Set(itemTasks.map((name) => findTask(name).takes))
+  return (['questions', 'phrases'] as const).find((name) => brought[name] && !taken.has(name)) ?? null
 }
 
 function planTask(task: Task, request: TaskRequest, role?: Task['role']): TaskSpec[] {
