@@ -107,15 +107,21 @@ export function formatRate(rate: number): string {
   return rate >= 10 ? rate.toFixed(0) : rate.toFixed(rate >= 1 ? 1 : 2)
 }
 
-/** Cents where they matter, whole dollars from a thousand on. */
+/** Cents where they matter, whole dollars from a hundred on. */
 export function formatUsd(usd: number): string {
-  if (usd >= 1000) return `$${Math.round(usd).toLocaleString('en-US')}`
+  if (usd >= 100) return `$${Math.round(usd).toLocaleString('en-US')}`
   return `$${usd.toFixed(usd > 0 && usd < 0.1 ? 4 : 2)}`
 }
 
-/** 23 ms, 0.4 s, 42 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
+/** 1.3 ms, 420 ms, 2.31 s, and longer ones as durations. */
+export function formatImageTime(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`
+  if (ms < 995) return `${ms.toFixed(0)} ms`
+  return ms < 9995 ? `${(ms / 1000).toFixed(2)} s` : formatDuration(ms)
+}
+
+/** 0.4 s, 42 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */
 export function formatDuration(ms: number): string {
-  if (ms < 100) return `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`
   const seconds = Math.round(ms / 1000)
   if (seconds < 60) return `${seconds} s`

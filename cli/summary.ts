@@ -2,7 +2,7 @@
 import type { LabelsView } from '../dataset/labels-view.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport, RunSession } from '../schemas/run-report.ts'
-import { formatDuration, formatRate, formatUsd } from './progress.ts'
+import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
 
 export type Summary = {
   view: LabelsView
@@ -48,7 +48,7 @@ function planLines({ planned, actual }: RunReport, { labelled }: RunSession): st
   if (pilot === undefined || pilot === null || actual.imageMs === null || labelled === 0) return []
   const { low, mid, high } = pilot.imageMs
   const verdict = actual.imageMs < low ? 'faster' : actual.imageMs > high ? 'slower' : 'as planned'
-  const [wanted, least, most, took] = [mid, low, high, actual.imageMs].map(formatDuration)
+  const [wanted, least, most, took] = [mid, low, high, actual.imageMs].map(formatImageTime)
   return [`planned ${wanted} an image (${least} to ${most}), it took ${took}: ${verdict}`]
 }
 
@@ -101,6 +101,6 @@ export function printable(text: string): string {
   return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
 }
 
-function counted(count: number, noun: string): string {
+export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

@@ -58,6 +58,10 @@ export function workerStatements(
     list(names.labels, read),
     allow(['s3:GetObject'], objectArns(names.weights, [`weights/${digest}/*`])),
     list(names.weights, [`weights/${digest}/*`]),
+    // ECS's agent asks with the task's own role that the task be left alone while it works.
+    allow(['ecs:UpdateTaskProtection'], [arnOf('ecs', `task/${names.cluster}/*`)], {
+      ArnEquals: { 'ecs:cluster': arnOf('ecs', `cluster/${names.cluster}`) },
+    }),
     ...dataKey(access, 'read-write'),
     ...sourceKeys(config.sources),
   ]

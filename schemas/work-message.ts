@@ -12,12 +12,13 @@ export const olderWorkMessageSchemas = ['coglabel.work.v2', 'coglabel.work.v1'] 
 export const maxWorkMessageBytes = 64 * 1024
 export const maxImagesPerMessage = 25
 
-/** Of one output that a message carries on to a later stage, as JSON; a character has three bytes at most. */
+/** Of one output that a message carries on to a later stage, as JSON. */
 export const maxUpstreamChars = 8000
-export const maxUpstreamBytes = 3 * maxUpstreamChars
+/** Of all outputs that one message carries on for an image, in whatever script they are. */
+export const maxUpstreamBytes = 24_100
 
 /**
- * Of an image's own questions, phrases and meta in a message. With the longest key, version and output of an earlier
+ * Of an image's own questions, phrases and meta in a message. With the longest key, version and outputs of an earlier
  * stage they still fit, so an image that can be asked for can be sent on as well.
  */
 export const maxOwnBytes = 20 * 1024

@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
 import { type PartLimits, PartWriter } from './part-writer.ts'
@@ -81,6 +82,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     inEngine: limitConcurrency(limits.imagesInEngine),
     isDone,
     limits: limits.decode,
+    texts: openRunTexts(),
     clock,
     signal: AbortSignal.any([stop, failed.signal]),
   }

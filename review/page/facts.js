@@ -2,7 +2,7 @@
 import { thumbnailUrl } from './api.js'
 import { byId, count, element, foreign, some } from './dom.js'
 import { standing } from './labels.js'
-import { plain } from './text.js'
+import { linesOf, plain } from './text.js'
 
 /** @param {import('./api.js').RunFacts} run */
 export function showRun(run) {
@@ -84,9 +84,7 @@ export function spoken(record, index) {
 function saidOf(record) {
   const output = standing(record)
   if (output === null) return record.error?.message ?? 'failed'
-  if ('text' in output) return output.text
-  if ('phrase' in output) return `${output.phrase}, ${output.boxes.length} boxes`
-  return output.turns.map(({ answer }) => answer).join(', ')
+  return linesOf(output).join(', ')
 }
 
 /** @param {number} share */

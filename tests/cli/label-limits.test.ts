@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { runLabel } from '../../cli/label.ts'
 import { parseLabelFlags } from '../../cli/label-flags.ts'
 import { timeLimit, watchStop } from '../../cli/label-stop.ts'
+import { compareKeys } from '../../dataset/stores/object-store.ts'
 import type { PromptRequest } from '../../gpu-worker/engine/contract.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
@@ -133,7 +134,7 @@ describe('--retry-failed', () => {
     const first = await label([src, '--out', out], { answer: brokenOnce })
     expect(first.code).toBe(3)
     const failedBefore = (await readRecords(out)).filter(({ status }) => status === 'failed')
-    expect(failedBefore.map(({ error }) => error?.code ?? '').toSorted((a, b) => (a < b ? -1 : 1))).toEqual([
+    expect(failedBefore.map(({ error }) => String(error?.code)).toSorted(compareKeys)).toEqual([
       ...Array.from({ length: 4 }, () => 'answer-empty'),
       ...Array.from({ length: 3 }, () => 'image-format-unsupported'),
     ])

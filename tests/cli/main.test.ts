@@ -80,8 +80,6 @@ test('never writes past the terminal', () => {
 })
 
 test.each([
-  [1.25, '1.3 ms'],
-  [23.4, '23 ms'],
   [420, '0.4 s'],
   [42_000, '42 s'],
   [200_000, '3 min 20 s'],

@@ -49,7 +49,8 @@ async function runLinear(
   const quantized: QuantizedMatrix[] = []
   const levels = builder.input('activation_levels', 'float32', [])
   const zeroPoint = builder.input('activation_zero', 'uint8', [])
-  const context = { weights: format.weights, target: 'cpu' as const, levels, zeroPoint, quantized }
+  const stored = new Map()
+  const context = { weights: format.weights, target: 'cpu' as const, levels, zeroPoint, quantized, stored }
   const y = linear(builder, context, x, {
     name: 'linear',
     matrix,

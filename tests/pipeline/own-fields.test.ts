@@ -14,8 +14,9 @@ const both = { questions: true, phrases: true }
 /** By image and task: the questions that were asked. */
 function asked(records: readonly LabelRecord[]): string[] {
   return records
-    .map(({ source, task, ordinal, prompt, meta }) => {
-      const questions = prompt.text.replaceAll(/Question: | Answer:/g, '').replaceAll('\n', ' | ')
+    .map(({ source, task, ordinal, prompt, meta, inputs }) => {
+      const asked = prompt.text.replaceAll(/Question: | Answer:/g, '').replaceAll('\n', ' | ')
+      const questions = inputs === undefined ? asked : `of the ${Object.keys(inputs).join()}`
       return `${source.key.slice(-5, -4)} ${task} ${ordinal} ${questions}${meta === undefined ? '' : ` ${JSON.stringify(meta)}`}`
     })
     .toSorted()
@@ -30,7 +31,7 @@ const own = [
 const shared = (n: number, task: string, meta: object | null = null) => {
   const text = {
     caption: 'Describe the image.',
-    qa: 'What is in the image? | How many objects are there?',
+    qa: 'of the caption',
     ground: 'Where is the cow? Give its box.',
   }[task]
   return `${n} ${task} 0 ${text}${meta === null ? '' : ` ${JSON.stringify(meta)}`}`
