@@ -26,8 +26,9 @@ coglabel submit --standing --place URI [options]
 
 Begins a run at a place and asks its workers for the labels. SRC is a folder, an image or a .jsonl manifest of this
 machine, which is uploaded; or s3://bucket/prefix, or a folder below buckets/ of a place that is a folder, which stays
-where it is; or a list of keys in a bucket: .jsonl, .csv (also .gz), or the manifest.json of an S3 Inventory. The same
-command goes on with what was interrupted, and asks for nothing twice.
+where it is; or a list of keys in a bucket: .jsonl, .csv (also .gz), or the manifest.json of an S3 Inventory. A line of
+JSON may have questions, phrases and other fields for its image, as for coglabel label. The same command goes on with
+what was interrupted, and asks for nothing twice.
 
   --standing             label whatever is uploaded from now on, instead of SRC
 ${placeUsage}
