@@ -1,6 +1,7 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { HealthMonitor, worrying } from '../dataset/checks/health.ts'
 import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
@@ -127,6 +128,7 @@ async function labelStoppably(
     onInterrupt: root.onInterrupt,
     tell: (text) => tell(root, text),
   })
+  const health = flags.health === null ? null : new HealthMonitor(flags.health)
   const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
   const progress = startProgress({
     imageCount: plannedImages,
@@ -146,7 +148,15 @@ async function labelStoppably(
       stop: stopping.stop,
       maxImages: flags.firstImages,
       maxLabelled: flags.limits.maxImages,
-      onEvent: progress.onEvent,
+      onEvent(event) {
+        const limits = flags.health
+        if (event.kind === 'image' && health !== null && limits !== null) {
+          const report = health.add(event.made)
+          progress.note(worrying(report, limits))
+          if (report.tripped !== null) stopping.trip(report.tripped)
+        }
+        progress.onEvent(event)
+      },
     })
     const durationMs = Math.round(performance.now() - startMs)
     const session = {
@@ -156,6 +166,7 @@ async function labelStoppably(
       labelled: progress.state.seen - progress.state.skipped,
       durationMs,
       usd: costOf(durationMs, flags.limits.hourUsd),
+      ...(health === null ? {} : { health: healthOf(health) }),
     }
     return { session, plannedImages }
   } finally {
@@ -164,7 +175,16 @@ async function labelStoppably(
   }
 }
 
-const exitCodes = { 'all-done': 0, 'limit': 4, 'interrupted': 130, 'stopped': 130 } as const
+function healthOf(monitor: HealthMonitor): NonNullable<RunSession['health']> {
+  const { records, rates } = monitor.report()
+  const round = (value: number | null) => (value === null ? null : Math.round(value * 10_000) / 10_000)
+  return {
+    records,
+    rates: Object.fromEntries(Object.entries(rates).map(([name, value]) => [name, round(value)])),
+  }
+}
+
+const exitCodes = { 'all-done': 0, 'limit': 4, 'quality': 5, 'interrupted': 130, 'stopped': 130 } as const
 
 function exitCode({ ended }: RunSession, view: LabelsView): number {
   const hasFailed = Object.values(view.byTask).some((counts) => counts.failed > 0)

@@ -27,6 +27,12 @@ export function renderSummary(summary: Summary): string {
   ]
   lines.push('', `labels: ${view.path} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`)
   if (session.ended !== 'all-done') {
+    if (session.ended === 'quality')
+      return [
+        ...lines,
+        `paused: ${session.limit}`,
+        `look at some of them; the same command goes on from here, with --health off whatever comes`,
+      ].join('\n')
     const why = session.limit === null ? 'interrupted' : `stopped by ${session.limit}`
     return [...lines, `${why}: the same command goes on from here`].join('\n')
   }

@@ -35,7 +35,14 @@ export const defaultRunLimits: RunLimits = {
 }
 
 export type RunEvent =
-  | { kind: 'image'; key: string; statuses: RecordStatus[]; wasDone: boolean }
+  | {
+      kind: 'image'
+      key: string
+      statuses: RecordStatus[]
+      /** Made now; none when all were there. */
+      made: readonly LabelRecord[]
+      wasDone: boolean
+    }
   | { kind: 'part'; key: string; records: number }
 
 export type RunOptions = {
@@ -172,6 +179,7 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       kind: 'image',
       key: item.key,
       statuses: records.map((record) => record.status),
+      made: records,
       wasDone: records.length === 0,
     })
     return records.length

@@ -376,6 +376,41 @@ describe.skipIf(browserPath === null)('the review page', () => {
     expect((await readVerdicts(opened.store)).size).toBe(8)
   })
 
+  it('takes a verdict back that could not be written, and says so', async () => {
+    const { page, store } = await open({ hash: `at=${reviewRecordId(turtle.key, 'caption')}` })
+    await page.route('**/api/verdict', async (route) => await route.abort())
+    await page.keyboard.press('a')
+    await page.waitForFunction(() =>
+      document.querySelector('#message.is-problem')?.textContent?.includes('no longer served'),
+    )
+    await page.waitForFunction(
+      () => document.querySelectorAll('.row[aria-selected=true] .mark.accept').length === 0,
+    )
+    await page.unroute('**/api/verdict')
+    await page.keyboard.press('k')
+    await page.keyboard.press('r')
+    await progress(page, /1 rejected/)
+    expect((await readVerdicts(store)).size).toBe(1)
+  })
+
+  it('keeps a comment with its verdict', async () => {
+    const opened = await open({ hash: `at=${reviewRecordId(turtle.key, 'caption')}` })
+    const { page } = opened
+    await page.keyboard.press('r')
+    await page.keyboard.press('k')
+    await page.keyboard.press('c')
+    await page.keyboard.type('the field is grey')
+    await page.keyboard.press('Control+Enter')
+    await page.waitForSelector('.card.is-current .comment')
+    await progress(page, /1 rejected/)
+    await page.reload()
+    await page.waitForFunction(() => document.querySelector('.comment')?.textContent === 'the field is grey')
+    expect(await verdictOf(opened, { key: turtle.key, task: 'caption' })).toMatchObject({
+      verdict: 'reject',
+      comment: 'the field is grey',
+    })
+  })
+
   it.each([
     ['was moved away', 'gone.png', 'was it moved or deleted?'],
     ['has changed since it was labelled', 'owl.png', 'has changed since it was labelled'],
