@@ -19,8 +19,10 @@ import { askModel, failUnits } from './ask-model.ts'
 import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
 import { asksAgain, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import type { Duplicate } from './duplicates.ts'
+import { turnDown } from './input-rules.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
-import { type ImageFacts, makeRecord, type RecordUnit } from './record.ts'
+import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type LabelContext = {
@@ -39,6 +41,8 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
@@ -89,14 +93,20 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.first.length + plan.second.length > 0
-  const prepared: Prepared | null = isAskedHere ? await prepareImage(fetched, context) : null
+  const repeated = context.duplicateOf?.(item.key)
+  const prepared: Prepared | null =
+    repeated !== undefined
+      ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
+      : isAskedHere
+        ? await prepareImage(fetched, context)
+        : null
   signal.throwIfAborted()
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
       ? await askModel(prepared.pixels, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
       : {
-          answers: prepared === null ? [] : failUnits(pending, prepared.failure),
+          answers: prepared === null ? [] : pending.map((unit) => ({ unit, answered: prepared.answered })),
           prefillMs: 0,
           generateMs: 0,
         }
@@ -107,7 +117,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const facts: ImageFacts = {
     item,
     fetched,
-    decoded: prepared?.ok === true ? prepared.decoded : null,
+    decoded: prepared?.decoded ?? null,
     timing: roundTiming({ ...asked, fetchMs: fetched.fetchMs, decodeMs: prepared?.decodeMs ?? 0 }),
     attempt: delivery?.attempt ?? 1,
   }
@@ -176,25 +186,33 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
   )
 }
 
+type Decoded = { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
       pixels: Float32Array
-      decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+      decoded: Decoded
       thumbnail: Promise<void> | undefined
     }
-  | { ok: false; failure: Failure }
+  | { ok: false; answered: Exclude<UnitAnswers, { ok: true }>; decoded?: Decoded }
 )
 
 async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
-  const { engine, limits, keepThumbnail } = context
-  if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
+  const { engine, limits, keepThumbnail, config } = context
+  if (!fetched.ok) return { ok: false, answered: failed(fetched.failure), decodeMs: 0 }
   const startMs = performance.now()
   const result = await decodeImage(fetched.bytes, limits)
-  if (!result.ok) return { ok: false, failure: result.failure, decodeMs: performance.now() - startMs }
+  if (!result.ok)
+    return { ok: false, answered: failed(result.failure), decodeMs: performance.now() - startMs }
   const { rgb, ...image } = result.image
-  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
+  const check = turnDown(config.input ?? {}, { rgb, width: image.width, height: image.height })
+  if (check !== null) {
+    const answered = { ok: false, failure: null, turnedDown: { check } } as const
+    return { ok: false, answered, decoded, decodeMs: performance.now() - startMs }
+  }
+  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const { identity } = fetched
   const decodeMs = performance.now() - startMs
   const thumbnail =
@@ -202,6 +220,17 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
       ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
       : undefined
   return { ok: true, pixels, decoded, decodeMs, thumbnail }
+}
+
+function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
+  return { ok: false, failure }
+}
+
+function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const evidence =
+    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+  const check = { name: 'image-duplicate', pass: false, score: null, evidence }
+  return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */
