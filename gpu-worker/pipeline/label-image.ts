@@ -1,5 +1,6 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
+import type { AnswerTwice } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Failure } from '../../schemas/failure.ts'
@@ -15,10 +16,10 @@ import { preprocess } from '../image/preprocess.ts'
 import { wantsExisting } from '../tasks/existing-caption.ts'
 import type { PromptItem } from '../tasks/variables.ts'
 import { taskOf } from '../tasks/registry.ts'
-import { askModel, failUnits } from './ask-model.ts'
+import { type AnsweredUnit, askModel, failUnits } from './ask-model.ts'
 import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
-import { asksAgain, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import type { Duplicate } from './duplicates.ts'
 import { turnDown } from './input-rules.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
@@ -104,7 +105,15 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.pixels, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
+      ? await askModel(
+          prepared.pixels,
+          { plan, said },
+          {
+            ...context,
+            asksAgain: asksAgain(context.config),
+            asksAlone: asksAlone(context.config, sha256),
+          },
+        )
       : {
           answers: prepared === null ? [] : pending.map((unit) => ({ unit, answered: prepared.answered })),
           prefillMs: 0,
@@ -126,7 +135,11 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const records = [...asked.answers, ...unsent].map(({ unit, answered }) =>
     makeRecord({ config, engine: engine.info, unit, facts, answered, createdAt: clock() }),
   )
-  return { records: gateRecords(records, config, context.texts ?? openRunTexts()), forwards, sha256 }
+  const gated = gateRecords(records, config, {
+    texts: context.texts ?? openRunTexts(),
+    alone: twiceAnswered(asked.answers),
+  })
+  return { records: gated, forwards, sha256 }
 }
 
 type KnownItem = WorkItem & Pick<PromptItem, 'existing'>
@@ -231,6 +244,17 @@ function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: 
     kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
   const check = { name: 'image-duplicate', pass: false, score: null, evidence }
   return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
+}
+
+/** By record: what was asked a second time. */
+function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, AnswerTwice[]> {
+  return new Map(
+    answers.flatMap(({ unit, answered }): [string, AnswerTwice[]][] => {
+      if (!answered.ok || answered.alone === undefined) return []
+      const { drawn = [], alone } = answered
+      return [[unit.recordId, alone.map((by, index) => ({ among: drawn[index] ?? '', by }))]]
+    }),
+  )
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */

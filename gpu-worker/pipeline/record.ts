@@ -49,6 +49,9 @@ export type UnitAnswers =
       answers: readonly Answer[]
       /** Other answers to the same prompts, of a task that draws several. */
       samples?: readonly string[]
+      /** Every answer that was drawn, also those that do not stand, and each again by itself where that was wanted. */
+      drawn?: readonly string[]
+      alone?: readonly string[]
       /** How often the unit was asked again because its answer could not be kept. */
       tries?: number
     }
