@@ -1,5 +1,6 @@
 // Runs the two compiled graphs: pixels to image rows, rows to logits and new cache rows. Turns plain arrays into the
 // graph's inputs and back. Knows neither sequences nor sampling.
+import { join } from 'node:path'
 import { InvariantError } from '../../schemas/errors.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { CacheRows, CacheShape } from './kv-cache.ts'
@@ -53,20 +54,30 @@ export type DecoderOptions = {
   threads?: number
   /** The decoder graph's bytes in place of the file, for a trace. */
   decoderGraph?: Uint8Array
+  /** Writes each node's times to files that start so, when the decoder is closed; the packed cache is not used. */
+  profilePrefix?: string
 }
 
 /** Loads both graphs of a compiled model. */
 export async function openDecoder(
   compiled: CompiledModel,
-  { threads, decoderGraph }: DecoderOptions = {},
+  { threads, decoderGraph, profilePrefix }: DecoderOptions = {},
 ): Promise<Decoder> {
   const { folder, manifest } = compiled
   const threadOption = threadsFor(compiled, threads)
   const kernel = await detectKernel(compiled)
-  const vision = await openCachedSession(compiled, { graph: manifest.graphs.vision, ...threadOption })
+  const open = (graph: string): Promise<Session> =>
+    profilePrefix === undefined
+      ? openCachedSession(compiled, { graph, ...threadOption })
+      : openSession({
+          graph: join(folder, graph),
+          profilePrefix: `${profilePrefix}-${graph}`,
+          ...threadOption,
+        })
+  const vision = await open(manifest.graphs.vision)
   const decoder =
     decoderGraph === undefined
-      ? await openCachedSession(compiled, { graph: manifest.graphs.decoder, ...threadOption })
+      ? await open(manifest.graphs.decoder)
       : await openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption })
   const shape = manifest.language
   let tables: RotaryTables | undefined
