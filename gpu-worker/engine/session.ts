@@ -9,6 +9,7 @@ export type HostTensor =
   | { type: 'int64'; data: BigInt64Array; dims: readonly number[] }
   | { type: 'int32'; data: Int32Array; dims: readonly number[] }
   | { type: 'uint8'; data: Uint8Array; dims: readonly number[] }
+  | { type: 'int8'; data: Int8Array; dims: readonly number[] }
 
 export type Session = {
   readonly inputNames: ReadonlySet<string>
@@ -114,6 +115,8 @@ function toRuntimeTensor(tensor: HostTensor): ort.Tensor {
       return new ort.Tensor('int32', tensor.data, tensor.dims)
     case 'uint8':
       return new ort.Tensor('uint8', tensor.data, tensor.dims)
+    case 'int8':
+      return new ort.Tensor('int8', tensor.data, tensor.dims)
   }
 }
 
@@ -123,5 +126,6 @@ function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): Hos
   if (data instanceof Float32Array) return { type: 'float32', data, dims }
   if (data instanceof BigInt64Array) return { type: 'int64', data, dims }
   if (data instanceof Int32Array) return { type: 'int32', data, dims }
+  if (data instanceof Int8Array) return { type: 'int8', data, dims }
   throw new InvariantError(`the graph's output ${name} is missing or of an unknown type`)
 }
