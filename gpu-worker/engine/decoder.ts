@@ -284,6 +284,8 @@ async function runGraph(
       vision_output: int64([wantsVision && visionCount > 0 ? 1 : 0], [1]),
       cos: float32(tables.cos, [tables.positionCount, halfDim]),
       sin: float32(tables.sin, [tables.positionCount, halfDim]),
+      no_floats: float32(new Float32Array(0), [0]),
+      no_bytes: { type: 'int8', data: new Int8Array(0), dims: [0] },
       ...kernel.feeds,
       ...feeds,
     },

@@ -1,6 +1,6 @@
 // Attention of rows in causal order behind a prefix, by the runtime's fused operator: what prefills an image.
 import { toFloats, turn } from './attention-frame.ts'
-import type { AttentionFrame, AttentionRun, LayerPrefix } from './attention-frame.ts'
+import type { AttentionFrame, AttentionRun, CpuFrame, LayerPrefix } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -13,23 +13,24 @@ const contrib = 'com.microsoft' as const
  */
 export function causalWay(
   builder: GraphBuilder,
-  frame: AttentionFrame,
+  frame: AttentionFrame & { cpu: CpuFrame },
   { queries, keys, values, cache }: AttentionRun,
 ): Value[] {
-  const { headCount, kvHeadCount, total } = frame
+  const { headCount, kvHeadCount, cpu } = frame
+  const { total, nothing } = cpu
   const lead = builder.int64([0])
   const past = pastFloats(builder, cache.prefixes[0])
   const inputs = [queries, keys, builder.op('Unsqueeze', [values, lead]), past.keys, past.values]
   const [context = queries, presentKeys = queries, presentValues = queries] = builder.ops(
     'GroupQueryAttention',
-    [...inputs, total?.last ?? null, total?.count ?? null],
+    [...inputs, total.last, total.count],
     {
       domain: contrib,
       attributes: { num_heads: headCount, kv_num_heads: kvHeadCount },
       names: ['attended', 'presentKeys', 'presentValues'],
     },
   )
-  const none = builder.float32([], [0])
+  const none = nothing.floats
   const rows = builder.op('Squeeze', [context, lead], { as: 'rows' })
   const flatKeys = builder.op('Squeeze', [presentKeys, lead], { as: 'flatKeys' })
   const flatValues = builder.op('Squeeze', [presentValues, lead], { as: 'flatValues' })

@@ -17,13 +17,23 @@ export type AttentionFrame = {
   mask: Value
   /** int64 [3]: P, S, R. */
   keyCounts: Value
-  /** int64 [slots]: how many of the rows belong to each prefix, in order; undefined where there is one. */
-  slotRows: Value | undefined
   shapes: AttentionShapes
-  /** One bool each; undefined where the target has one way only. */
-  is: { causal: Value; plain: Value; several: Value } | undefined
+  /** Undefined where the target has one way only, and one prefix. */
+  cpu: CpuFrame | undefined
+}
+
+/** What the CPU's ways need beside. */
+export type CpuFrame = {
+  /** int64 [slots]: how many of the rows belong to each prefix, in order. */
+  slotRows: Value
+  /**
+   * Inputs without elements, for what a way does not make. As constants they would be folded into each branch, and the
+   * runtime cannot read back a graph that it saved with these.
+   */
+  nothing: { floats: Value; bytes: Value | undefined }
+  is: { causal: Value; plain: Value; several: Value }
   /** int32 [1] and []: P + R - 1 and P + R. */
-  total: { last: Value; count: Value } | undefined
+  total: { last: Value; count: Value }
 }
 
 /** Shapes for Reshape; those with R are computed at run time. */

@@ -3,15 +3,22 @@
 // Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are four ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
-//   plain     one row, or a long prompt: queries on the left side of each product
-//   turned    2 to 32 rows: keys and values on the left, which the runtime does not repack, so they are read once
+//   plain     one row, or a long prompt: weights on the left side of their product with values
+//   turned    2 to 32 rows: values on the left, which the runtime then reads once and does not repack
 //   several   as turned, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
 import { causalWay } from './attention-causal.ts'
 import { toFloats, turn } from './attention-frame.ts'
-import type { Attended, AttentionFrame, AttentionRun, LayerCache, LayerPrefix } from './attention-frame.ts'
+import type {
+  Attended,
+  AttentionFrame,
+  AttentionRun,
+  CpuFrame,
+  LayerCache,
+  LayerPrefix,
+} from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -32,7 +39,7 @@ export function decoderAttention(
   frame: AttentionFrame,
   { qkv, cache }: { qkv: Value; cache: LayerCache },
 ): Attended {
-  const { headCount, kvHeadCount, headDim, is } = frame
+  const { headCount, kvHeadCount, headDim, cpu } = frame
   const [querySize, keySize] = [headCount * headDim, kvHeadCount * headDim]
   const [q, k, v] = builder.ops('Split', [qkv, builder.int64([querySize, keySize, keySize])], {
     attributes: { axis: 1 },
@@ -44,18 +51,18 @@ export function decoderAttention(
     values: v ?? qkv,
     cache,
   }
-  if (is === undefined) return { ...stepWay(builder, frame, run, 'plain'), prefix: undefined }
+  if (cpu === undefined) return { ...stepWay(builder, frame, run, 'plain'), prefix: undefined }
   const step = (way: StepWay) => (inner: GraphBuilder) => {
     const { context, newKeys, newValues } = stepWay(inner, frame, run, way)
-    return [context, newKeys, newValues, ...emptyPrefix(inner, frame)]
+    return [context, newKeys, newValues, ...emptyPrefix(frame, cpu)]
   }
   const names = ['context', 'newKeys', 'newValues', ...prefixNames(frame)]
-  const [context = qkv, newKeys = qkv, newValues = qkv, ...prefix] = builder.branch(is.causal, names, {
-    yes: (inner) => causalWay(inner, frame, run),
+  const [context = qkv, newKeys = qkv, newValues = qkv, ...prefix] = builder.branch(cpu.is.causal, names, {
+    yes: (inner) => causalWay(inner, { ...frame, cpu }, run),
     no: (outer) =>
-      outer.branch(is.several, names, {
+      outer.branch(cpu.is.several, names, {
         yes: step('several'),
-        no: (inner) => inner.branch(is.plain, names, { yes: step('plain'), no: step('turned') }),
+        no: (inner) => inner.branch(cpu.is.plain, names, { yes: step('plain'), no: step('turned') }),
       }),
   })
   const [keys = qkv, values = qkv, keyScales, valueScales] = prefix
@@ -70,11 +77,9 @@ function prefixNames({ cacheFormat }: AttentionFrame): string[] {
   return cacheFormat === 'int8' ? [...halves, 'prefixKeyScales', 'prefixValueScales'] : halves
 }
 
-function emptyPrefix(builder: GraphBuilder, { cacheFormat }: AttentionFrame): Value[] {
-  const floats = builder.float32([], [0])
-  if (cacheFormat === 'fp32') return [floats, floats]
-  const bytes = builder.int8([], [0])
-  return [bytes, bytes, floats, floats]
+function emptyPrefix({ cacheFormat }: AttentionFrame, { nothing }: CpuFrame): Value[] {
+  const { floats, bytes } = nothing
+  return cacheFormat === 'fp32' ? [floats, floats] : [bytes ?? floats, bytes ?? floats, floats, floats]
 }
 
 /** Rotary embedding, half-split form (pairs i and i + d/2), by each row's own position: [R, n*d] -> [1, R, n*d]. */
@@ -108,11 +113,8 @@ function stepWay(
   const prefixScores =
     way === 'several'
       ? slotScores(builder, frame, { grouped, cache })
-      : scores(builder, frame, { queries: flat, prefix: firstPrefix(cache), way })
-  const own = [
-    { keys: cache.suffixKeys, way },
-    { keys: newKeys, way: 'plain' as const },
-  ].map((part) => scores(builder, frame, { queries: flat, prefix: part, way: part.way }))
+      : scores(builder, frame, flat, firstPrefix(cache))
+  const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, frame, flat, { keys: part }))
   const seen = maskedScores(
     builder,
     frame,
@@ -152,21 +154,14 @@ function headsFirst(builder: GraphBuilder, { shapes }: AttentionFrame, x: Value,
   return builder.op('Transpose', [split], { attributes: { perm: [1, 0, 2] }, as })
 }
 
-/** q k^T: [kv, M, keys] of queries [kv, M, d]. */
+/** q k^T: [kv, M, keys] of queries [kv, M, d]. Always this way round: turning the scores costs more than it brings. */
 function scores(
   builder: GraphBuilder,
   { target }: AttentionFrame,
-  {
-    queries,
-    prefix: { keys, keyScales },
-    way,
-  }: { queries: Value; prefix: Pick<LayerPrefix, 'keys' | 'keyScales'>; way: StepWay },
+  queries: Value,
+  { keys, keyScales }: Pick<LayerPrefix, 'keys' | 'keyScales'>,
 ): Value {
-  const floats = toFloats(builder, keys)
-  const product =
-    way === 'plain'
-      ? timesTransposed(builder, target, queries, floats)
-      : turn(builder, timesTransposed(builder, target, floats, queries))
+  const product = timesTransposed(builder, target, queries, toFloats(builder, keys))
   return keyScales === undefined ? product : builder.op('Mul', [product, asRow(builder, keyScales)])
 }
 
@@ -208,7 +203,7 @@ function slotScores(
   const bySlot = splitSlots(builder, frame, grouped)
   const parts = cache.prefixes.map((prefix, slot) => {
     const queries = builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat])
-    const own = scores(builder, frame, { queries, prefix, way: 'several' })
+    const own = scores(builder, frame, queries, prefix)
     return builder.op('Reshape', [own, shapes.slotScores])
   })
   const joined = builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'slotScores' })
@@ -235,9 +230,9 @@ function slotContext(
 }
 
 /** [kv, G, R, ..] by the rows of each slot. */
-function splitSlots(builder: GraphBuilder, { slotRows }: AttentionFrame, x: Value): Value[] {
+function splitSlots(builder: GraphBuilder, { cpu }: AttentionFrame, x: Value): Value[] {
   const names = Array.from({ length: prefixSlots }, (_, slot) => `slot${slot}`)
-  return builder.ops('Split', [x, slotRows ?? null], { attributes: { axis: 2 }, names })
+  return builder.ops('Split', [x, cpu?.slotRows ?? null], { attributes: { axis: 2 }, names })
 }
 
 /** Group g's rows lie together, so with several groups the mask [R, S + R] meets each of them apart. */

@@ -6,7 +6,7 @@ import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
 import { decoderAttention } from '../attention.ts'
 import { attentionShapes } from '../attention-frame.ts'
-import type { Attended, AttentionFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
+import type { Attended, AttentionFrame, CpuFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
 import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
@@ -288,16 +288,14 @@ function attentionFrame(
     mask: builder.input('mask', 'float32', ['R', 'K']),
     keyCounts,
     shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    ...(target === 'cpu'
-      ? cpuFrame(builder, keyCounts)
-      : { slotRows: undefined, is: undefined, total: undefined }),
+    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, cacheFormat }) : undefined,
   }
 }
 
 function cpuFrame(
   builder: GraphBuilder,
-  keyCounts: Value,
-): Pick<AttentionFrame, 'slotRows' | 'is' | 'total'> {
+  { keyCounts, cacheFormat }: { keyCounts: Value; cacheFormat: CacheFormat },
+): CpuFrame {
   const way = builder.input('attention_way', 'int64', [1])
   const isWay = (name: keyof typeof attentionWays): Value =>
     builder.op('Equal', [way, builder.int64([attentionWays[name]])], {
@@ -310,6 +308,10 @@ function cpuFrame(
   const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
   return {
     slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
+    nothing: {
+      floats: builder.input('no_floats', 'float32', [0]),
+      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
+    },
     is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several') },
     total: { last: narrow(last), count: narrow(count) },
   }
