@@ -19,7 +19,7 @@ export function renderFindings(findings: readonly Finding[]): string[] {
   ])
 }
 
-const nameWidth = 22
+const nameWidth = 24
 
 /** What the user can mend, or what may work later, is a finding; all else is ours and thrown. */
 export function badFinding(what: string, error: unknown): Finding {

@@ -58,7 +58,7 @@ export async function runPlan(args: readonly string[], root: LabelRoot): Promise
 }
 
 async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<Measured | 'stopped'> {
-  const source = await openSource(src, { exclude: join(src, '.coglabel-plan-has-no-folder') })
+  const source = await openSource(src)
   const scan = await source.scan()
   refuseNothing(src, scan)
   const loadStartMs = performance.now()

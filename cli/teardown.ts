@@ -155,7 +155,7 @@ export function renderPlan(plan: TeardownPlan): string[] {
     ...steps,
     ...waiting.map(
       (queue) =>
-        `  LOST       ${queue.messages} messages in ${queue.name} go with it: images not labelled yet; submit them anew, or wait`,
+        `  LOST       ${counted(queue.messages ?? 0, 'message')} in ${queue.name} go with it: images not labelled yet; submit them anew, or wait`,
     ),
     ...lostBuckets.map(
       (bucket) => `  LOST       the bucket ${bucket} goes with its stack, which only works when it is empty`,

@@ -10,7 +10,9 @@ export const incomingPrefix = 'incoming/'
 const Slug = z.string().regex(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/)
 /** As S3 takes them; stricter than what stands for a bucket on a laptop. */
 const Bucket = z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)
-const Arn = (service: string) => z.string().regex(new RegExp(`^arn:aws[a-z-]*:${service}:`))
+const KeyArn = z
+  .string()
+  .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key\/([0-9a-f-]{36}|mrk-[0-9a-f]{32})$/)
 
 const Network = z
   .discriminatedUnion('kind', [
@@ -79,7 +81,7 @@ const Fleet = z.strictObject({
 const Source = z.strictObject({
   bucket: Bucket.describe('that was made by somebody else'),
   prefix: z.string().max(500).default('').describe('of the keys that may be read'),
-  kmsKeyArn: Arn('kms').nullable().default(null).describe('that its objects are encrypted with'),
+  kmsKeyArn: KeyArn.nullable().default(null).describe('that its objects are encrypted with'),
 })
 
 const InfraConfigShape = z.strictObject({
@@ -92,6 +94,9 @@ const InfraConfigShape = z.strictObject({
     .enum(['own-key', 's3'])
     .default('own-key')
     .describe('own-key: one KMS key for images, labels and weights; s3: keys that S3 manages'),
+  dataKeyArn: KeyArn.nullable()
+    .default(null)
+    .describe('a KMS key to use instead of a new one: that of an earlier deployment, whose data it can read'),
   keepData: z.boolean().default(true).describe('buckets and keys outlive their stack'),
   noncurrentDays: z.int().min(1).max(3650).default(30).describe('until replaced or deleted versions go'),
   fleets: z
@@ -181,7 +186,11 @@ function variantsOf({ anyOf = [], oneOf = [] }: JsonSchema): JsonSchema[] {
 }
 
 /** A label written beside the images would be an image to label. */
-function checkBuckets({ imagesBucket, labelsBucket, sources }: InfraConfig): void {
+function checkBuckets({ imagesBucket, labelsBucket, sources, encryption, dataKeyArn }: InfraConfig): void {
+  if (encryption === 's3' && dataKeyArn !== null)
+    throw new UserError(
+      `dataKeyArn is ${dataKeyArn} and encryption is s3; take encryption own-key, or leave the key out`,
+    )
   if (imagesBucket !== null && imagesBucket === labelsBucket)
     throw new UserError(
       `imagesBucket and labelsBucket are both ${imagesBucket}; images and labels need a bucket each, name two`,

@@ -7,7 +7,7 @@ import { fail, showCounts, showImage, showProgress, showRun, spoken, tell } from
 import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, standing } from './labels.js'
+import { boxesOf, card, isEditable, revealCard, standing } from './labels.js'
 import { createList } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
@@ -203,7 +203,7 @@ function show() {
       }),
     ),
   )
-  byId('cards').querySelector('.is-current')?.scrollIntoView({ block: 'nearest' })
+  revealCard(byId('labels'), byId('cards').querySelector('.is-current'))
   showImage(facts, { index, total: list.total })
   writeAddress(query, record.recordId)
   localStorage.setItem(placeName, record.recordId)
@@ -250,7 +250,7 @@ function actionsOf(record) {
 /** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return record.shape === 'other' ? null : output
+  if (output !== null) return record.shape !== 'other' && isEditable(output) ? output : null
   if (here?.facts.width === null) return null
   if (record.shape === 'text') return { text: '' }
   return record.shape === 'phrases' ? { text: '', phrases: [] } : null
@@ -261,7 +261,11 @@ function edit() {
   if (here === null || record === undefined || !leaveForms()) return
   const output = draftOf(record)
   if (output === null) {
-    tell('this record failed and has nothing to edit')
+    tell(
+      standing(record) === null
+        ? 'this record failed and has nothing to edit'
+        : 'this text is too long to edit here',
+    )
     return
   }
   const at = here.record

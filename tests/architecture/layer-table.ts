@@ -144,7 +144,7 @@ export const layers: readonly Layer[] = [
 ]
 
 /** Folders that hold no TypeScript: listed so that a new one is a decision. */
-export const foldersWithoutCode = ['models', '.ci']
+export const foldersWithoutCode = ['models', '.ci', 'docs']
 
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {

@@ -21,6 +21,14 @@ test.each([
     /is also the imagesBucket/,
   ],
   ['a source twice', { sources: [{ bucket: 'b-1' }, { bucket: 'b-1', prefix: 'x/' }] }, /named twice/],
+  [
+    'a key where S3 has its own',
+    {
+      encryption: 's3',
+      dataKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444',
+    },
+    /take encryption own-key/,
+  ],
   ['no fleet', { fleets: [] }, /fleets/],
   ['two fleets of one name', { fleets: [chat, { ...chat, prefixes: [] }] }, /two fleets are called chat/],
   ['a grounding fleet first', { fleets: [{ role: 'grounding' }] }, /put a chat fleet first/],

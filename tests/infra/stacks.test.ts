@@ -4,7 +4,7 @@ import { Match, Template } from 'aws-cdk-lib/assertions'
 import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../../infra/config.ts'
 import { acknowledgementsOf } from '../../infra/nag-acknowledgements.ts'
-import { mayDo, type Statement } from './policy.ts'
+import { mayDo, type Statement, statementsByRole } from './policy.ts'
 import {
   buildUnchecked,
   deployments,
@@ -79,6 +79,17 @@ describe('data', () => {
     expect(policiesOf(of('a VPC that is there, keys of S3 and no data kept'))).toEqual(
       kept.slice(0, 4).map((name) => [name, 'Delete', 'Delete']),
     )
+  })
+
+  test('that is there already is read with the key that it was written with', () => {
+    const again = of('managed instances, and the key of an earlier deployment')
+    expect(resourcesOf(again, 'AWS::KMS::Key')).toEqual([])
+    const buckets = resourcesOf(again, 'AWS::S3::Bucket').map((one) => JSON.stringify(properties(one)))
+    expect(buckets.filter((text) => text.includes('111122223333:key/0a0a0a0a'))).toHaveLength(3)
+    const worker = statementsByRole(again).get('ChatTaskRole')!
+    const resource = 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444'
+    const context = { 'kms:ViaService': 's3.us-east-2.amazonaws.com' }
+    expect(mayDo(worker, { action: 'kms:Decrypt', resource, context })).toBe(true)
   })
 
   test('lies in no other kind of resource', () => {
@@ -210,30 +221,36 @@ describe('instances', () => {
 })
 
 describe('tasks', () => {
-  test.each(['one fleet with a model', 'managed instances'])('of %s may do little on their host', (name) => {
-    const tasks = resourcesOf(of(name), 'AWS::ECS::TaskDefinition')
-    expect(tasks).toHaveLength(2)
-    for (const task of tasks) {
-      const { NetworkMode, ContainerDefinitions } = properties(task) as {
-        NetworkMode: string
-        ContainerDefinitions: unknown[]
+  test.each(['one fleet with a model', 'managed instances, and the key of an earlier deployment'])(
+    'of %s may do little on their host',
+    (name) => {
+      const tasks = resourcesOf(of(name), 'AWS::ECS::TaskDefinition')
+      expect(tasks).toHaveLength(2)
+      for (const task of tasks) {
+        const { NetworkMode, ContainerDefinitions } = properties(task) as {
+          NetworkMode: string
+          ContainerDefinitions: unknown[]
+        }
+        expect(NetworkMode).toBe('awsvpc')
+        expect(ContainerDefinitions).toEqual([
+          expect.objectContaining({
+            User: '1000:1000',
+            ReadonlyRootFilesystem: true,
+            Privileged: false,
+            StopTimeout: 120,
+            ResourceRequirements: [{ Type: 'GPU', Value: '1' }],
+            LinuxParameters: expect.objectContaining({ Capabilities: { Drop: ['ALL'] } }),
+          }),
+        ])
       }
-      expect(NetworkMode).toBe('awsvpc')
-      expect(ContainerDefinitions).toEqual([
-        expect.objectContaining({
-          User: '1000:1000',
-          ReadonlyRootFilesystem: true,
-          Privileged: false,
-          StopTimeout: 120,
-          ResourceRequirements: [{ Type: 'GPU', Value: '1' }],
-          LinuxParameters: expect.objectContaining({ Capabilities: { Drop: ['ALL'] } }),
-        }),
-      ])
-    }
-  })
+    },
+  )
 
   test('of managed instances are on disks of the instance, which go five minutes after the last', () => {
-    const [provider] = resourcesOf(of('managed instances'), 'AWS::ECS::CapacityProvider')
+    const [provider] = resourcesOf(
+      of('managed instances, and the key of an earlier deployment'),
+      'AWS::ECS::CapacityProvider',
+    )
     expect(properties(provider!)['ManagedInstancesProvider']).toMatchObject({
       InfrastructureOptimization: { ScaleInAfter: 300 },
       InstanceLaunchTemplate: { LocalStorageConfiguration: { UseLocalStorage: true } },

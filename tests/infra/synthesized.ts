@@ -31,7 +31,11 @@ export const deployments: Readonly<Record<string, object>> = {
     imagesBucket: 'my-images',
     labelsBucket: 'my-labels',
     sources: [
-      { bucket: 'photos', prefix: 'a/', kmsKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/k' },
+      {
+        bucket: 'photos',
+        prefix: 'a/',
+        kmsKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444',
+      },
       { bucket: 'scans' },
     ],
     fleets: [
@@ -54,7 +58,11 @@ export const deployments: Readonly<Record<string, object>> = {
     budgetUsd: null,
     workerHourUsd: 1.2,
   },
-  'managed instances': { compute: 'managed-instances', fleets: [{ model }] },
+  'managed instances, and the key of an earlier deployment': {
+    compute: 'managed-instances',
+    dataKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444',
+    fleets: [{ model }],
+  },
 }
 
 const context = (JSON.parse(readRepositoryFile('cdk.json')) as { context: Record<string, unknown> }).context
