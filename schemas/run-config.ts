@@ -1,6 +1,7 @@
 // What a run is: its source, model, tasks and sampling. Written once as config.json and never changed.
 import { z } from 'zod'
 import { CheckSetting } from './check-setting.ts'
+import { InputRules } from './input-rules.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
 import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
@@ -68,6 +69,7 @@ export const RunConfig = z
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
     sampling: RunSampling,
+    input: InputRules.optional().describe('images that are not asked about'),
     checks: z
       .array(CheckSetting)
       .max(64)
