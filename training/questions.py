@@ -29,7 +29,7 @@ from optim import make_optimisers, rate_at, set_rate
 from questions_world import CELLS, CHAT, GROUNDING, KINDS, KINDS_OF_THING, SIZE, TOLD, answer_words, labelled_patches, pictures, small_scene, talk_batch
 from scenes import Sprites
 
-RATE, WARM_UP, SCENES, HELD_OUT, EVERY = 2e-3, 40, 12, 96, 25
+RATE, WARM_UP, SCENES, HELD_OUT, EVERY = 3e-3, 40, 12, 64, 20
 RANK = 3  # hidden / 32
 
 
@@ -71,9 +71,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites")
     parser.add_argument("--state", required=True)
-    parser.add_argument("--steps", type=int, default=600, help="of the reference")
-    parser.add_argument("--base-steps", type=int, default=1600)
-    parser.add_argument("--tower-steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=240, help="of the reference")
+    parser.add_argument("--base-steps", type=int, default=450)
+    parser.add_argument("--tower-steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", help="a comma-separated list of runs")
     parser.add_argument("--table", action="store_true")
