@@ -71,7 +71,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites")
     parser.add_argument("--state", required=True)
-    parser.add_argument("--steps", type=int, default=240, help="of the reference")
+    parser.add_argument("--steps", type=int, default=480, help="of the reference")
     parser.add_argument("--base-steps", type=int, default=450)
     parser.add_argument("--tower-steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
