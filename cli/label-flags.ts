@@ -1,6 +1,7 @@
 // The command line of `coglabel label`, parsed once into plain settings. It does not know how they are used.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/checks/health.ts'
 import { UserError } from '../schemas/errors.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
@@ -23,12 +24,14 @@ ${askUsage}
   --max-cost USD         … or for so much money, with --hour-cost
   --hour-cost USD        what an hour of this machine costs; run.json then has what the run did
   --plan FILE            what coglabel plan --save wrote; run.json compares it with what comes
+  --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
+                         ${describeHealth()}
   --yes                  use DIR even when it holds other files
 
 DIR/run.json says how it went, planned against actual. Interrupt once to finish what is under way, twice to stop.
 
 Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed records, 4 stopped by a limit,
-130 interrupted. After 4 and 130 the same command goes on.`
+5 paused because of what checks found (--health), 130 interrupted. After 4, 5 and 130 the same command goes on.`
 
 export type LabelFlags = AskFlags & {
   src: string
@@ -40,6 +43,8 @@ export type LabelFlags = AskFlags & {
   /** Failed records to label anew: with these codes, or 'all'; null for none. */
   retry: ReadonlySet<FailureCode> | 'all' | null
   planPath: string | undefined
+  /** Null does not watch. */
+  health: HealthLimits | null
   isYes: boolean
 }
 
@@ -65,8 +70,33 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     limits: readLimits(values),
     retry: readRetry(values['retry-failed']),
     planPath: values.plan,
+    health: readHealth(values.health),
     isYes: values.yes === true,
   }
+}
+
+function describeHealth(): string {
+  return Object.entries(defaultHealthLimits.most)
+    .map(([name, most]) => `${name}=${most}`)
+    .join(' ')
+}
+
+function readHealth(text: string | undefined): HealthLimits | null {
+  if (text === 'off') return null
+  const limits = { window: defaultHealthLimits.window, most: { ...defaultHealthLimits.most } }
+  for (const pair of text === undefined ? [] : text.split(',')) {
+    const [name = '', value = ''] = pair.trim().split('=')
+    const rate = healthRates.find((known) => known === name)
+    const number = readNumber(
+      `--health ${name}`,
+      value,
+      name === 'window' ? z.int().min(10).max(100_000) : z.number().min(0),
+    )
+    if (rate !== undefined && number !== undefined) limits.most[rate] = number
+    else if (name === 'window' && number !== undefined) limits.window = number
+    else throw new UserError(`--health has "${pair}"; expected off, window=N or one of ${describeHealth()}`)
+  }
+  return limits
 }
 
 type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }
@@ -109,6 +139,7 @@ function readArgs(args: readonly string[]) {
       ...askOptions,
       'out': { type: 'string' },
       'model': { type: 'string' },
+      'health': { type: 'string' },
       'limit': { type: 'string' },
       'retry-failed': { type: 'string' },
       'max-images': { type: 'string' },

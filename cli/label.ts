@@ -1,20 +1,22 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { HealthMonitor, worrying } from '../dataset/checks/health.ts'
 import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
-import { openRun } from '../dataset/run-folder.ts'
+import { openRun, readRun, type WantedRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
 import { labelSource } from '../gpu-worker/pipeline/run.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
+import type { AskFlags } from './ask-flags.ts'
+import { askedRun } from './asked-run.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
 import { costOf, watchStop } from './label-stop.ts'
 import type { OpenModelOptions } from './open-model.ts'
@@ -32,8 +34,12 @@ export type LabelRoot = {
   onInterrupt: (interrupt: () => void) => () => void
 }
 
-/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runLabel(args: readonly string[], root: LabelRoot): Promise<number> {
+/** Runs the verb; returns the exit code. A source that is given stands for SRC. Throws UserError for what the user can mend. */
+export async function runLabel(
+  args: readonly string[],
+  root: LabelRoot,
+  given: { source?: ImageSource } = {},
+): Promise<number> {
   const flags = parseLabelFlags(args)
   if (flags === null) {
     root.print(labelUsage)
@@ -41,7 +47,7 @@ export async function runLabel(args: readonly string[], root: LabelRoot): Promis
   }
   const out = resolve(flags.out)
   await checkOutFolder(out, flags)
-  const source = await openSource(flags.src, { exclude: out })
+  const source = given.source ?? (await openSource(flags.src, { exclude: out }))
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
@@ -67,7 +73,8 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   if (engine.info.notice !== undefined) tell(root, engine.info.notice)
   const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = openFsStore(out)
-  const config = await openRunFor(store, job)
+  const wanted = wantedLabelRun(flags, job, await readRun(store))
+  const config = await openRun(store, { wanted, now: root.clock() })
   await sweepStaleTemps(out, root.clock().getTime())
   const ran = await labelStoppably(store, config, job)
   if (ran.session.ended === 'stopped') {
@@ -91,33 +98,19 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   return exitCode(session, view)
 }
 
-async function openRunFor(
-  store: ObjectStore,
-  { flags, source, scan, engine, root }: LabelJob,
-): Promise<RunConfig> {
+/** The settings of the run that the flags ask for; `standing` is the run that is there already. */
+export function wantedLabelRun(
+  ask: AskFlags,
+  { source, scan, engine }: Pick<LabelJob, 'source' | 'scan' | 'engine'>,
+  standing: RunConfig | null = null,
+): WantedRun {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, from, sampling } = flags
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
-    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+  const asked = askedRun(ask, {
     model: { name: model.name, template, capabilities },
-  }
-  const tasks = planTasks(wanted)
-  const itemTasks = listItemTasks(wanted)
-  return await openRun(store, {
-    wanted: {
-      source: source.source,
-      model,
-      template,
-      tasks,
-      ...(itemTasks.length === 0 ? {} : { itemTasks }),
-      sampling,
-    },
-    now: root.clock(),
+    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+    standing,
   })
+  return { source: source.source, model, template, ...asked }
 }
 
 /** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
@@ -135,6 +128,7 @@ async function labelStoppably(
     onInterrupt: root.onInterrupt,
     tell: (text) => tell(root, text),
   })
+  const health = flags.health === null ? null : new HealthMonitor(flags.health)
   const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
   const progress = startProgress({
     imageCount: plannedImages,
@@ -154,7 +148,15 @@ async function labelStoppably(
       stop: stopping.stop,
       maxImages: flags.firstImages,
       maxLabelled: flags.limits.maxImages,
-      onEvent: progress.onEvent,
+      onEvent(event) {
+        const limits = flags.health
+        if (event.kind === 'image' && health !== null && limits !== null) {
+          const report = health.add(event.made)
+          progress.note(worrying(report, limits))
+          if (report.tripped !== null) stopping.trip(report.tripped)
+        }
+        progress.onEvent(event)
+      },
     })
     const durationMs = Math.round(performance.now() - startMs)
     const session = {
@@ -164,6 +166,7 @@ async function labelStoppably(
       labelled: progress.state.seen - progress.state.skipped,
       durationMs,
       usd: costOf(durationMs, flags.limits.hourUsd),
+      ...(health === null ? {} : { health: healthOf(health) }),
     }
     return { session, plannedImages }
   } finally {
@@ -172,7 +175,16 @@ async function labelStoppably(
   }
 }
 
-const exitCodes = { 'all-done': 0, 'limit': 4, 'interrupted': 130, 'stopped': 130 } as const
+function healthOf(monitor: HealthMonitor): NonNullable<RunSession['health']> {
+  const { records, rates } = monitor.report()
+  const round = (value: number | null) => (value === null ? null : Math.round(value * 10_000) / 10_000)
+  return {
+    records,
+    rates: Object.fromEntries(Object.entries(rates).map(([name, value]) => [name, round(value)])),
+  }
+}
+
+const exitCodes = { 'all-done': 0, 'limit': 4, 'quality': 5, 'interrupted': 130, 'stopped': 130 } as const
 
 function exitCode({ ended }: RunSession, view: LabelsView): number {
   const hasFailed = Object.values(view.byTask).some((counts) => counts.failed > 0)
@@ -195,7 +207,7 @@ async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void>
   )
 }
 
-function refuseNothing(src: string, { images, skipped }: SourceScan): void {
+export function refuseNothing(src: string, { images, skipped }: SourceScan): void {
   if (images > 0) return
   const reasons = describeSkipped(skipped)
   throw new UserError(
@@ -215,7 +227,7 @@ function describeSkipped(skipped: SourceScan['skipped']): string {
 }
 
 /** Says once that a compile is under way and how far it is at every tenth. */
-function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
+export function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
   let lastTenth = -1
   return ({ writtenBytes, totalBytes }) => {
     const tenth = totalBytes === 0 ? 10 : Math.floor((writtenBytes * 10) / totalBytes)

@@ -1,17 +1,19 @@
 // `coglabel submit`: a run is written to a place and its images are asked for. Workers do the rest.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { keepEstimate } from '../dataset/run-estimate.ts'
 import { planRun } from '../dataset/plan.ts'
 import { openShards, uploadPrefix } from '../dataset/plan-sources.ts'
 import type { Place } from '../dataset/place.ts'
 import { openRun, wantedRunId, type WantedRun } from '../dataset/run-folder.ts'
 import { uploadImages } from '../dataset/upload.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
 import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
 import { counted, startTicker, type VerbRoot } from './verb-root.ts'
@@ -32,6 +34,7 @@ ${askUsage}
   --run NAME             the run's id (derived from everything above)
   --claims               workers claim an image before they label it: for events that come again and again
   --cost-cap USD         ask for no capacity beyond this spend
+  --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
 Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupted: the same command goes on.`
 
@@ -42,6 +45,7 @@ type SubmitFlags = AskFlags & {
   runId: string | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
+  planPath: string | undefined
 }
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
@@ -65,8 +69,10 @@ async function submit(
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
   const wanted = wantedRun(flags, { source, chosen, grounding })
   const runId = flags.runId ?? wantedRunId(wanted)
+  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = place.runStoreOf(runId)
   const config = await openRun(store, { wanted, now: root.clock(), runId })
+  if (estimate !== null) await keepEstimate(store, estimate)
   const interrupted = new AbortController()
   const silence = root.onInterrupt(() => interrupted.abort())
   try {
@@ -144,29 +150,22 @@ export function wantedRun(
   flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
   { source, chosen, grounding }: Models,
 ): WantedRun {
-  const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
     capabilities,
   })
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
+  const asked = askedRun(flags, {
     model: about(chosen),
     ...(grounding === null ? {} : { grounding: about(grounding) }),
-  }
-  const itemTasks = listItemTasks(wanted)
+  })
   return {
     source,
     model: chosen.model,
     ...(grounding === null ? {} : { grounding: grounding.model }),
     template: chosen.template,
-    tasks: planTasks(wanted),
-    ...(itemTasks.length === 0 ? {} : { itemTasks }),
-    sampling,
+    ...asked,
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }
@@ -185,6 +184,7 @@ function parseSubmitFlags(args: readonly string[]) {
       'run': { type: 'string' },
       'claims': { type: 'boolean' },
       'cost-cap': { type: 'string' },
+      'plan': { type: 'string' },
     },
   })
   const isStanding = values.standing === true
@@ -204,6 +204,7 @@ function parseSubmitFlags(args: readonly string[]) {
     runId: values.run,
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
+    planPath: values.plan,
   }
   return { flags, place: values }
 }

@@ -2,7 +2,7 @@
 import type { LabelsView } from '../dataset/labels-view.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport, RunSession } from '../schemas/run-report.ts'
-import { formatDuration, formatRate, formatUsd } from './progress.ts'
+import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
 
 export type Summary = {
   view: LabelsView
@@ -27,6 +27,12 @@ export function renderSummary(summary: Summary): string {
   ]
   lines.push('', `labels: ${view.path} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`)
   if (session.ended !== 'all-done') {
+    if (session.ended === 'quality')
+      return [
+        ...lines,
+        `paused: ${session.limit}`,
+        `look at some of them; the same command goes on from here, with --health off whatever comes`,
+      ].join('\n')
     const why = session.limit === null ? 'interrupted' : `stopped by ${session.limit}`
     return [...lines, `${why}: the same command goes on from here`].join('\n')
   }
@@ -48,7 +54,7 @@ function planLines({ planned, actual }: RunReport, { labelled }: RunSession): st
   if (pilot === undefined || pilot === null || actual.imageMs === null || labelled === 0) return []
   const { low, mid, high } = pilot.imageMs
   const verdict = actual.imageMs < low ? 'faster' : actual.imageMs > high ? 'slower' : 'as planned'
-  const [wanted, least, most, took] = [mid, low, high, actual.imageMs].map(formatDuration)
+  const [wanted, least, most, took] = [mid, low, high, actual.imageMs].map(formatImageTime)
   return [`planned ${wanted} an image (${least} to ${most}), it took ${took}: ${verdict}`]
 }
 
@@ -101,6 +107,6 @@ export function printable(text: string): string {
   return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
 }
 
-function counted(count: number, noun: string): string {
+export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

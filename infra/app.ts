@@ -22,8 +22,16 @@ export type Stacks = {
   observe: ObserveStack
 }
 
-/** Builds the stacks; `app.synth()` then checks and writes them. */
+/** Builds the stacks; `app.synth()` then holds them against all rules and writes them. */
 export function buildApp(app: App, config: InfraConfig): Stacks {
+  const stacks = buildStacks(app, config)
+  Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
+  acknowledge(stacks, config)
+  return stacks
+}
+
+/** The stacks alone, with nothing acknowledged. */
+export function buildStacks(app: App, config: InfraConfig): Stacks {
   const names = namesOf(config)
   const common = (part: string) => ({ config, names, stackName: `${config.name}-${part}` })
   const network = new NetworkStack(app, 'Network', common('network'))
@@ -40,10 +48,7 @@ export function buildApp(app: App, config: InfraConfig): Stacks {
   for (const later of [compute, pipeline]) later.addStackDependency(data)
   for (const earlier of [compute, pipeline]) observe.addStackDependency(earlier)
   Tags.of(app).add('deployment', config.name)
-  Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
-  const stacks = { app, network, data, compute, pipeline, observe }
-  acknowledge(stacks, config)
-  return stacks
+  return { app, network, data, compute, pipeline, observe }
 }
 
 /** The file that `-c config=FILE` names; without one, the defaults. */

@@ -42,7 +42,7 @@ export class ComputeStack extends Stack {
       clusterName: names.cluster,
       containerInsightsV2: ContainerInsights.ENHANCED,
     })
-    const image = workerImage(config)
+    const image = workerImage(this, config)
     for (const fleet of config.fleets) this.#addFleet(fleet, image)
   }
 

@@ -10,12 +10,14 @@ export const incomingPrefix = 'incoming/'
 const Slug = z.string().regex(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/)
 /** As S3 takes them; stricter than what stands for a bucket on a laptop. */
 const Bucket = z.string().regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)
-const Arn = (service: string) => z.string().regex(new RegExp(`^arn:aws[a-z-]*:${service}:`))
+const KeyArn = z
+  .string()
+  .regex(/^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key\/([0-9a-f-]{36}|mrk-[0-9a-f]{32})$/)
 
 const Network = z
   .discriminatedUnion('kind', [
     z.strictObject({
-      kind: z.enum(['endpoints', 'nat']),
+      kind: z.enum(['endpoints', 'nat']).describe('a VPC of its own'),
       zones: z.int().min(1).max(6).default(2).describe('availability zones that workers may run in'),
       availabilityZones: z
         .array(z.string().regex(/^[a-z]{2}(-[a-z]+)+-\d[a-z]$/))
@@ -24,11 +26,14 @@ const Network = z
         .describe('their names, where GPUs are to be had; when left out, the first of the region'),
     }),
     z.strictObject({
-      kind: z.literal('existing-vpc'),
-      vpcId: z.string().regex(/^vpc-[0-9a-f]+$/),
+      kind: z.literal('existing-vpc').describe('a VPC that is there'),
+      vpcId: z
+        .string()
+        .regex(/^vpc-([0-9a-f]{8}|[0-9a-f]{17})$/)
+        .describe('of the VPC that is there'),
       availabilityZones: z.array(z.string()).min(1).max(6).describe('of the subnets, in their order'),
       subnetIds: z
-        .array(z.string().regex(/^subnet-[0-9a-f]+$/))
+        .array(z.string().regex(/^subnet-([0-9a-f]{8}|[0-9a-f]{17})$/))
         .min(1)
         .max(6)
         .describe('private ones, with a way to S3, SQS, ECR, ECS and CloudWatch Logs'),
@@ -47,7 +52,7 @@ const Model = z.strictObject({
 })
 
 const Fleet = z.strictObject({
-  name: Slug.max(20).default('labels').describe('begins the names of its queues and services'),
+  name: Slug.max(20).default('chat').describe('begins the names of its queues and services'),
   role: TaskRole.default('chat').describe('which tasks of a run its model answers'),
   prefixes: z
     .array(z.string().startsWith(incomingPrefix).max(200))
@@ -59,7 +64,12 @@ const Fleet = z.strictObject({
     .describe('what its workers run; null keeps it at zero until a model is pushed'),
   imagesPerSecond: z.number().positive().default(1).describe('of one worker, measured (`coglabel plan`)'),
   maxSpot: z.int().min(0).max(512).default(16).describe('workers on spot instances, at most'),
-  maxOnDemand: z.int().min(0).max(512).default(4).describe('workers in their place when spot does not come'),
+  maxOnDemand: z
+    .int()
+    .min(0)
+    .max(512)
+    .default(4)
+    .describe('workers in their place when spot does not come, at most'),
   instanceTypes: z
     .array(z.string().regex(/^[a-z0-9-]+\.[a-z0-9]+$/))
     .max(20)
@@ -69,9 +79,9 @@ const Fleet = z.strictObject({
 })
 
 const Source = z.strictObject({
-  bucket: Bucket,
+  bucket: Bucket.describe('that was made by somebody else'),
   prefix: z.string().max(500).default('').describe('of the keys that may be read'),
-  kmsKeyArn: Arn('kms').nullable().default(null).describe('that its objects are encrypted with'),
+  kmsKeyArn: KeyArn.nullable().default(null).describe('that its objects are encrypted with'),
 })
 
 const InfraConfigShape = z.strictObject({
@@ -84,9 +94,17 @@ const InfraConfigShape = z.strictObject({
     .enum(['own-key', 's3'])
     .default('own-key')
     .describe('own-key: one KMS key for images, labels and weights; s3: keys that S3 manages'),
+  dataKeyArn: KeyArn.nullable()
+    .default(null)
+    .describe('a KMS key to use instead of a new one: that of an earlier deployment, whose data it can read'),
   keepData: z.boolean().default(true).describe('buckets and keys outlive their stack'),
   noncurrentDays: z.int().min(1).max(3650).default(30).describe('until replaced or deleted versions go'),
-  fleets: z.array(Fleet).min(1).max(8).prefault([{}]),
+  fleets: z
+    .array(Fleet)
+    .min(1)
+    .max(8)
+    .prefault([{}])
+    .describe('groups of workers, each with a model, a queue and services of its own'),
   compute: z
     .enum(['instances', 'managed-instances'])
     .default('instances')
@@ -99,7 +117,7 @@ const InfraConfigShape = z.strictObject({
     .describe('of the worker, in ECR by digest; null builds gpu-worker/Dockerfile when deploying'),
   amiId: z
     .string()
-    .regex(/^ami-[0-9a-f]+$/)
+    .regex(/^ami-([0-9a-f]{8}|[0-9a-f]{17})$/)
     .nullable()
     .default(null)
     .describe('of the instances; null takes the newest ECS GPU image of AL2023'),
@@ -116,7 +134,12 @@ const InfraConfigShape = z.strictObject({
   redriveEveryMinutes: z.int().min(5).max(1440).default(60).describe('how often dead letters are looked at'),
   logDays: z.literal([1, 3, 7, 14, 30, 60, 90, 180, 365]).default(30).describe('that logs are kept'),
   alarmEmails: z.array(z.email()).max(10).default([]).describe('told of alarms and of the budget'),
-  budgetUsd: z.number().positive().nullable().default(200).describe('a month; it tells, and stops nothing'),
+  budgetUsd: z
+    .number()
+    .positive()
+    .nullable()
+    .default(200)
+    .describe('a month, by the cost allocation tag `deployment`; it tells, and stops nothing'),
 })
 
 export type InfraConfig = z.infer<typeof InfraConfigShape>
@@ -135,19 +158,39 @@ export function parseConfig(given: unknown): InfraConfig {
   return config
 }
 
+type JsonSchema = z.core.JSONSchema.BaseSchema
+
 /** Every setting as a line of Markdown: what the schema says, and nothing else. */
 export function configTable(): string {
-  const { properties = {} } = z.toJSONSchema(InfraConfigShape, { io: 'input', unrepresentable: 'any' })
-  const rows = Object.entries(properties).map(([name, property]) => {
-    if (typeof property === 'boolean') return `| \`${name}\` | | |`
-    const { description = '', default: preset } = property
-    return `| \`${name}\` | ${description} | ${preset === undefined ? '' : `\`${JSON.stringify(preset)}\``} |`
+  const schema = z.toJSONSchema(InfraConfigShape, { io: 'input', unrepresentable: 'any' })
+  return ['| setting | what it says | default |', '|---|---|---|', ...rowsOf(schema, '')].join('\n')
+}
+
+function rowsOf({ properties = {} }: JsonSchema, prefix: string): string[] {
+  return Object.entries(properties).flatMap(([name, property]) => {
+    if (typeof property === 'boolean') return []
+    const { description = '', default: preset, items, enum: choices = [] } = property
+    const text = [choices.map((choice) => `\`${String(choice)}\``).join(', '), description]
+    const said = text.filter((part) => part !== '').join(': ')
+    const row = `| \`${prefix}${name}\` | ${said} | ${preset === undefined ? '' : `\`${JSON.stringify(preset)}\``} |`
+    const inner =
+      typeof items === 'object' && !Array.isArray(items)
+        ? rowsOf(items, `${prefix}${name}[].`)
+        : variantsOf(property).flatMap((variant) => rowsOf(variant, `${prefix}${name}.`))
+    return [row, ...inner.filter((line, index) => inner.indexOf(line) === index)]
   })
-  return ['| setting | what it says | default |', '|---|---|---|', ...rows].join('\n')
+}
+
+function variantsOf({ anyOf = [], oneOf = [] }: JsonSchema): JsonSchema[] {
+  return [...anyOf, ...oneOf].filter((one) => typeof one === 'object')
 }
 
 /** A label written beside the images would be an image to label. */
-function checkBuckets({ imagesBucket, labelsBucket, sources }: InfraConfig): void {
+function checkBuckets({ imagesBucket, labelsBucket, sources, encryption, dataKeyArn }: InfraConfig): void {
+  if (encryption === 's3' && dataKeyArn !== null)
+    throw new UserError(
+      `dataKeyArn is ${dataKeyArn} and encryption is s3; take encryption own-key, or leave the key out`,
+    )
   if (imagesBucket !== null && imagesBucket === labelsBucket)
     throw new UserError(
       `imagesBucket and labelsBucket are both ${imagesBucket}; images and labels need a bucket each, name two`,
@@ -197,6 +240,11 @@ function checkNetwork({ network }: InfraConfig): void {
   } else if (network.availabilityZones.length > 0 && network.availabilityZones.length !== network.zones)
     throw new UserError(
       `network.zones is ${network.zones} and availabilityZones names ${network.availabilityZones.length}; make them agree`,
+    )
+  // Of a region that is not known yet CDK takes two, however many are asked for.
+  else if (network.zones > 2 && network.availabilityZones.length === 0)
+    throw new UserError(
+      `network.zones is ${network.zones}; name more than two of them in network.availabilityZones`,
     )
 }
 

@@ -4,7 +4,7 @@ import { CrossStackReferences, Duration, ReferenceStrength, Stack, type StackPro
 import { Rule } from 'aws-cdk-lib/aws-events'
 import { SqsQueue } from 'aws-cdk-lib/aws-events-targets'
 import { AnyPrincipal, Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
-import { Key } from 'aws-cdk-lib/aws-kms'
+import { type IKey, Key } from 'aws-cdk-lib/aws-kms'
 import {
   BlockPublicAccess,
   Bucket,
@@ -34,7 +34,7 @@ export type DataProps = StackProps & { config: InfraConfig; names: Names }
 
 export class DataStack extends Stack {
   /** Null where S3 manages the keys. */
-  readonly dataKey: Key | null
+  readonly dataKey: IKey | null
   readonly deadLetters: Queue[] = []
   readonly queues: Queue[] = []
   readonly #config: InfraConfig
@@ -43,7 +43,7 @@ export class DataStack extends Stack {
   constructor(scope: Construct, id: string, { config, names, ...props }: DataProps) {
     super(scope, id, props)
     this.#config = config
-    this.dataKey = config.encryption === 'own-key' ? this.#addKey(names) : null
+    this.dataKey = config.encryption === 'own-key' ? this.#openKey(names) : null
     this.#logs = this.#addBucket('Logs', {
       bucketName: names.logs,
       // Access logs are only delivered to a bucket that S3 encrypts.
@@ -68,7 +68,9 @@ export class DataStack extends Stack {
     this.#addQueues(images, names)
   }
 
-  #addKey(names: Names): Key {
+  #openKey(names: Names): IKey {
+    const { dataKeyArn } = this.#config
+    if (dataKeyArn !== null) return Key.fromKeyArn(this, 'DataKey', dataKeyArn)
     const key = new Key(this, 'DataKey', {
       description: 'Images, labels and weights',
       alias: names.dataKeyAlias,

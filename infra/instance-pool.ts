@@ -14,6 +14,7 @@ import {
   LaunchTemplate,
   LaunchTemplateHttpTokens,
   OperatingSystemType,
+  UserData,
 } from 'aws-cdk-lib/aws-ec2'
 import {
   AmiHardwareType,
@@ -45,8 +46,7 @@ export function addInstancePool(scope: Stack, id: string, options: PoolOptions):
     enableManagedTerminationProtection: config.protectInstances,
     targetCapacityPercent: 100,
   })
-  // A notice of two minutes makes ECS stop the task, which then gives back what it cannot finish.
-  cluster.addAsgCapacityProvider(provider, { spotInstanceDraining: pool === 'spot' })
+  cluster.addAsgCapacityProvider(provider)
   const task = new Ec2TaskDefinition(scope, `${id}Task`, {
     family: `${fleetNamesOf(config, fleet).id}-${pool}`,
     networkMode: NetworkMode.AWS_VPC,
@@ -89,7 +89,8 @@ function addGroup(scope: Stack, id: string, options: PoolOptions): AutoScalingGr
 }
 
 function addLaunchTemplate(scope: Stack, id: string, options: PoolOptions): LaunchTemplate {
-  const { config, workerGroup, instances } = options
+  const { config, pool, workerGroup, instances } = options
+  const userData = instanceUserData({ isSpot: pool === 'spot' })
   const volume = BlockDeviceVolume.ebs(rootVolumeGiB, {
     encrypted: true,
     volumeType: EbsDeviceVolumeType.GP3,
@@ -98,7 +99,7 @@ function addLaunchTemplate(scope: Stack, id: string, options: PoolOptions): Laun
   return new LaunchTemplate(scope, `${id}Template`, {
     instanceType: new InstanceType(instances.names[0] ?? 'g6.xlarge'),
     machineImage: machineImage(config),
-    userData: instanceUserData(),
+    userData,
     role: addInstanceRole(scope, id, options).withoutPolicyUpdates(),
     securityGroup: workerGroup,
     blockDevices: [{ deviceName: '/dev/xvda', volume }],
@@ -113,8 +114,8 @@ function addLaunchTemplate(scope: Stack, id: string, options: PoolOptions): Laun
 
 function machineImage({ amiId }: InfraConfig): IMachineImage {
   if (amiId === null) return EcsOptimizedImage.amazonLinux2023(AmiHardwareType.GPU)
-  const userData = instanceUserData()
-  return { getImage: () => ({ imageId: amiId, osType: OperatingSystemType.LINUX, userData }) }
+  const osType = OperatingSystemType.LINUX
+  return { getImage: () => ({ imageId: amiId, osType, userData: UserData.forLinux() }) }
 }
 
 /** What the ECS agent calls. Images are pulled and logs written with the task's execution role. */

@@ -25,8 +25,8 @@ const instanceTypes: readonly InstanceType[] = [
 const gpuOverhead = { factor: 1.1, bytes: 2 * gib }
 /** Of the host: the runtime reads weights here before they go to the GPU, and images are decoded here. */
 const hostOverhead = { factor: 1.05, bytes: 4 * gib }
-/** What the operating system and the ECS agent keep. */
-const reservedMemoryMiB = 1024
+/** Of an instance's memory that ECS can give to tasks: an m5.2xlarge of 32 GiB registers 31 and a bit. */
+const taskShare = 0.93
 
 export type InstanceChoice = {
   names: string[]
@@ -57,14 +57,14 @@ export function chooseInstances({
   const chosen = names.length > 0 ? fitting : fitting.filter(({ gpuGiB }) => gpuGiB <= most)
   return {
     names: chosen.map(({ name }) => name),
-    taskMemoryMiB: Math.min(...chosen.map(({ memoryGiB }) => memoryGiB)) * 1024 - reservedMemoryMiB,
+    taskMemoryMiB: Math.floor(Math.min(...chosen.map(({ memoryGiB }) => memoryGiB)) * 1024 * taskShare),
   }
 }
 
 function holds({ gpuGiB, memoryGiB }: InstanceType, sizeBytes: number): boolean {
   return (
     sizeBytes * gpuOverhead.factor + gpuOverhead.bytes <= gpuGiB * gib &&
-    sizeBytes * hostOverhead.factor + hostOverhead.bytes <= memoryGiB * gib
+    sizeBytes * hostOverhead.factor + hostOverhead.bytes <= memoryGiB * taskShare * gib
   )
 }
 

@@ -72,13 +72,19 @@ const managedFindings: readonly Acknowledgement[] = [
   },
 ]
 
-function commonComputeFindings({ compute, image }: InfraConfig): Acknowledgement[] {
+function commonComputeFindings({ name, compute, image }: InfraConfig): Acknowledgement[] {
   const hasWildcard = compute === 'instances' || image === null
   return [
     {
       stacks: ['compute'],
       id: 'AwsSolutions-ECS2',
       reason: 'The environment names buckets, queues and limits, and holds no secret.',
+    },
+    {
+      stacks: ['compute'],
+      id: wildcard(`arn:<AWS::Partition>:ecs:<AWS::Region>:<AWS::AccountId>:task/${name}/*`),
+      reason:
+        'A task does not know its own id beforehand; the cluster is part of the resource and a condition.',
     },
     ...(hasWildcard
       ? [
@@ -102,6 +108,7 @@ const runKeys: Readonly<Record<string, readonly AcknowledgedStack[]>> = {
   'ids/*': ['compute', 'pipeline'],
   'checkpoints/*': ['compute', 'pipeline'],
   'thumbs/*': ['compute'],
+  'estimate.json': ['pipeline'],
   'plan/*': ['pipeline'],
   'sealed/*': ['pipeline'],
   'verdicts/*': ['pipeline'],

@@ -1,5 +1,5 @@
 // Where workers run: a VPC with no more ways out than they need, or one that is there already.
-import { Stack, type StackProps } from 'aws-cdk-lib'
+import { Stack, type StackProps, Validations } from 'aws-cdk-lib'
 import {
   FlowLogDestination,
   GatewayVpcEndpointAwsService,
@@ -13,10 +13,12 @@ import {
   SubnetType,
   Vpc,
 } from 'aws-cdk-lib/aws-ec2'
+import { AnyPrincipal, PolicyStatement } from 'aws-cdk-lib/aws-iam'
 import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs'
 import type { Construct } from 'constructs'
 import { asVpc } from './as-interface.ts'
 import type { InfraConfig } from './config.ts'
+import { bucketArn, type Names } from './names.ts'
 import { removalOfLogs } from './removal.ts'
 
 /**
@@ -33,21 +35,28 @@ const interfaceServices = {
   Sqs: InterfaceVpcEndpointAwsService.SQS,
 }
 
+export type NetworkProps = StackProps & { config: InfraConfig; names: Names }
+
 export class NetworkStack extends Stack {
   readonly vpc: IVpc
   readonly subnets: ISubnet[]
   /** Of workers and their instances: nothing comes in, HTTPS goes out. */
   readonly workerGroup: ISecurityGroup
 
-  constructor(scope: Construct, id: string, { config, ...props }: StackProps & { config: InfraConfig }) {
+  constructor(scope: Construct, id: string, { config, names, ...props }: NetworkProps) {
     super(scope, id, props)
     const { network } = config
     if (network.kind === 'existing-vpc') {
       const { vpcId, availabilityZones, subnetIds } = network
       this.vpc = Vpc.fromVpcAttributes(this, 'Vpc', { vpcId, availabilityZones, privateSubnetIds: subnetIds })
       this.subnets = this.vpc.privateSubnets
+      Validations.of(this.vpc).acknowledge({
+        id: '@aws-cdk/aws-ec2:noSubnetRouteTableId',
+        reason: 'No route is added to subnets of somebody else.',
+      })
     } else {
       const vpc = this.#createVpc(config)
+      this.#addS3Endpoint(vpc, { config, names })
       this.vpc = asVpc(vpc)
       this.subnets = network.kind === 'nat' ? vpc.privateSubnets : vpc.isolatedSubnets
       if (network.kind === 'endpoints') this.#addEndpoints(vpc)
@@ -78,8 +87,6 @@ export class NetworkStack extends Stack {
           ? [{ name: 'nat', subnetType: SubnetType.PUBLIC, cidrMask: 28, mapPublicIpOnLaunch: false }]
           : []),
       ],
-      // Bytes of images and weights go this way, for nothing.
-      gatewayEndpoints: { S3: { service: GatewayVpcEndpointAwsService.S3 } },
     })
     const logGroup = new LogGroup(this, 'FlowLogs', {
       // The numbers of the setting are those of the enumeration.
@@ -90,6 +97,19 @@ export class NetworkStack extends Stack {
     return vpc
   }
 
+  /** Bytes of images and weights go this way, for nothing, and to no bucket of anybody else. */
+  #addS3Endpoint(vpc: Vpc, { config, names }: NetworkProps): void {
+    const { images, labels, weights } = names
+    const buckets = [images, labels, weights, ...config.sources.map(({ bucket }) => bucket)].map(bucketArn)
+    const endpoint = vpc.addGatewayEndpoint('S3', { service: GatewayVpcEndpointAwsService.S3 })
+    const principals = [new AnyPrincipal()]
+    const resources = buckets.flatMap((arn) => [arn, `${arn}/*`])
+    endpoint.addToPolicy(new PolicyStatement({ principals, actions: ['s3:*'], resources }))
+    // ECR keeps the layers of images in a bucket of its own.
+    const layers = `${bucketArn(`prod-${this.region}-starport-layer-bucket`)}/*`
+    endpoint.addToPolicy(new PolicyStatement({ principals, actions: ['s3:GetObject'], resources: [layers] }))
+  }
+
   #addEndpoints(vpc: Vpc): void {
     const group = new SecurityGroup(this, 'Endpoints', {
       vpc: asVpc(vpc),
@@ -97,7 +117,16 @@ export class NetworkStack extends Stack {
       allowAllOutbound: false,
     })
     group.addIngressRule(Peer.ipv4(vpc.vpcCidrBlock), Port.tcp(443), 'HTTPS from the VPC')
-    for (const [id, service] of Object.entries(interfaceServices))
-      vpc.addInterfaceEndpoint(id, { service, securityGroups: [group], open: false })
+    const ofThisAccount = new PolicyStatement({
+      principals: [new AnyPrincipal()],
+      actions: ['*'],
+      resources: ['*'],
+      conditions: { StringEquals: { 'aws:PrincipalAccount': this.account } },
+    })
+    for (const [id, service] of Object.entries(interfaceServices)) {
+      const endpoint = vpc.addInterfaceEndpoint(id, { service, securityGroups: [group], open: false })
+      // With credentials of somebody else nothing goes out here; the agent's own two are left as AWS has them.
+      if (id !== 'EcsTelemetry' && id !== 'EcsAgent') endpoint.addToPolicy(ofThisAccount)
+    }
   }
 }

@@ -4,6 +4,7 @@ import { Aws } from 'aws-cdk-lib'
 import { checkpointsPrefix } from '../schemas/checkpoint.ts'
 import { claimsPrefix } from '../schemas/claim.ts'
 import { deploymentKey } from '../schemas/deployment.ts'
+import { estimateKey } from '../schemas/estimate.ts'
 import { closedWindowsPrefix, partsPrefix } from '../schemas/part.ts'
 import { planPrefix } from '../schemas/plan-page.ts'
 import { runConfigKey } from '../schemas/run-config.ts'
@@ -58,6 +59,10 @@ export function workerStatements(
     list(names.labels, read),
     allow(['s3:GetObject'], objectArns(names.weights, [`weights/${digest}/*`])),
     list(names.weights, [`weights/${digest}/*`]),
+    // ECS's agent asks with the task's own role that the task be left alone while it works.
+    allow(['ecs:UpdateTaskProtection'], [arnOf('ecs', `task/${names.cluster}/*`)], {
+      ArnEquals: { 'ecs:cluster': arnOf('ecs', `cluster/${names.cluster}`) },
+    }),
     ...dataKey(access, 'read-write'),
     ...sourceKeys(config.sources),
   ]
@@ -106,6 +111,7 @@ export function scalerStatements(
   const services = [fleet.spotService, fleet.onDemandService]
   const read = [
     runConfigKey,
+    estimateKey,
     `${runControlPrefix}*`,
     `${planPrefix}*`,
     `${partsPrefix}*`,

@@ -1,6 +1,7 @@
 // The worker as a task of ECS: its image, environment, limits and what it may not do. It does not know where it runs.
 import { fileURLToPath } from 'node:url'
 import { Aws, Duration, Size, type Stack } from 'aws-cdk-lib'
+import { Repository } from 'aws-cdk-lib/aws-ecr'
 import { Platform } from 'aws-cdk-lib/aws-ecr-assets'
 import {
   AwsLogDriverMode,
@@ -29,8 +30,16 @@ export function digestOf({ model }: FleetConfig): string {
   return model?.digest ?? 'none'
 }
 
-export function workerImage({ image }: InfraConfig): ContainerImage {
-  if (image !== null) return ContainerImage.fromRegistry(image)
+export function workerImage(scope: Stack, { image }: InfraConfig): ContainerImage {
+  const [, account, region, repository, digest] =
+    /^([0-9]+)\.dkr\.ecr\.([a-z0-9-]+)\.[^/]+\/([^@]+)@(.+)$/.exec(image ?? '') ?? []
+  if (repository !== undefined && digest !== undefined) {
+    const found = Repository.fromRepositoryAttributes(scope, 'Image', {
+      repositoryName: repository,
+      repositoryArn: `arn:${Aws.PARTITION}:ecr:${region}:${account}:repository/${repository}`,
+    })
+    return ContainerImage.fromEcrRepository(found, digest)
+  }
   return ContainerImage.fromAsset(repositoryRoot, {
     file: 'gpu-worker/Dockerfile',
     buildArgs: { VARIANT: 'cuda' },

@@ -2,7 +2,7 @@
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { Verdict } from '../schemas/verdict.ts'
 import { questionOf } from '../dataset/exports/core/content.ts'
-import type { IndexedImage } from './index-entry.ts'
+import { type IndexedImage, versionOf } from './index-entry.ts'
 import type { ReviewedRun } from './reviewed-run.ts'
 import type { ViewItem } from './view.ts'
 
@@ -73,7 +73,7 @@ export function describeItem({ index, verdicts }: ReviewedRun, { image, records 
   return {
     image,
     key: entry?.key ?? '',
-    version: entry?.sha256?.slice(0, 12) ?? '',
+    version: entry === undefined ? '' : versionOf(entry),
     width: entry?.width ?? null,
     height: entry?.height ?? null,
     near: (entry?.groupSize ?? 1) - 1,
@@ -137,7 +137,7 @@ function nearOf({ index }: ReviewedRun, image: IndexedImage) {
   const found: { image: number; key: string; version: string }[] = []
   for (const [at, other] of index.images.entries()) {
     if (other.group !== image.group || other === image) continue
-    found.push({ image: at, key: other.key, version: other.sha256?.slice(0, 12) ?? '' })
+    found.push({ image: at, key: other.key, version: versionOf(other) })
     if (found.length === maxNear) break
   }
   return found

@@ -11,7 +11,7 @@ import { RecordId } from '../schemas/label-record.ts'
 import { TaskOutput } from '../schemas/task-output.ts'
 import { Verdict } from '../schemas/verdict.ts'
 import { describeImage, describeItem, describeRun } from './answers.ts'
-import type { IndexedImage } from './index-entry.ts'
+import { type IndexedImage, versionOf } from './index-entry.ts'
 import type { PageFile } from './page-files.ts'
 import type { ReviewedRun } from './reviewed-run.ts'
 import { audit, ViewQuery } from './view.ts'
@@ -40,12 +40,17 @@ const Window = z.object({
   start: z.coerce.number().int().min(0).default(0),
   count: z.coerce.number().int().min(1).max(maxWindow).default(60),
 })
-const Judged = z.strictObject({
-  recordId: RecordId,
-  verdict: Verdict.shape.verdict,
-  output: TaskOutput.optional(),
-  comment: z.string().max(10_000).optional(),
-})
+const Judged = z
+  .strictObject({
+    recordId: RecordId,
+    verdict: Verdict.shape.verdict,
+    output: TaskOutput.optional(),
+    comment: z.string().max(10_000).optional(),
+  })
+  .refine(
+    ({ verdict, output }) => (verdict === 'edit') === (output !== undefined),
+    'an edit has an output, and nothing else has one',
+  )
 
 /** Nothing but this page's own files may run, load or be sent to; and no text can become markup. */
 const policy = [
@@ -122,6 +127,9 @@ export function createReviewApp(options: ReviewOptions): Hono {
   function imageOf(context: Context): IndexedImage {
     const image = run.index.images[Number(context.req.param('image'))]
     if (image === undefined) throw new HTTPException(404, { message: 'there is no such image in this run' })
+    // Places in the list shift when more is sealed; boxes must not meet another picture.
+    if (context.req.query('v') !== versionOf(image))
+      throw new HTTPException(409, { message: 'the run has changed since; load the page again' })
     return image
   }
 }

@@ -8,7 +8,7 @@ import type { TaskOutput } from '../schemas/task-output.ts'
 /** Characters of a record that the plain text filter looks at. */
 export const searchedChars = 4000
 
-export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns'])
+export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns', 'other'])
 export type OutputShape = z.infer<typeof OutputShape>
 
 const IndexedRecord = z.object({
@@ -68,6 +68,11 @@ export function imageEntry(
   }
 }
 
+/** Tells whether a place in the list still means the same image. */
+export function versionOf({ sha256, key }: Pick<IndexedImage, 'sha256' | 'key'>): string {
+  return sha256Hex(`${sha256 ?? ''} ${key}`).slice(0, 12)
+}
+
 function recordEntry(record: LabelRecord): Omit<IndexedRecord, 'at' | 'bytes'> {
   const { recordId, task, ordinal, status, error, checks, output } = record
   const text = searchText(record)
@@ -99,5 +104,6 @@ function searchText(record: LabelRecord): string {
 export function shapeOf(output: TaskOutput): OutputShape {
   if ('turns' in output) return 'turns'
   if ('phrase' in output) return 'ground'
-  return 'phrases' in output ? 'phrases' : 'text'
+  if ('phrases' in output) return 'phrases'
+  return 'text' in output ? 'text' : 'other'
 }

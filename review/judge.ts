@@ -14,6 +14,8 @@ export function checkEdit(record: LabelRecord, output: TaskOutput, shapeOfTask: 
     throw new UserError(
       `the edit has the shape ${got}; ${record.task} expected ${wanted ?? 'no edit, since no record of it has a label'}`,
     )
+  if (got === 'other')
+    throw new UserError(`labels of ${record.task} can be accepted or rejected; the page cannot edit them`)
   if ('phrase' in output) checkGround(record, output)
   if ('phrases' in output) checkPhrases(output)
   if ('turns' in output) checkTurns(record, output)

@@ -1,7 +1,6 @@
-// The page as it is served: plain files beside this one, read once. It does not know what is in them.
+// The page as it is served: plain files of one folder, read once. It does not know what is in them.
 import { readdir, readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 
 export type PageFile = { text: string; type: string }
 
@@ -12,9 +11,8 @@ const types: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 }
 
-/** By name. */
-export async function readPageFiles(): Promise<ReadonlyMap<string, PageFile>> {
-  const folder = fileURLToPath(new URL('page/', import.meta.url))
+/** By name. A bundle has no place of its own, so its root says where the page lies. */
+export async function readPageFiles(folder: string): Promise<ReadonlyMap<string, PageFile>> {
   const files = new Map<string, PageFile>()
   for (const name of await readdir(folder)) {
     const type = types[extname(name)]

@@ -1,5 +1,6 @@
 // What a run is: its source, model, tasks and sampling. Written once as config.json and never changed.
 import { z } from 'zod'
+import { CheckSetting } from './check-setting.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
 import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
@@ -64,6 +65,11 @@ export const RunConfig = z
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
     sampling: RunSampling,
+    checks: z
+      .array(CheckSetting)
+      .max(64)
+      .optional()
+      .describe('quality gates of every record, in this order; none when left out'),
     claims: z
       .enum(['on', 'off'])
       .optional()

@@ -1,4 +1,5 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
+import { patternOf } from '../../schemas/constraint.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
@@ -7,6 +8,7 @@ import { renderPrompt } from '../tokenizer/template.ts'
 import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder.ts'
 import { generate } from './generation.ts'
@@ -28,13 +30,14 @@ export async function openEngine({ modelFolder, threads }: EngineOptions): Promi
   const decoder = await openDecoder(compiled, threads === undefined ? {} : { threads })
   const bos = await textPrefix(decoder)
   const inTurn = createTurnQueue()
+  const constrainer = openConstrainer(tokenizer)
   return {
     info: describe(compiled, decoder),
     openImage: (pixels, signal) =>
       inTurn(async () => {
         signal?.throwIfAborted()
         const prefix = pixels === null ? bos : await imagePrefix(decoder, bos, pixels)
-        return imageSession({ decoder, tokenizer, prefix, hasImage: pixels !== null, inTurn })
+        return imageSession({ decoder, tokenizer, constrainer, prefix, hasImage: pixels !== null, inTurn })
       }),
     close: () => inTurn(() => decoder.close()),
   }
@@ -43,12 +46,14 @@ export async function openEngine({ modelFolder, threads }: EngineOptions): Promi
 function imageSession({
   decoder,
   tokenizer,
+  constrainer,
   prefix,
   hasImage,
   inTurn,
 }: {
   decoder: Decoder
   tokenizer: Tokenizer
+  constrainer: Constrainer
   prefix: Prefix
   hasImage: boolean
   inTurn: InTurn
@@ -66,6 +71,7 @@ function imageSession({
         const requests = rendered.map(({ prompt, tokenIds }) =>
           toRequest({
             prompt,
+            constrainer,
             tokenIds,
             stopIds: manifest.tokens.eos,
             room: manifest.language.maxPositions - firstPosition - tokenIds.length,
@@ -103,17 +109,21 @@ function imageSession({
 /** A prompt as token ids, its answer cut to the positions that are left; undefined where none is. */
 function toRequest({
   prompt,
+  constrainer,
   tokenIds,
   stopIds,
   room,
 }: {
   prompt: PromptRequest
+  constrainer: Constrainer
   tokenIds: readonly number[]
   stopIds: readonly number[]
   room: number
 }): SequenceRequest | undefined {
   if (room < 1) return undefined
-  return { tokenIds, maxNewTokens: Math.min(prompt.maxNewTokens, room), sampling: prompt.sampling, stopIds }
+  const follower = prompt.constraint && constrainer.follow(patternOf(prompt.constraint))
+  const maxNewTokens = Math.min(prompt.maxNewTokens, room)
+  return { tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
 }
 
 async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Tokenizer> {

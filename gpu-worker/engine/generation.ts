@@ -3,6 +3,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { Decoder } from './decoder.ts'
+import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
 import { SuffixCache } from './kv-cache.ts'
 import type { CacheRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
@@ -18,6 +19,8 @@ export type SequenceRequest = {
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
   stopIds: readonly number[]
+  /** Follows the answer where it has a form. */
+  follower?: Follower | undefined
 }
 
 export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'length' }
@@ -119,10 +122,20 @@ function commitStep({
 
 function extend(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
-  const { sampling, tokenIds, answer, stopIds, random } = sequence
+  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
   // Only the penalty looks back; without it a long answer need not be copied at every token.
   const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
-  const token = chooseToken({ logits, sampling, seen, random })
+  const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
+  const token =
+    follower !== undefined && isGreedy
+      ? largestAllowed(logits, follower, stopIds)
+      : chooseToken({
+          logits: follower === undefined ? logits : maskLogits(logits, follower, stopIds),
+          sampling,
+          seen,
+          random,
+        })
+  follower?.advance(token)
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

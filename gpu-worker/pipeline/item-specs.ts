@@ -21,7 +21,10 @@ export function specsOfItem(
   { config, specs }: { config: RunConfig; specs: readonly HashedSpec[] },
 ): readonly HashedSpec[] {
   const { questions, phrases } = item
-  const own = planItemTasks(config.itemTasks ?? [], { template: config.template, questions, phrases })
+  // As the run's own tasks are held to a form or not; a run of an earlier build holds none.
+  const isConstrained = config.tasks.some(({ constraint }) => constraint !== undefined)
+  const brought = { template: config.template, questions, phrases, isConstrained }
+  const own = planItemTasks(config.itemTasks ?? [], brought)
   if (own.length === 0) return specs
   const replaced = new Set(own.map(({ task }) => task))
   return [...specs.filter(({ spec }) => !replaced.has(spec.task)), ...hashSpecs(own, config)]

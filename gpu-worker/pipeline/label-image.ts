@@ -12,10 +12,15 @@ import type { Engine } from '../engine/contract.ts'
 import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
 import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
+import { wantsExisting } from '../tasks/existing-caption.ts'
+import type { PromptItem } from '../tasks/variables.ts'
+import { taskOf } from '../tasks/registry.ts'
 import { askModel, failUnits } from './ask-model.ts'
+import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
+import { asksAgain, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
-import { type ImageFacts, makeRecord } from './record.ts'
+import { type ImageFacts, makeRecord, type RecordUnit } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type LabelContext = {
@@ -34,6 +39,8 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** What checks compare with other images of the run; each image is compared with nothing when left out. */
+  texts?: RunTexts
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
   keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
   clock: () => Date
@@ -73,7 +80,8 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     ...(delivery === undefined ? {} : { known: delivery }),
   })
   const sha256 = 'sha256' in fetched.identity ? fetched.identity.sha256 : null
-  const plan = planImage(item, fetched, context)
+  const known = await withExisting(item, context)
+  const plan = planImage(known, fetched, context)
   const pending = pendingOf(plan)
   if (pending.length === 0) return { records: [], forwards: [], sha256 }
   signal.throwIfAborted()
@@ -86,7 +94,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.pixels, { plan, said }, context)
+      ? await askModel(prepared.pixels, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
       : {
           answers: prepared === null ? [] : failUnits(pending, prepared.failure),
           prefillMs: 0,
@@ -108,10 +116,18 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const records = [...asked.answers, ...unsent].map(({ unit, answered }) =>
     makeRecord({ config, engine: engine.info, unit, facts, answered, createdAt: clock() }),
   )
-  return { records, forwards, sha256 }
+  return { records: gateRecords(records, config, context.texts ?? openRunTexts()), forwards, sha256 }
 }
 
-function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext): StagePlan {
+type KnownItem = WorkItem & Pick<PromptItem, 'existing'>
+
+/** The item with the caption that stands beside it, where the run asks for that. */
+async function withExisting(item: WorkItem, { specs, source }: LabelContext): Promise<KnownItem> {
+  if (!wantsExisting(specs.map(({ spec }) => spec))) return item
+  return { ...item, existing: await readExistingCaption(source, item.key) }
+}
+
+function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext): StagePlan {
   const { config, specs, isDone, delivery, engine } = context
   const units = specsOfItem(item, { config, specs }).map(({ spec, specHash }) => {
     const { task, ordinal } = spec
@@ -125,7 +141,7 @@ function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext)
       ordinal,
     })
     return {
-      spec,
+      ...fillUnit(spec, item),
       specHash,
       recordId,
       sampling: { ...config.sampling, seed: recordSeed(config.sampling.seed, recordId) },
@@ -137,6 +153,15 @@ function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext)
     isServed: (role) => modelOfRole(config, role).digest === engine.info.model.digest,
     upstream: delivery?.upstream ?? {},
   })
+}
+
+/** The prompts for this image; the hash stays that of the run's spec. */
+function fillUnit(spec: TaskSpec, item: KnownItem): Pick<RecordUnit, 'spec' | 'inputs' | 'problem'> {
+  const filled = taskOf(spec).fill?.(spec, item)
+  if (filled === undefined) return { spec }
+  if (!filled.ok) return { spec, problem: { code: 'prompt-incomplete', message: filled.message } }
+  const { prompts, options, inputs } = filled
+  return { spec: { ...spec, prompts, options }, ...(Object.keys(inputs).length === 0 ? {} : { inputs }) }
 }
 
 /** What the message brings of an earlier stage; nothing can be built on it when that stage read other bytes. */

@@ -269,6 +269,7 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
     {
       config: run.config,
       specs: run.specs,
+      texts: run.texts,
       source,
       delivery: {
         attempt,

@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
 import { type PartLimits, PartWriter } from './part-writer.ts'
@@ -34,7 +35,14 @@ export const defaultRunLimits: RunLimits = {
 }
 
 export type RunEvent =
-  | { kind: 'image'; key: string; statuses: RecordStatus[]; wasDone: boolean }
+  | {
+      kind: 'image'
+      key: string
+      statuses: RecordStatus[]
+      /** Made now; none when all were there. */
+      made: readonly LabelRecord[]
+      wasDone: boolean
+    }
   | { kind: 'part'; key: string; records: number }
 
 export type RunOptions = {
@@ -81,6 +89,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     inEngine: limitConcurrency(limits.imagesInEngine),
     isDone,
     limits: limits.decode,
+    texts: openRunTexts(),
     clock,
     signal: AbortSignal.any([stop, failed.signal]),
   }
@@ -170,6 +179,7 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       kind: 'image',
       key: item.key,
       statuses: records.map((record) => record.status),
+      made: records,
       wasDone: records.length === 0,
     })
     return records.length

@@ -4,7 +4,7 @@ import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import { maxUpstreamChars, type Upstream } from '../../schemas/work-message.ts'
-import { findTask } from '../tasks/registry.ts'
+import { taskOf } from '../tasks/registry.ts'
 import type { RecordUnit } from './record.ts'
 
 export type StagePlan = {
@@ -67,12 +67,12 @@ export function followUnits(units: readonly RecordUnit[], said: ReadonlyMap<stri
     const { spec } = unit
     const before = said.get(spec.after ?? '')
     if (before === undefined || !before.ok) return { ok: false, unit, failure: upstreamFailure(spec, before) }
-    const plan = findTask(spec.task).follow?.(spec, before.output)
+    const plan = taskOf(spec).follow?.(spec, before.output)
     if (plan === undefined || !plan.ok) {
       const message = plan?.message ?? `the task ${spec.task} cannot come after another`
       return { ok: false, unit, failure: { code: 'task-upstream-failed', message } }
     }
-    const inputs = { [spec.after ?? '']: before.output }
+    const inputs = { ...unit.inputs, [spec.after ?? '']: before.output }
     return { ok: true, unit: { ...unit, spec: { ...spec, ...plan.plan }, inputs } }
   })
 }

@@ -27,8 +27,8 @@ export const askAudit = async (query, name) => await ask('api/audit', { ...query
 export const askPlace = async (query, { name, recordId }) =>
   await ask('api/place', { ...query, name, recordId })
 
-/** @param {number} image @returns {Promise<ImageFacts>} */
-export const askImage = async (image) => await ask(`api/image/${image}`)
+/** @param {{ image: number, version: string }} item @returns {Promise<ImageFacts>} */
+export const askImage = async ({ image, version }) => await ask(`api/image/${image}`, { v: version })
 
 /**
  * @param {{ recordId: string, verdict: Verdict['verdict'], output?: TaskOutput, comment?: string }} judgement

@@ -7,7 +7,7 @@ import { fail, showCounts, showImage, showProgress, showRun, spoken, tell } from
 import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, standing } from './labels.js'
+import { boxesOf, card, isEditable, revealCard, standing } from './labels.js'
 import { createList } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
@@ -59,16 +59,16 @@ const filters = createFilters({
 
 showRun(run)
 listenForKeys([
-  { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: () => void move(1) },
-  { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: () => void move(-1) },
-  { keys: ['J', 'PageDown'], shown: 'J', says: 'next image', run: () => void moveImage(1) },
-  { keys: ['K', 'PageUp'], shown: 'K', says: 'image before', run: () => void moveImage(-1) },
-  { keys: ['a'], shown: 'a', says: 'accept the record, go on', run: () => judge('accept') },
+  { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: async () => await move(1) },
+  { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: async () => await move(-1) },
+  { keys: ['J', 'PageDown'], shown: 'J', says: 'next image', run: async () => await moveImage(1) },
+  { keys: ['K', 'PageUp'], shown: 'K', says: 'image before', run: async () => await moveImage(-1) },
+  { keys: ['a'], shown: 'a', says: 'accept the record, go on', run: async () => await judge('accept') },
   { keys: ['A'], shown: 'A', says: 'accept every record of the image, go on', run: acceptImage },
-  { keys: ['r'], shown: 'r', says: 'reject the record, go on', run: () => judge('reject') },
+  { keys: ['r'], shown: 'r', says: 'reject the record, go on', run: async () => await judge('reject') },
   { keys: ['e'], shown: 'e', says: 'edit its text and boxes', run: edit },
   { keys: ['c'], shown: 'c', says: 'say why: a comment on the verdict', run: comment },
-  { keys: ['u'], shown: 'u', says: 'undo the last verdict', run: () => void undo() },
+  { keys: ['u'], shown: 'u', says: 'undo the last verdict', run: undo },
   ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => ({
     keys: [String(number)],
     shown: number === 1 ? '1 … 9' : '',
@@ -79,8 +79,8 @@ listenForKeys([
   { keys: ['-'], shown: '', says: 'zoom out', run: () => picture.zoom(-1) },
   { keys: ['0'], shown: '0', says: 'the whole image', run: () => picture.zoom(0) },
   { keys: ['/'], shown: '/', says: 'find words', run: () => byId('filter-text').focus() },
-  { keys: ['Home'], shown: 'Home', says: 'first image', run: () => void goTo(0) },
-  { keys: ['End'], shown: 'End', says: 'last image', run: () => void goTo(list.total - 1) },
+  { keys: ['Home'], shown: 'Home', says: 'first image', run: async () => await goTo(0) },
+  { keys: ['End'], shown: 'End', says: 'last image', run: async () => await goTo(list.total - 1) },
 ])
 byId('cards').addEventListener('pointerover', (event) => link(phraseAt(event.target)))
 byId('cards').addEventListener('pointerleave', () => link(null))
@@ -117,7 +117,7 @@ async function goTo(index, { recordId = null, isBack = false } = {}) {
     const item = await list.itemAt(index)
     if (item === undefined || step !== steps) return
     list.select(index)
-    const facts = await factsOf(item.image)
+    const facts = await factsOf(item)
     if (step !== steps) return
     const wanted = facts.records.findIndex((record) => record.recordId === recordId)
     const stop = stopsOf(item).at(isBack ? -1 : 0) ?? 0
@@ -136,12 +136,13 @@ async function prefetch(index) {
   const item = await list.itemAt(index).catch(() => undefined)
   if (item === undefined) return
   new Image().src = pictureUrl(item)
-  await factsOf(item.image).catch(() => undefined)
+  await factsOf(item).catch(() => undefined)
 }
 
-/** @param {number} image */
-async function factsOf(image) {
-  const known = kept.get(image) ?? askImage(image)
+/** @param {Item} item */
+async function factsOf(item) {
+  const { image } = item
+  const known = kept.get(image) ?? askImage(item)
   kept.delete(image)
   kept.set(image, known)
   known.catch(() => kept.delete(image))
@@ -202,7 +203,7 @@ function show() {
       }),
     ),
   )
-  byId('cards').querySelector('.is-current')?.scrollIntoView({ block: 'nearest' })
+  revealCard(byId('labels'), byId('cards').querySelector('.is-current'))
   showImage(facts, { index, total: list.total })
   writeAddress(query, record.recordId)
   localStorage.setItem(placeName, record.recordId)
@@ -238,8 +239,8 @@ function actionsOf(record) {
   return buttonRow([
     ...(record.status === 'failed'
       ? []
-      : [{ text: 'Accept', key: 'a', kind: 'accept', act: () => judge('accept') }]),
-    { text: 'Reject', key: 'r', kind: 'reject', act: () => judge('reject') },
+      : [{ text: 'Accept', key: 'a', kind: 'accept', act: () => void judge('accept') }]),
+    { text: 'Reject', key: 'r', kind: 'reject', act: () => void judge('reject') },
     ...(draftOf(record) === null ? [] : [{ text: 'Edit', key: 'e', kind: 'plain', act: edit }]),
     ...(isJudged ? [{ text: 'Comment', key: 'c', kind: 'plain', act: comment }] : []),
     ...(judging.canUndo() ? [{ text: 'Undo', key: 'u', kind: 'plain', act: () => void undo() }] : []),
@@ -249,7 +250,7 @@ function actionsOf(record) {
 /** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return output
+  if (output !== null) return record.shape !== 'other' && isEditable(output) ? output : null
   if (here?.facts.width === null) return null
   if (record.shape === 'text') return { text: '' }
   return record.shape === 'phrases' ? { text: '', phrases: [] } : null
@@ -260,7 +261,11 @@ function edit() {
   if (here === null || record === undefined || !leaveForms()) return
   const output = draftOf(record)
   if (output === null) {
-    tell('this record failed and has nothing to edit')
+    tell(
+      standing(record) === null
+        ? 'this record failed and has nothing to edit'
+        : 'this text is too long to edit here',
+    )
     return
   }
   const at = here.record
@@ -321,7 +326,7 @@ function leaveForms() {
 }
 
 /** @param {'accept' | 'reject'} verdict */
-function judge(verdict) {
+async function judge(verdict) {
   const record = recordHere()
   if (here === null || record === undefined || !leaveForms()) return
   const isEdited = record.verdict?.verdict === 'edit'
@@ -331,17 +336,17 @@ function judge(verdict) {
   }
   // An edit that is accepted stays an edit: the person's words, not the model's.
   if (verdict === 'reject' || !isEdited) give(here.record, { verdict })
-  void move(1)
+  await move(1)
 }
 
-function acceptImage() {
+async function acceptImage() {
   if (here === null || !leaveForms()) return
   for (const at of stopsOf(here.item)) {
     const record = here.facts.records[at]
     if (record === undefined || record.status === 'failed' || record.verdict?.verdict === 'edit') continue
     give(at, { verdict: 'accept' })
   }
-  void moveImage(1)
+  await moveImage(1)
 }
 
 /** @param {number} at @param {Given} given */
@@ -369,7 +374,7 @@ async function setVerdict({ index, recordId }, verdict) {
   if (item === undefined || listed === undefined) return
   listed.verdict = verdict?.verdict ?? null
   await list.update(index)
-  const record = (await factsOf(item.image)).records.find((one) => one.recordId === recordId)
+  const record = (await factsOf(item)).records.find((one) => one.recordId === recordId)
   if (record === undefined) return
   record.verdict = verdict
   if (here?.item === item && editor === null && commenting === null) show()

@@ -2,7 +2,7 @@
 import { thumbnailUrl } from './api.js'
 import { byId, count, element, foreign, some } from './dom.js'
 import { standing } from './labels.js'
-import { plain } from './text.js'
+import { linesOf, plain } from './text.js'
 
 /** @param {import('./api.js').RunFacts} run */
 export function showRun(run) {
@@ -84,9 +84,7 @@ export function spoken(record, index) {
 function saidOf(record) {
   const output = standing(record)
   if (output === null) return record.error?.message ?? 'failed'
-  if ('text' in output) return output.text
-  if ('phrase' in output) return `${output.phrase}, ${output.boxes.length} boxes`
-  return output.turns.map(({ answer }) => answer).join(', ')
+  return linesOf(output).join(', ')
 }
 
 /** @param {number} share */
@@ -94,14 +92,20 @@ function percent(share) {
   return `${(100 * share).toFixed(1)} %`
 }
 
+/** What went wrong stays this long: what is told of the next record must not wipe it away. */
+const problemMs = 8000
+let problemUntilMs = 0
+
 /** @param {string} text */
 export function tell(text) {
+  if (performance.now() < problemUntilMs) return
   byId('message').classList.remove('is-problem')
   byId('message').textContent = text
 }
 
 /** @param {unknown} error */
 export function fail(error) {
+  problemUntilMs = performance.now() + problemMs
   byId('message').classList.add('is-problem')
   byId('message').textContent = error instanceof Error ? error.message : String(error)
 }

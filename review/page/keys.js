@@ -1,12 +1,18 @@
 // Which key does what. It does not know how it is done.
 import { byId, element } from './dom.js'
 
-/** @typedef {{ keys: string[], shown: string, says: string, run: () => void }} Command */
+/** @typedef {{ keys: string[], shown: string, says: string, run: () => Promise<void> | void }} Command */
 
 const storedName = 'coglabel-single-keys'
 
-/** Keys act unless a person is typing; the dialog lists them and switches them off. @param {readonly Command[]} commands */
+/**
+ * Keys act unless a person is typing; the dialog lists them and switches them off. One command ends before the next
+ * begins, so that a verdict never meets a record that is about to be left; a key that is held down does not pile up.
+ * @param {readonly Command[]} commands
+ */
 export function listenForKeys(commands) {
+  let running = Promise.resolve()
+  let waiting = 0
   const dialog = /** @type {HTMLDialogElement} */ (byId('help'))
   const single = /** @type {HTMLInputElement} */ (byId('single-keys'))
   single.checked = localStorage.getItem(storedName) !== 'off'
@@ -33,7 +39,12 @@ export function listenForKeys(commands) {
     const command = commands.find(({ keys }) => keys.includes(event.key))
     if (command === undefined || isUsedByTarget(event)) return
     event.preventDefault()
-    command.run()
+    if (event.repeat && waiting > 0) return
+    waiting += 1
+    running = running.then(async () => {
+      await command.run()
+      waiting -= 1
+    })
   })
 }
 

@@ -1,6 +1,6 @@
 // What was said about an image, a card for each record: words linked to boxes, checks, verdicts, the other run's answer.
-import { count, element, foreign } from './dom.js'
-import { compareWords, cutAtPhrases } from './text.js'
+import { element, foreign } from './dom.js'
+import { compareWords, cutAtPhrases, linesOf } from './text.js'
 
 /** @typedef {import('./api.js').RecordFacts} RecordFacts */
 /** @typedef {import('./api.js').TaskOutput} TaskOutput */
@@ -80,6 +80,11 @@ function said(output, at) {
       element('span', { class: 'count' }, told),
     )
   }
+  if (!('text' in output)) {
+    const lines = linesOf(output)
+    if (lines.length === 0) return element('p', { class: 'said' }, 'nothing')
+    return element('ul', { class: 'said lines' }, ...lines.map((line) => element('li', {}, foreign(line))))
+  }
   const phrases = 'phrases' in output ? output.phrases : []
   if (phrases.length === 0) return element('p', { class: 'said' }, foreign(output.text))
   const runs = cutAtPhrases(output.text, phrases).map(({ text, phrase }) =>
@@ -152,11 +157,12 @@ function checkList(checks) {
 /** The other run's answer with what differs marked. @param {RecordFacts} record @param {TaskOutput | null} output @param {string} name */
 function otherSide({ other }, output, name) {
   const head = element('h3', {}, 'other run ', foreign(name, { limit: 80 }))
-  if (other === null) return element('div', { class: 'other' }, head, element('p', {}, 'has no such record'))
+  if (other === null)
+    return element('div', { class: 'other-run' }, head, element('p', {}, 'has no such record'))
   if (other.output === null)
     return element(
       'div',
-      { class: 'other' },
+      { class: 'other-run' },
       head,
       element('p', { class: 'failure' }, foreign(other.error?.message ?? 'failed')),
     )
@@ -165,7 +171,7 @@ function otherSide({ other }, output, name) {
     const same = JSON.stringify(output) === JSON.stringify(other.output)
     return element(
       'div',
-      { class: 'other' },
+      { class: 'other-run' },
       head,
       element('p', { class: 'same' }, same ? 'says the same' : 'says the same with other boxes (dashed)'),
     )
@@ -173,15 +179,12 @@ function otherSide({ other }, output, name) {
   const runs = compareWords(ours, theirs).map(({ text, side }) =>
     element(side === 'both' ? 'span' : side === 'before' ? 'del' : 'ins', {}, foreign(text)),
   )
-  return element('div', { class: 'other' }, head, element('p', { class: 'said' }, ...runs))
+  return element('div', { class: 'other-run' }, head, element('p', { class: 'said' }, ...runs))
 }
 
 /** A label's words as one text. @param {TaskOutput} output */
 function flat(output) {
-  if ('turns' in output) return output.turns.map(({ question, answer }) => `${question} ${answer}`).join('\n')
-  if ('phrase' in output)
-    return `${output.phrase}: ${output.boxes.length === 0 ? 'not there' : count(output.boxes.length)}`
-  return output.text
+  return linesOf(output).join('\n')
 }
 
 /** @param {RecordFacts} record */
@@ -207,6 +210,23 @@ function details({ raw, question, model, digest, finishReason, repairs, createdA
 /** @param {string} name @param {string} value */
 function fact(name, value) {
   return [element('dt', {}, name), element('dd', {}, foreign(value, { limit: 1500 }))]
+}
+
+/** Longer texts would hold the browser up for seconds; they are a model's slip, to be rejected. */
+const maxEditedChars = 50_000
+
+/** @param {TaskOutput} output */
+export function isEditable(output) {
+  return flat(output).length <= maxEditedChars
+}
+
+/** Scrolls the labels alone: on a narrow screen, where they lie below the picture, nothing jumps. @param {HTMLElement} labels @param {Element | null} current */
+export function revealCard(labels, current) {
+  if (!(current instanceof HTMLElement)) return
+  const above = current.offsetTop - labels.offsetTop - 14
+  const below = above + current.offsetHeight + 28 - labels.clientHeight
+  if (labels.scrollTop > above) labels.scrollTop = above
+  else if (labels.scrollTop < below) labels.scrollTop = Math.min(above, below)
 }
 
 /**

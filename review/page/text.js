@@ -12,6 +12,27 @@ const odd =
 const joiner = '\u200D'
 
 /**
+ * What a label says, an entry for each thing said, whatever the label's shape.
+ * @param {import('./api.js').TaskOutput} output
+ * @returns {string[]}
+ */
+export function linesOf(output) {
+  if ('text' in output) return [output.text]
+  if ('turns' in output) return output.turns.map(({ question, answer }) => `${question} ${answer}`)
+  if ('phrase' in output) {
+    const { length } = output.boxes
+    return [`${output.phrase}: ${length === 0 ? 'not there' : length === 1 ? '1 box' : `${length} boxes`}`]
+  }
+  if ('probes' in output) return output.probes.map(({ question, answer }) => `${question} ${answer}`)
+  if ('counts' in output) return output.counts.map((counted) => `${counted.object}: ${counted.count}`)
+  if ('regions' in output) return output.regions.map(({ text }) => text)
+  if ('tags' in output) return output.tags
+  if ('lines' in output) return output.lines
+  if ('questions' in output) return output.questions
+  return [typeof output.value === 'string' ? output.value : JSON.stringify(output.value)]
+}
+
+/**
  * @param {string} text
  * @returns {Piece[]}
  */
@@ -64,29 +85,46 @@ export function cutAtPhrases(text, phrases) {
 
 /**
  * Phrases after their text was changed in one place: those before stay, those behind move, one that the change lies in
- * grows or shrinks with it, and one whose words are gone has none left.
+ * or whose word it lengthens grows or shrinks with it, and one whose words are gone has none left.
  * @param {{ before: string, after: string, phrases: readonly Phrase[] }} change
  * @returns {Phrase[]}
  */
 export function moveSpans({ before, after, phrases }) {
-  let same = 0
-  const shorter = Math.min(before.length, after.length)
-  while (same < shorter && before[same] === after[same]) same += 1
-  let tail = 0
-  while (tail < shorter - same && before[before.length - 1 - tail] === after[after.length - 1 - tail])
-    tail += 1
-  const [from, to, shift] = [same, before.length - tail, after.length - before.length]
+  const { from, to, shift } = changedPlace(before, after)
+  const written = after.slice(from, to + shift)
+  const [lengthensNext, lengthensLast] = [/[\p{L}\p{N}]$/u.test(written), /^[\p{L}\p{N}]/u.test(written)]
+  let last = 0
   return phrases.flatMap((phrase) => {
-    const start = phrase.start >= to && phrase.start > from ? phrase.start + shift : phrase.start
-    const end = phrase.end > from && phrase.end >= to ? phrase.end + shift : Math.min(phrase.end, from)
-    // A change over the edge of a phrase leaves it the words that were not touched.
-    const begin = phrase.start > from && phrase.start < to ? to + shift : start
-    const words = after.slice(begin, end)
-    if (end <= begin || words.trim() === '') return []
-    const lead = words.length - words.trimStart().length
-    const trimmed = words.trim()
-    return [{ ...phrase, start: begin + lead, end: begin + lead + trimmed.length, text: trimmed }]
+    let { start, end } = phrase
+    if (from === to) {
+      if (start > from || (start === from && !lengthensNext)) start += shift
+      if (end > from || (end === from && lengthensLast)) end += shift
+    } else {
+      // A change over the edge of a phrase leaves it the words that were not touched.
+      if (start >= to) start += shift
+      else if (start > from) start = to + shift
+      if (end >= to) end += shift
+      else if (end > from) end = from
+    }
+    start = Math.max(start, last)
+    const words = after.slice(start, end)
+    if (end <= start || words.trim() === '') return []
+    start += words.length - words.trimStart().length
+    end = start + words.trim().length
+    last = end
+    return [{ ...phrase, start, end, text: words.trim() }]
   })
+}
+
+/** [from, to) of the text before was replaced, and what is behind moved by `shift`. @param {string} before @param {string} after */
+function changedPlace(before, after) {
+  const shorter = Math.min(before.length, after.length)
+  let from = 0
+  while (from < shorter && before[from] === after[from]) from += 1
+  let tail = 0
+  while (tail < shorter - from && before[before.length - 1 - tail] === after[after.length - 1 - tail])
+    tail += 1
+  return { from, to: before.length - tail, shift: after.length - before.length }
 }
 
 /** Longer texts are shown whole, without marks: the table grows with the square. */

@@ -21,6 +21,7 @@ const records = [
   'chain',
   'claims',
   'checkpoint',
+  'cost',
   'each-run',
   'emf',
   'events',
@@ -45,6 +46,7 @@ const records = [
   'reconcile',
   'redrive',
   'run-control',
+  'run-estimate',
   'run-folder',
   'run-status',
   'pull',
@@ -106,7 +108,24 @@ export const layers: readonly Layer[] = [
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
   // S3 and SQS in one process, for tests and for the cloud on a laptop. It holds bytes and messages, no labels.
   { parts: ['emulator'], mayImport: ['schemas', 'dataset/queues'], packages: ['zod'] },
-  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', '@hono/node-server'] },
+  {
+    parts: ['cli'],
+    mayImport: [...below, 'cli/dev', 'cli/account'],
+    packages: ['zod', 'yaml', '@hono/node-server'],
+  },
+  // What only doctor and teardown ask AWS, a service a file.
+  {
+    parts: ['cli/account'],
+    mayImport: ['schemas'],
+    packages: [
+      'zod',
+      '@aws-sdk/client-sts',
+      '@aws-sdk/client-service-quotas',
+      '@aws-sdk/client-cloudformation',
+      '@aws-sdk/client-ecs',
+      '@aws-sdk/client-auto-scaling',
+    ],
+  },
   // Of all that ships only this verb starts the emulator.
   { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
   {
@@ -125,7 +144,7 @@ export const layers: readonly Layer[] = [
 ]
 
 /** Folders that hold no TypeScript: listed so that a new one is a decision. */
-export const foldersWithoutCode = ['models', '.ci']
+export const foldersWithoutCode = ['models', '.ci', 'docs']
 
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {
@@ -144,9 +163,15 @@ export const soleImporters: Record<string, readonly string[]> = {
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
   'hyparquet': ['dataset/exports/parquet.ts'],
   'hyparquet-writer': ['dataset/exports/parquet.ts'],
+  'yaml': ['cli/task-file.ts'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
-  '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
+  // The scaler looks, teardown changes: neither may load the other's root.
+  '@aws-sdk/client-ecs': ['functions/ecs-services.ts', 'cli/account/workers.ts'],
+  '@aws-sdk/client-sts': ['cli/account/identity.ts'],
+  '@aws-sdk/client-service-quotas': ['cli/account/quotas.ts'],
+  '@aws-sdk/client-cloudformation': ['cli/account/stacks.ts'],
+  '@aws-sdk/client-auto-scaling': ['cli/account/groups.ts'],
 }
 
 /** What functions/ may not reach, through any number of imports. */

@@ -1,5 +1,6 @@
 // The review page served as the command line serves it, for tests. It does not know what they look at.
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { serve } from '@hono/node-server'
 import { openPictures } from '../../cli/review-pictures.ts'
 import { openFsStore } from '../../dataset/stores/fs.ts'
@@ -23,7 +24,7 @@ export async function serveReview(
   const token = 'a token of a test'
   const app = createReviewApp({
     run,
-    page: await readPageFiles(),
+    page: await readPageFiles(fileURLToPath(new URL('../../review/page/', import.meta.url))),
     ...openPictures({ store, place: null }),
     token,
     cookieName: 'coglabel-review-test',

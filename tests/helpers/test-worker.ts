@@ -65,7 +65,7 @@ export async function openTestWorld({
       names: tasks,
       questions: [],
       phrases,
-      from,
+      follows: from === undefined ? [] : [{ task: 'ground', after: from }],
       model: { name: model.name, template, capabilities },
       grounding: grounding && { ...grounding.info, name: grounding.info.model.name },
     }),

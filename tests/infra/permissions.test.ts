@@ -34,6 +34,12 @@ const ecs = (action: string, service: string): Request => ({
   context: { 'ecs:cluster': 'arn:aws:ecs:us-east-2:111122223333:cluster/coglabel' },
 })
 
+const protect = (cluster: string): Request => ({
+  action: 'ecs:UpdateTaskProtection',
+  resource: `arn:aws:ecs:us-east-2:111122223333:task/${cluster}/abc`,
+  context: { 'ecs:cluster': `arn:aws:ecs:us-east-2:111122223333:cluster/${cluster}` },
+})
+
 type Row = readonly [what: string, request: Request]
 const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row[] }>> = {
   ChatTaskRole: {
@@ -58,9 +64,11 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['look at its part when an answer was lost', get('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
       ['create thumbnails', create('my-labels/runs/r/thumbs/a.webp')],
       ['claim', create('my-labels/claims/r/ab/c-0001.json')],
+      ['be left alone while it works', protect('coglabel')],
       ['look for a claim', list('my-labels', 'claims/r/ab/c-0001.json')],
     ],
     mayNot: [
+      ['protect tasks of another cluster', protect('others')],
       ['take dead letters', sqs('ReceiveMessage', 'chat-dead-letters')],
       ["take the other fleet's messages", sqs('ReceiveMessage', 'boxes')],
       ['empty the queue', sqs('PurgeQueue', 'chat')],
@@ -128,6 +136,7 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['count messages', sqs('GetQueueAttributes', 'chat')],
       ['count dead letters', sqs('GetQueueAttributes', 'chat-dead-letters')],
       ['count workers', ecs('DescribeServices', 'coglabel/coglabel-chat-spot')],
+      ['read what was estimated', get('my-labels/runs/r/estimate.json')],
       ['pause a run', create('my-labels/runs/r/control/00000001.json')],
       ['read how long images took', get('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
     ],

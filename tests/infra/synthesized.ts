@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { App } from 'aws-cdk-lib'
 import { afterAll } from 'vitest'
-import { buildApp, type Stacks } from '../../infra/app.ts'
+import { buildApp, buildStacks, type Stacks } from '../../infra/app.ts'
 import { parseConfig } from '../../infra/config.ts'
 import { readRepositoryFile } from '../architecture/source-tree.ts'
 
@@ -31,7 +31,11 @@ export const deployments: Readonly<Record<string, object>> = {
     imagesBucket: 'my-images',
     labelsBucket: 'my-labels',
     sources: [
-      { bucket: 'photos', prefix: 'a/', kmsKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/k' },
+      {
+        bucket: 'photos',
+        prefix: 'a/',
+        kmsKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444',
+      },
       { bucket: 'scans' },
     ],
     fleets: [
@@ -42,9 +46,9 @@ export const deployments: Readonly<Record<string, object>> = {
   'a VPC that is there, keys of S3 and no data kept': {
     network: {
       kind: 'existing-vpc',
-      vpcId: 'vpc-0a',
+      vpcId: 'vpc-0a0a0a0a',
       availabilityZones: ['us-east-2a', 'us-east-2b'],
-      subnetIds: ['subnet-0a', 'subnet-0b'],
+      subnetIds: ['subnet-0a0a0a0a', 'subnet-0b0b0b0b'],
     },
     encryption: 's3',
     keepData: false,
@@ -54,7 +58,11 @@ export const deployments: Readonly<Record<string, object>> = {
     budgetUsd: null,
     workerHourUsd: 1.2,
   },
-  'managed instances': { compute: 'managed-instances', fleets: [{ model }] },
+  'managed instances, and the key of an earlier deployment': {
+    compute: 'managed-instances',
+    dataKeyArn: 'arn:aws:kms:us-east-2:111122223333:key/0a0a0a0a-1111-2222-3333-444444444444',
+    fleets: [{ model }],
+  },
 }
 
 const context = (JSON.parse(readRepositoryFile('cdk.json')) as { context: Record<string, unknown> }).context
@@ -63,8 +71,13 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 
+/** The stacks with nothing acknowledged. */
+export function buildUnchecked(settings: object): Stacks {
+  return buildStacks(openApp(), parseConfig(settings))
+}
+
 /** An app with the flags that the CLI passes, which bundles and stages nothing. */
-export function buildTestApp(settings: object): Stacks {
+function openApp(): App {
   const outdir = mkdtempSync(join(tmpdir(), 'coglabel-synth-'))
   folders.push(outdir)
   const quick = {
@@ -72,7 +85,7 @@ export function buildTestApp(settings: object): Stacks {
     'aws:cdk:disable-asset-staging': true,
     'aws:cdk:enable-path-metadata': true,
   }
-  return buildApp(new App({ outdir, context: { ...context, ...quick } }), parseConfig(settings))
+  return new App({ outdir, context: { ...context, ...quick } })
 }
 
 const known = new Map<string, Synthesized>()
@@ -82,7 +95,7 @@ export function synthesize(settings: object): Synthesized {
   const id = JSON.stringify(settings)
   const found = known.get(id)
   if (found !== undefined) return found
-  const stacks = buildTestApp(settings)
+  const stacks = buildApp(openApp(), parseConfig(settings))
   const assembly = stacks.app.synth()
   // What CDK writes for each stack; its shape is CloudFormation's.
   const templates = Object.fromEntries(
