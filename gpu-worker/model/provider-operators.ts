@@ -55,6 +55,7 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
     'Equal': ['int64'],
     'Greater': ['int64'],
     'If': ['bool'],
+    'Pad': ['float32'],
     'Squeeze': [...floats, 'int64'],
     'Sub': [...floats, 'int64'],
     'Transpose': [...floats, 'int8'],
