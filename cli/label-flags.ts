@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/checks/health.ts'
 import { UserError } from '../schemas/errors.ts'
+import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
@@ -24,6 +25,10 @@ ${askUsage}
   --max-cost USD         … or for so much money, with --hour-cost
   --hour-cost USD        what an hour of this machine costs; run.json then has what the run did
   --plan FILE            what coglabel plan --save wrote; run.json compares it with what comes
+  --dedupe exact|near    leave out images whose bytes, or looks, the source has already; found before the first is asked
+  --min-side N           leave out images with fewer pixels along a side
+  --max-aspect R         leave out images that are more than R times as long as wide, or wide as long
+  --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
   --yes                  use DIR even when it holds other files
@@ -43,6 +48,8 @@ export type LabelFlags = AskFlags & {
   /** Failed records to label anew: with these codes, or 'all'; null for none. */
   retry: ReadonlySet<FailureCode> | 'all' | null
   planPath: string | undefined
+  /** Images that are not asked about; undefined for all. */
+  input: InputRules | undefined
   /** Null does not watch. */
   health: HealthLimits | null
   isYes: boolean
@@ -70,9 +77,27 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     limits: readLimits(values),
     retry: readRetry(values['retry-failed']),
     planPath: values.plan,
+    input: readInputRules(values),
     health: readHealth(values.health),
     isYes: values.yes === true,
   }
+}
+
+type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | undefined } & {
+  'skip-blank'?: boolean | undefined
+}
+
+function readInputRules(values: InputValues): InputRules | undefined {
+  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind)
+  const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
+  const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
+  const rules: InputRules = {
+    ...(minSide === undefined ? {} : { minSide }),
+    ...(maxAspect === undefined ? {} : { maxAspect }),
+    ...(values['skip-blank'] === true ? { blank: true } : {}),
+    ...(dedupe === undefined ? {} : { dedupe }),
+  }
+  return Object.keys(rules).length === 0 ? undefined : rules
 }
 
 function describeHealth(): string {
@@ -140,6 +165,10 @@ function readArgs(args: readonly string[]) {
       'out': { type: 'string' },
       'model': { type: 'string' },
       'health': { type: 'string' },
+      'dedupe': { type: 'string' },
+      'min-side': { type: 'string' },
+      'max-aspect': { type: 'string' },
+      'skip-blank': { type: 'boolean' },
       'limit': { type: 'string' },
       'retry-failed': { type: 'string' },
       'max-images': { type: 'string' },

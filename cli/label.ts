@@ -11,8 +11,11 @@ import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
+import { defaultDecodeLimits } from '../gpu-worker/image/decode.ts'
+import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
 import { labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
 import type { AskFlags } from './ask-flags.ts'
@@ -100,7 +103,7 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
 
 /** The settings of the run that the flags ask for; `standing` is the run that is there already. */
 export function wantedLabelRun(
-  ask: AskFlags,
+  { input, ...ask }: AskFlags & { input?: InputRules | undefined },
   { source, scan, engine }: Pick<LabelJob, 'source' | 'scan' | 'engine'>,
   standing: RunConfig | null = null,
 ): WantedRun {
@@ -110,7 +113,13 @@ export function wantedLabelRun(
     ...(scan.brings === undefined ? {} : { brings: scan.brings }),
     standing,
   })
-  return { source: source.source, model, template, ...asked }
+  return {
+    source: source.source,
+    model,
+    template,
+    ...asked,
+    ...(input === undefined ? {} : { input }),
+  }
 }
 
 /** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
@@ -129,6 +138,7 @@ async function labelStoppably(
     tell: (text) => tell(root, text),
   })
   const health = flags.health === null ? null : new HealthMonitor(flags.health)
+  const duplicates = await lookForDuplicates(config, { flags, source, root, signal: stopping.drain })
   const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
   const progress = startProgress({
     imageCount: plannedImages,
@@ -148,6 +158,7 @@ async function labelStoppably(
       stop: stopping.stop,
       maxImages: flags.firstImages,
       maxLabelled: flags.limits.maxImages,
+      duplicateOf: (key) => duplicates.get(key),
       onEvent(event) {
         const limits = flags.health
         if (event.kind === 'image' && health !== null && limits !== null) {
@@ -173,6 +184,25 @@ async function labelStoppably(
     stopping.close()
     progress.finish()
   }
+}
+
+/** Looks at every image before the first is asked about, where the run leaves out duplicates. */
+async function lookForDuplicates(
+  { input }: RunConfig,
+  { flags, source, root, signal }: Pick<LabelJob, 'flags' | 'source' | 'root'> & { signal: AbortSignal },
+): Promise<Map<string, Duplicate>> {
+  if (input?.dedupe === undefined) return new Map()
+  const { dedupe: kind } = input
+  const found = await findDuplicates(source, {
+    kind,
+    limits: defaultDecodeLimits,
+    maxImages: flags.firstImages,
+    signal,
+    onImage: (seen) =>
+      seen % 10_000 === 0 ? tell(root, `looking for duplicates: ${seen} images`) : undefined,
+  })
+  if (found.size > 0) tell(root, `${found.size} images repeat others and are not asked about`)
+  return found
 }
 
 function healthOf(monitor: HealthMonitor): NonNullable<RunSession['health']> {

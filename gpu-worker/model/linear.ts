@@ -37,6 +37,8 @@ export type LinearContext = {
   /** Graph inputs of the int8 formats: the largest activation code and its zero point (see quantizeRows below). */
   levels: Value | undefined
   zeroPoint: Value | undefined
+  /** What a low code counts beside a high one: 1 / 2L. */
+  lowWeight: Value | undefined
   quantized: QuantizedMatrix[]
   /** Stored matrices by name: one that two products use stands in the graph, and in its weights, once. */
   stored: Map<string, { data: Value; scales?: Value }>
@@ -172,10 +174,11 @@ function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matri
 }
 
 /**
- *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulInteger(W s8 [in, out]) ─ Cast ─ * scale [T,1] ─ * columnScale [out]
+ *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulIntegerToFloat(W s8 [in, out], columnScale [out]) ─ * rowScale [T, 1]
  * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x/s) and lo = the rest times
- * 2L; both meet the same weights in one product:
- *   codes [2, T, in] ─ MatMulInteger ─ Cast ─ Split ─ hi + lo/2L ─ Squeeze ─ * scale ─ * columnScale
+ * 2L; both meet the same weights in one product, one below the other:
+ *   codes [2T, in] ─ MatMulIntegerToFloat ─ Split ─ hi + lo/2L ─ * rowScale
+ * Few nodes, since a decode step has thousands of them, and flat: with a third dimension the runtime multiplies twice.
  */
 function integerProduct(
   scope: GraphBuilder,
@@ -185,35 +188,39 @@ function integerProduct(
 ): Value {
   const { data, scales } = storedOnce(context, `int8 ${matrix.name}`, () => int8Weights(scope, matrix))
   const { codes, rowScale, lowWeight } = quantizeRows(scope, context, x, split)
-  const sums = scope.op('MatMulInteger', [codes, data, context.zeroPoint ?? null], { elementType: 'int32' })
-  const floats = scope.op('Cast', [sums], { attributes: { to: 1 }, elementType: 'float32' })
-  let product = floats
-  if (lowWeight !== undefined) {
-    // Sizes and not num_outputs: that form refuses zero rows.
-    const [high, low] = scope.ops('Split', [floats, scope.int64([1, 1])], {
-      attributes: { axis: 0 },
-      names: ['high', 'low'],
-    })
-    const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
-    const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
-    product = scope.op('Squeeze', [joined, scope.int64([0])], { as: 'flat' })
-  }
-  const byRow = scope.op('Mul', [product, rowScale], { as: 'byRow' })
-  return scope.op('Mul', [byRow, scales ?? null], { as: 'product' })
+  const one = scope.float32([1], [])
+  const sums = scope.op(
+    'MatMulIntegerToFloat',
+    [codes, data, one, scales ?? null, context.zeroPoint ?? null],
+    {
+      domain: 'com.microsoft',
+      elementType: 'float32',
+      as: 'sums',
+    },
+  )
+  if (lowWeight === undefined) return scope.op('Mul', [sums, rowScale], { as: 'product' })
+  const [high, low] = scope.ops('Split', [sums], {
+    attributes: { axis: 0, num_outputs: 2 },
+    names: ['high', 'low'],
+  })
+  const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
+  const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
+  return scope.op('Mul', [joined, rowScale], { as: 'product' })
 }
 
 /**
  *   x ─ Abs ─ ReduceMax(axis 1) ─ / L ─ s [T,1]
- *   x / s ─ QuantizeLinear(1, zero) ─ hi          (with split: (x/s - round(x/s)) * 2L ─ QuantizeLinear ─ lo; [hi; lo])
+ *   x / s ─ QuantizeLinear(1, zero) ─ hi       (with split: x/s - round(x/s) ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
  * L and zero are graph inputs: 127 and 128 where the CPU adds byte products exactly, 63 and 64 where its 16-bit sums of
  * two products would saturate (x64 without VNNI: 2 * 255 * 127 > 32767, while 2 * 127 * 127 is not).
  */
 function quantizeRows(
   scope: GraphBuilder,
-  { levels, zeroPoint }: LinearContext,
+  context: LinearContext,
   x: Value,
   split: boolean,
 ): { codes: Value; rowScale: Value; lowWeight: Value | undefined } {
+  const { levels, zeroPoint, lowWeight } = context
   const one = scope.float32([1], [])
   const magnitude = scope.op('Abs', [x])
   // Axis 1 and not -1: with zero rows a negative axis gives the wrong shape in onnxruntime 1.30.
@@ -221,24 +228,14 @@ function quantizeRows(
   const positive = scope.op('Max', [largest, scope.float32([1e-30], [])])
   const rowScale = scope.op('Div', [positive, levels ?? null], { as: 'rowScale' })
   const scaled = scope.op('Div', [x, rowScale], { as: 'scaled' })
-  const high = scope.op('QuantizeLinear', [scaled, one, zeroPoint ?? null], {
-    elementType: 'uint8',
-    as: 'highCodes',
-  })
+  const quantize = (values: Value, scale: Value | null, as: string): Value =>
+    scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
+  const high = quantize(scaled, one, 'highCodes')
   if (!split) return { codes: high, rowScale, lowWeight: undefined }
   const rest = scope.op('Sub', [scaled, scope.op('Round', [scaled])], { as: 'rest' })
-  const range = scope.op('Mul', [levels ?? null, scope.float32([2], [])], { as: 'range' })
-  const stretched = scope.op('Mul', [rest, range], { as: 'stretched' })
-  const low = scope.op('QuantizeLinear', [stretched, one, zeroPoint ?? null], {
-    elementType: 'uint8',
-    as: 'lowCodes',
-  })
-  const plane = (codes: Value, as: string): Value => scope.op('Unsqueeze', [codes, scope.int64([0])], { as })
-  const codes = scope.op('Concat', [plane(high, 'highPlane'), plane(low, 'lowPlane')], {
-    attributes: { axis: 0 },
-    as: 'codes',
-  })
-  return { codes, rowScale, lowWeight: scope.op('Div', [one, range], { as: 'lowWeight' }) }
+  const low = quantize(rest, lowWeight ?? null, 'lowCodes')
+  const codes = scope.op('Concat', [high, low], { attributes: { axis: 0 }, as: 'codes' })
+  return { codes, rowScale, lowWeight }
 }
 
 function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales: Value } {

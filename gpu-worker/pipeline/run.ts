@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import type { Duplicate } from './duplicates.ts'
 import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
@@ -65,6 +66,8 @@ export type RunOptions = {
   /** Whether a record needs not be made; by default, those in `done`. */
   isDone?: (recordId: string) => boolean
   limits?: RunLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   onEvent?: (event: RunEvent) => void
 }
 
@@ -90,6 +93,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     isDone,
     limits: limits.decode,
     texts: openRunTexts(),
+    duplicateOf: options.duplicateOf,
     clock,
     signal: AbortSignal.any([stop, failed.signal]),
   }
