@@ -5,8 +5,9 @@ import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
-import { emptyRows } from './kv-cache.ts'
+import { emptyRows, extendRows } from './kv-cache.ts'
 import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
+import { causalMask, neverEmpty } from './mask.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rotaryTables } from './rotary.ts'
@@ -14,9 +15,6 @@ import type { RotaryTables } from './rotary.ts'
 import { openCachedSession } from './prepacked.ts'
 import { openSession } from './session.ts'
 import type { HostTensor, Session } from './session.ts'
-
-/** The mask's value where a row may not look: its exponential is exactly zero beside any other score. */
-export const masked = -1e30
 
 /** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
 export type DecoderRows = {
@@ -166,6 +164,7 @@ async function extendPrefix(
   past: PrefixRows,
 ): Promise<Ran & { prefix: PrefixRows }> {
   const { manifest } = loaded.compiled
+  if (manifest.target !== 'cpu') return await extendByStep(loaded, rows, past)
   const rowCount = rows.positionIds.length
   const layers = layerNumbers(loaded.compiled)
   const names = (kind: string): string[] => layers.map((layer) => `next_prefix_${kind}.${layer}`)
@@ -201,9 +200,26 @@ async function extendPrefix(
   }
 }
 
+/** The same where the graph has no way of its own for it: a step in causal order, whose rows are put behind the past's. */
+async function extendByStep(
+  loaded: Loaded,
+  rows: DecoderRows,
+  past: PrefixRows,
+): Promise<Ran & { prefix: PrefixRows }> {
+  if (past.format !== 'fp32') throw new InvariantError('only the CPU has a cache in bytes')
+  const rowCount = rows.positionIds.length
+  const { newRows, ...ran } = await runStep(loaded, {
+    ...rows,
+    slots: [{ prefix: past, rowCount }],
+    suffix: emptyRows(loaded.compiled.manifest.language),
+    mask: causalMask(rowCount),
+  })
+  return { ...ran, prefix: extendRows(loaded.compiled.manifest.language, past, newRows) }
+}
+
 async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRows: NewRows }> {
-  const { slots, positionIds } = step
-  const { suffix, mask } = neverEmpty(loaded.compiled, step)
+  const { positionIds } = step
+  const { slots, suffix, mask } = neverEmpty(loaded.compiled, step)
   const rowCount = positionIds.length
   const layers = layerNumbers(loaded.compiled)
   const keyNames = layers.map((layer) => `new_keys.${layer}`)
@@ -217,7 +233,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
         slots.map(({ prefix }) => prefix),
       ),
       ...suffixFeeds(loaded.compiled, suffix),
-      mask: float32(mask, [rowCount, suffix.length + rowCount]),
+      mask: float32(mask, [rowCount, mask.length / rowCount]),
       key_counts: int64([slots[0]?.prefix.length ?? 0, suffix.length, rowCount], [3]),
       slot_rows: int64(
         Array.from({ length: prefixSlots }, (_, slot) => slots[slot]?.rowCount ?? 0),
@@ -228,27 +244,6 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
   })
   const pick = (names: readonly string[]): Float32Array[] => names.map((name) => expectFloats(outputs[name]))
   return { ...ran, newRows: { length: rowCount, keys: pick(keyNames), values: pick(valueNames) } }
-}
-
-/**
- * A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so an empty suffix
- * is one row that nobody sees. A prefix has bos at least.
- */
-function neverEmpty(
-  { manifest }: CompiledModel,
-  { slots, suffix, mask, positionIds }: DecoderStep,
-): Pick<DecoderStep, 'suffix' | 'mask'> {
-  if (slots.some(({ prefix }) => prefix.length === 0)) throw new InvariantError('a step has an empty prefix')
-  if (suffix.length > 0) return { suffix, mask }
-  const { layerCount, kvHeadCount, headDim } = manifest.language
-  const blank = Array.from({ length: layerCount }, () => new Float32Array(kvHeadCount * headDim))
-  const rowCount = positionIds.length
-  const wider = new Float32Array(rowCount * (1 + rowCount))
-  for (let row = 0; row < rowCount; row++) {
-    wider[row * (1 + rowCount)] = masked
-    wider.set(mask.subarray(row * rowCount, (row + 1) * rowCount), row * (1 + rowCount) + 1)
-  }
-  return { suffix: { length: 1, keys: blank, values: blank }, mask: wider }
 }
 
 /** Rows up to which keys and values on the left side are faster (LOG.md, 2026-11-26: 6 against 11 ms at 8, 12 against 14 at 32). */
@@ -335,13 +330,6 @@ function suffixFeeds(compiled: CompiledModel, suffix: CacheRows): Feeds {
     feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, headDim, suffix.length])
   }
   return feeds
-}
-
-/** Mask of R rows in causal order, nothing between the prefix and them: [R, R]. */
-export function causalMask(rowCount: number): Float32Array {
-  const mask = new Float32Array(rowCount * rowCount)
-  for (let row = 0; row < rowCount; row++) mask.fill(masked, row * rowCount + row + 1, (row + 1) * rowCount)
-  return mask
 }
 
 function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {

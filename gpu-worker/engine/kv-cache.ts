@@ -38,6 +38,40 @@ export function emptyPrefix(shape: CacheShape, format: PrefixRows['format']): Pr
   return { format, length: 0, keys: nothing, values: nothing, keyScales: rows.keys, valueScales: rows.keys }
 }
 
+/** A prefix with a step's rows behind it. */
+export function extendRows(
+  { kvHeadCount, headDim }: CacheShape,
+  past: CacheRows,
+  newRows: NewRows,
+): CacheRows & { format: 'fp32' } {
+  const length = past.length + newRows.length
+  const keys = newRows.keys.map((source, layer) => {
+    const joined = new Float32Array(kvHeadCount * length * headDim)
+    const before = past.keys[layer] ?? source
+    for (let head = 0; head < kvHeadCount; head++) {
+      const at = head * length * headDim
+      joined.set(before.subarray(head * past.length * headDim, (head + 1) * past.length * headDim), at)
+      const own = source.subarray(head * newRows.length * headDim, (head + 1) * newRows.length * headDim)
+      joined.set(own, at + past.length * headDim)
+    }
+    return joined
+  })
+  const values = newRows.values.map((source, layer) => {
+    const turned = new Float32Array(kvHeadCount * headDim * length)
+    const before = past.values[layer] ?? source
+    for (let line = 0; line < kvHeadCount * headDim; line++) {
+      turned.set(before.subarray(line * past.length, (line + 1) * past.length), line * length)
+      const [head, dim] = [Math.floor(line / headDim), line % headDim]
+      for (let row = 0; row < newRows.length; row++) {
+        const from = (head * newRows.length + row) * headDim + dim
+        turned[line * length + past.length + row] = source[from] ?? Number.NaN
+      }
+    }
+    return turned
+  })
+  return { format: 'fp32', length, keys, values }
+}
+
 /** A suffix being written. Slots are taken by sequences and given back when a sequence ends. */
 export class SuffixCache {
   readonly #shape: CacheShape

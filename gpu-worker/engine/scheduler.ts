@@ -1,5 +1,5 @@
 // Which rows the decoder runs next, as plain data. Pure: sequences in, plan out.
-import { masked } from './decoder.ts'
+import { masked } from './mask.ts'
 
 /** One sequence as the scheduler sees it. */
 export type PendingSequence = {

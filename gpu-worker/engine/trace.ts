@@ -3,7 +3,7 @@
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
 import type { Decoder, DecoderRows } from './decoder.ts'
-import { causalMask } from './decoder.ts'
+import { causalMask } from './mask.ts'
 import { generate } from './generation.ts'
 import { emptyPrefix, emptyRows } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'

@@ -13,7 +13,7 @@ export type AttentionFrame = {
   positionIds: Value
   cos: Value
   sin: Value
-  /** float32 [R, S + R]: 0 where a row may look, very negative where it may not. All rows see their prefix. */
+  /** float32 [R, S + R], off the CPU [R, P + S + R]: 0 where a row may look, very negative where it may not. */
   mask: Value
   /** int64 [3]: P, S, R. */
   keyCounts: Value

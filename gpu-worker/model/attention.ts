@@ -115,12 +115,13 @@ function stepWay(
       ? slotScores(builder, frame, { grouped, cache })
       : scores(builder, frame, flat, firstPrefix(cache))
   const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, frame, flat, { keys: part }))
-  const seen = maskedScores(
-    builder,
-    frame,
-    builder.op('Concat', own, { attributes: { axis: 2 }, as: 'ownScores' }),
-  )
-  const all = builder.op('Concat', [prefixScores, seen], { attributes: { axis: 2 }, as: 'allScores' })
+  const joinKeys = (parts: readonly Value[], as: string): Value =>
+    builder.op('Concat', parts, { attributes: { axis: 2 }, as })
+  // Elsewhere the mask covers the prefix too, so that one without rows can be fed as a row that nobody sees.
+  const all =
+    target === 'cpu'
+      ? joinKeys([prefixScores, maskedScores(builder, frame, joinKeys(own, 'ownScores'))], 'allScores')
+      : maskedScores(builder, frame, joinKeys([prefixScores, ...own], 'allScores'))
   const softmax = builder.op('Softmax', [all], { attributes: { axis: -1 } })
   const [onPrefix = softmax, onSuffix = softmax, onNew = softmax] = builder.ops(
     'Split',

@@ -1,6 +1,6 @@
 // The plan of a step and its mask, as data.
 import { describe, expect, it } from 'vitest'
-import { masked } from '../../gpu-worker/engine/decoder.ts'
+import { masked } from '../../gpu-worker/engine/mask.ts'
 import { planStep, stepMask } from '../../gpu-worker/engine/scheduler.ts'
 import type { PendingSequence } from '../../gpu-worker/engine/scheduler.ts'
 
