@@ -60,6 +60,9 @@ export const RunConfig = z
       'answers the tasks of the role grounding; when left out, `model` does',
     ),
     template: PromptTemplate,
+    groundingTemplate: PromptTemplate.optional().describe(
+      "of the grounding model, for what images' own phrases ask it; `template` when left out",
+    ),
     tasks: z.array(TaskSpec).max(256).describe('one record for each of these and each image'),
     itemTasks: z
       .array(TaskName)

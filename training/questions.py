@@ -29,7 +29,7 @@ from optim import make_optimisers, rate_at, set_rate
 from questions_world import CELLS, CHAT, GROUNDING, KINDS, KINDS_OF_THING, SIZE, TOLD, answer_words, labelled_patches, pictures, small_scene, talk_batch
 from scenes import Sprites
 
-RATE, WARM_UP, SCENES, HELD_OUT, EVERY = 2e-3, 40, 12, 96, 25
+BASE_RATE, RATE, WARM_UP, SCENES, HELD_OUT, EVERY = 2e-3, 3e-3, 40, 12, 64, 20
 RANK = 3  # hidden / 32
 
 
@@ -71,9 +71,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites")
     parser.add_argument("--state", required=True)
-    parser.add_argument("--steps", type=int, default=600, help="of the reference")
-    parser.add_argument("--base-steps", type=int, default=1600)
-    parser.add_argument("--tower-steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=480, help="of the reference")
+    parser.add_argument("--base-steps", type=int, default=450)
+    parser.add_argument("--tower-steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", help="a comma-separated list of runs")
     parser.add_argument("--table", action="store_true")
@@ -122,12 +122,12 @@ def train_base(path: Path, words: Words, steps: int) -> dict[str, Tensor]:
     nn.init.normal_(model.lm_head.weight, std=0.02)
     start_matching(model)
     named = [(n, p) for n, p in model.named_parameters() if is_language(n)]
-    optimisers, mark = make_optimisers(named, RATE), time.time()
+    optimisers, mark = make_optimisers(named, BASE_RATE), time.time()
     for step in range(steps):
         rng = np.random.default_rng([0, 1, step])
         losses, kinds = told_token_losses(model, rng, words, 16)
         losses.mean().backward()
-        set_rate(optimisers, rate_at(step, steps, RATE))
+        set_rate(optimisers, rate_at(step, steps, BASE_RATE))
         for o in optimisers:
             o.step()
             o.zero_grad()
@@ -182,7 +182,7 @@ def train_tower(path: Path, sprites: Sprites, patch: int, steps: int) -> dict[st
     init_vision(vision, c)
     head = nn.Linear(c.vit_width, things + 4 * (CELLS + 1))
     named = [(n, p) for n, p in vision.named_parameters() if n.startswith(("patch_embedding", "transformer"))]
-    optimisers = make_optimisers([*named, *(("lm_head." + n, p) for n, p in head.named_parameters())], RATE)
+    optimisers = make_optimisers([*named, *(("lm_head." + n, p) for n, p in head.named_parameters())], BASE_RATE)
     mark = time.time()
     for step in range(steps):
         rng = np.random.default_rng([0, 2, step])
@@ -192,7 +192,7 @@ def train_tower(path: Path, sprites: Sprites, patch: int, steps: int) -> dict[st
         named_loss = F.cross_entropy(name.flatten(0, 1), kinds.flatten(), ignore_index=-1)
         loss = named_loss + F.cross_entropy(edge[mine].view(-1, CELLS + 1), edges[mine].flatten())
         loss.backward()
-        set_rate(optimisers, rate_at(step, steps, RATE))
+        set_rate(optimisers, rate_at(step, steps, BASE_RATE))
         for o in optimisers:
             o.step()
             o.zero_grad()

@@ -7,7 +7,7 @@ import { fail, showCounts, showImage, showProgress, showRun, spoken, tell } from
 import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, isEditable, revealCard, standing } from './labels.js'
+import { boxesOf, card, isEditable, phraseAt, revealCard, standing } from './labels.js'
 import { createList } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
@@ -34,7 +34,7 @@ let editor = null
 let commenting = null
 /** @type {Map<number, Promise<ImageFacts>>} */
 const kept = new Map()
-let steps = 0
+let [steps, opened] = [0, 0]
 
 const list = createList({
   root: byId('list'),
@@ -58,6 +58,7 @@ const filters = createFilters({
 })
 
 showRun(run)
+filters.write(query)
 listenForKeys([
   { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: async () => await move(1) },
   { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: async () => await move(-1) },
@@ -92,14 +93,18 @@ await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged)
 async function openView(recordId) {
   if (!leaveForms()) return
   try {
-    viewName = Date.now().toString(36)
-    const page = await askView(query, { name: viewName, start: 0, count: firstRows })
-    filters.write(query)
+    const name = `${Date.now().toString(36)}.${(opened += 1)}`
+    viewName = name
+    const page = await askView(query, { name, start: 0, count: firstRows })
+    // Whoever typed on asked for another walk meanwhile.
+    if (name !== viewName) return
     list.show({ images: page.images, first: page.items })
     performance.mark('list-shown')
     showCounts(page)
     here = null
-    const place = recordId === null ? null : await askPlace(query, { name: viewName, recordId })
+    steps += 1
+    const place = recordId === null ? null : await askPlace(query, { name, recordId })
+    if (name !== viewName) return
     if (page.images === 0) showNothing()
     else await goTo(place?.item ?? 0, { recordId: place?.item == null ? null : recordId })
     await askProgress()
@@ -382,13 +387,6 @@ async function setVerdict({ index, recordId }, verdict) {
 
 async function askProgress() {
   showProgress(await askAudit(query, viewName), query['sample'] !== undefined)
-}
-
-/** @param {EventTarget | null} target */
-function phraseAt(target) {
-  return target instanceof Element
-    ? (target.closest('[data-phrase]')?.getAttribute('data-phrase') ?? null)
-    : null
 }
 
 /** Words and boxes of one phrase light up together. @param {string | null} phrase */

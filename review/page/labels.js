@@ -212,6 +212,13 @@ function fact(name, value) {
   return [element('dt', {}, name), element('dd', {}, foreign(value, { limit: 1500 }))]
 }
 
+/** The phrase whose words or box the pointer is on. @param {EventTarget | null} target */
+export function phraseAt(target) {
+  return target instanceof Element
+    ? (target.closest('[data-phrase]')?.getAttribute('data-phrase') ?? null)
+    : null
+}
+
 /** Longer texts would hold the browser up for seconds; they are a model's slip, to be rejected. */
 const maxEditedChars = 50_000
 

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { openTracedDecoder } from '../../cli/trace.ts'
 import { traceSequence } from '../../gpu-worker/engine/trace.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
-import type { WeightFormat } from '../../schemas/model-manifest.ts'
+import type { Target, WeightFormat } from '../../schemas/model-manifest.ts'
 import {
   configOf,
   randomTensors,
@@ -112,11 +112,11 @@ describe.each([
   writeCheckpoint(join(folder, 'factored'), { config: configOf(shape), tensors: factored })
   writeCheckpoint(join(folder, 'merged'), { config: configOf(shape), tensors: merged })
 
-  const compile = async (form: 'factored' | 'merged', weights: WeightFormat) => {
+  const compile = async (form: 'factored' | 'merged', weights: WeightFormat, target: Target = 'cpu') => {
     const outFolder = join(folder, `${form}-${weights}`)
     return {
       outFolder,
-      manifest: await compileModel({ checkpointFolder: join(folder, form), outFolder, weights }),
+      manifest: await compileModel({ checkpointFolder: join(folder, form), outFolder, weights, target }),
     }
   }
   const traced = async (outFolder: string) => {
@@ -167,17 +167,23 @@ describe.each([
   })
 
   it.each([
-    { weights: 'int8', most: 0.08 },
-    { weights: 'int4', most: 0.6 },
-  ] as const)('$weights shares the quantized matrix of the language expert', async ({ weights, most }) => {
-    const { outFolder, manifest } = await compile('factored', weights)
-    const plain = await loadPlainModel(join(folder, 'merged'))
-    const { lastLogits } = await traced(outFolder)
-    expect(largestGap(lastLogits, plainForward(plain, sequence(shape)).lastLogits)).toBeLessThan(most)
-    expect(decoderBytes(manifest)).toBeLessThan(decoderBytes((await compile('merged', weights)).manifest))
-    const names = manifest.quantized.map((matrix) => matrix.name)
-    expect(new Set(names).size).toBe(names.length)
-  })
+    { target: 'cpu', weights: 'int8', most: 0.08 },
+    { target: 'cpu', weights: 'int4', most: 0.6 },
+    { target: 'webgpu', weights: 'fp16', most: 0.02 },
+  ] as const)(
+    '$weights for $target shares the stored matrix of the language expert',
+    async ({ target, weights, most }) => {
+      const { outFolder, manifest } = await compile('factored', weights, target)
+      const plain = await loadPlainModel(join(folder, 'merged'))
+      const { lastLogits } = await traced(outFolder)
+      expect(largestGap(lastLogits, plainForward(plain, sequence(shape)).lastLogits)).toBeLessThan(most)
+      expect(decoderBytes(manifest)).toBeLessThan(
+        decoderBytes((await compile('merged', weights, target)).manifest),
+      )
+      const names = manifest.quantized.map((matrix) => matrix.name)
+      expect(new Set(names).size).toBe(names.length)
+    },
+  )
 })
 
 function decoderBytes({ files }: { files: readonly { name: string; bytes: number }[] }): number {
