@@ -14,7 +14,7 @@ import { manifestFileName } from '../schemas/model-manifest.ts'
 export const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
 
 /** Part of every cache name: raised when the compiler writes something else for the same checkpoint. */
-const compiledCacheVersion = 1
+const compiledCacheVersion = 2
 
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
