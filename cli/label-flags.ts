@@ -2,8 +2,8 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
-import { CacheFormat } from '../schemas/model-manifest.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
@@ -16,8 +16,7 @@ continues a run that was interrupted, and does nothing that is already done.
   --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
 ${askUsage}
   --limit N              only the first N images
-  --kv FORMAT            how images are cached while they are asked about: fp32 or int8, a quarter of the memory (fp32)
-  --kv-memory GB         the most memory for that and for the answers under way; what does not fit waits
+${cacheUsage}
   --yes                  use DIR even when it holds other files
 
 Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed records, 130 interrupted.`
@@ -28,7 +27,7 @@ export type LabelFlags = AskFlags & {
   modelFolder: string | undefined
   maxImages: number | undefined
   isYes: boolean
-  keyValueCache: { cacheFormat?: CacheFormat; cacheBytes?: number }
+  keyValueCache: CacheFlags
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -55,33 +54,18 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
   }
 }
 
-function readCacheFlags(values: {
-  'kv'?: string | undefined
-  'kv-memory'?: string | undefined
-}): LabelFlags['keyValueCache'] {
-  const format = CacheFormat.optional().safeParse(values.kv)
-  if (!format.success)
-    throw new UserError(`--kv is "${values.kv}", expected ${CacheFormat.options.join(' or ')}`)
-  const gigabytes = readNumber('--kv-memory', values['kv-memory'], z.number().positive())
-  return {
-    ...(format.data === undefined ? {} : { cacheFormat: format.data }),
-    ...(gigabytes === undefined ? {} : { cacheBytes: gigabytes * 1e9 }),
-  }
-}
-
 function readArgs(args: readonly string[]) {
   return parseArgs({
     args: [...args],
     allowPositionals: true,
     options: {
       ...askOptions,
-      'out': { type: 'string' },
-      'model': { type: 'string' },
-      'limit': { type: 'string' },
-      'kv': { type: 'string' },
-      'kv-memory': { type: 'string' },
-      'yes': { type: 'boolean' },
-      'help': { type: 'boolean', short: 'h' },
+      out: { type: 'string' },
+      model: { type: 'string' },
+      limit: { type: 'string' },
+      ...cacheOptions,
+      yes: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
     },
   })
 }

@@ -40,14 +40,14 @@ type Tell = (reason: SkipReason) => void
  * Opens SRC. `exclude` is a folder inside it that holds labels, not images. Throws UserError when there is
  * no such path or it cannot be a source.
  */
-export async function openSource(path: string, { exclude }: { exclude: string }): Promise<ImageSource> {
+export async function openSource(path: string, { exclude }: { exclude?: string } = {}): Promise<ImageSource> {
   const real = await realpath(path).catch(() => null)
   if (real === null)
     throw new UserError(
       `there is no file or folder "${path}"; give a folder of images, one image or a .jsonl manifest`,
     )
   const stats = await stat(real)
-  if (stats.isDirectory()) return folderSource(real, { exclude })
+  if (stats.isDirectory()) return folderSource(real, exclude === undefined ? {} : { exclude })
   if (!stats.isFile())
     throw new UserError(
       `"${path}" is neither a file nor a folder; give a folder of images, one image or a .jsonl manifest`,
@@ -56,12 +56,8 @@ export async function openSource(path: string, { exclude }: { exclude: string })
   return imageSource(real)
 }
 
-async function folderSource(folder: string, { exclude }: { exclude: string }): Promise<ImageSource> {
-  const outside = relative(folder, await realpath(exclude).catch(() => resolve(exclude)))
-  if (outside === '')
-    throw new UserError(`"${folder}" is both the source and the run folder; give another folder to --out`)
-  const excludedPrefix =
-    outside.startsWith('..') || isAbsolute(outside) ? null : `${outside.split(sep).join('/')}/`
+async function folderSource(folder: string, { exclude }: { exclude?: string }): Promise<ImageSource> {
+  const excludedPrefix = exclude === undefined ? null : await prefixInside(folder, exclude)
   const store = openFsStore(folder)
   return {
     source: { kind: 'folder', uri: pathToFileURL(folder + sep).href },
@@ -73,6 +69,14 @@ async function folderSource(folder: string, { exclude }: { exclude: string }): P
     },
     items: () => folderItems(store, { excludedPrefix, tell: () => {} }),
   }
+}
+
+/** The excluded folder as a prefix of keys; null where it lies elsewhere. */
+async function prefixInside(folder: string, exclude: string): Promise<string | null> {
+  const outside = relative(folder, await realpath(exclude).catch(() => resolve(exclude)))
+  if (outside === '')
+    throw new UserError(`"${folder}" is both the source and the run folder; give another folder to --out`)
+  return outside.startsWith('..') || isAbsolute(outside) ? null : `${outside.split(sep).join('/')}/`
 }
 
 async function* folderItems(
