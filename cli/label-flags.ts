@@ -7,6 +7,7 @@ import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { CacheFormat } from '../schemas/model-manifest.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
@@ -31,6 +32,8 @@ ${askUsage}
   --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
+  --kv FORMAT            how images are cached while they are asked about: fp32 or int8, a quarter of the memory (fp32)
+  --kv-memory GB         the most memory for that and for the answers under way; what does not fit waits
   --yes                  use DIR even when it holds other files
 
 DIR/run.json says how it went, planned against actual. Interrupt once to finish what is under way, twice to stop.
@@ -53,6 +56,7 @@ export type LabelFlags = AskFlags & {
   /** Null does not watch. */
   health: HealthLimits | null
   isYes: boolean
+  keyValueCache: { cacheFormat?: CacheFormat; cacheBytes?: number }
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -80,6 +84,21 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     input: readInputRules(values),
     health: readHealth(values.health),
     isYes: values.yes === true,
+    keyValueCache: readCacheFlags(values),
+  }
+}
+
+function readCacheFlags(values: {
+  'kv'?: string | undefined
+  'kv-memory'?: string | undefined
+}): LabelFlags['keyValueCache'] {
+  const format = CacheFormat.optional().safeParse(values.kv)
+  if (!format.success)
+    throw new UserError(`--kv is "${values.kv}", expected ${CacheFormat.options.join(' or ')}`)
+  const gigabytes = readNumber('--kv-memory', values['kv-memory'], z.number().positive())
+  return {
+    ...(format.data === undefined ? {} : { cacheFormat: format.data }),
+    ...(gigabytes === undefined ? {} : { cacheBytes: gigabytes * 1e9 }),
   }
 }
 
@@ -176,6 +195,8 @@ function readArgs(args: readonly string[]) {
       'max-cost': { type: 'string' },
       'hour-cost': { type: 'string' },
       'plan': { type: 'string' },
+      'kv': { type: 'string' },
+      'kv-memory': { type: 'string' },
       'yes': { type: 'boolean' },
       'help': { type: 'boolean', short: 'h' },
     },

@@ -54,7 +54,11 @@ export async function runLabel(
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
-  const engine = await root.openEngine({ modelFolder: flags.modelFolder, onCompile: compileNotice(root) })
+  const engine = await root.openEngine({
+    modelFolder: flags.modelFolder,
+    keyValueCache: flags.keyValueCache,
+    onCompile: compileNotice(root),
+  })
   try {
     return await labelWithEngine({ flags, out, source, scan, engine, root })
   } finally {

@@ -5,6 +5,7 @@ import { homedir, tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
+import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -20,12 +21,17 @@ export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
   modelFolder?: string | undefined
   cacheFolder?: string | undefined
+  /** How the engine caches keys and values; its own choice where it is left out. */
+  keyValueCache?: Pick<EngineOptions, 'cacheFormat' | 'cacheBytes'>
   onCompile?: (progress: CompileProgress) => void
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
 export async function openEngineForModel(options: OpenModelOptions): Promise<Engine> {
-  return await openEngineHost({ modelFolder: await findCompiledModel(options) })
+  return await openEngineHost({
+    modelFolder: await findCompiledModel(options),
+    ...options.keyValueCache,
+  })
 }
 
 /** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */
