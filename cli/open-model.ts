@@ -4,7 +4,7 @@ import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Engine } from '../gpu-worker/engine/contract.ts'
+import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -24,7 +24,7 @@ export type OpenModelOptions = {
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
-export async function openEngineForModel(options: OpenModelOptions): Promise<Engine> {
+export async function openEngineForModel(options: OpenModelOptions): Promise<PixelEngine> {
   return await openEngineHost({ modelFolder: await findCompiledModel(options) })
 }
 

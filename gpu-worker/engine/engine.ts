@@ -7,7 +7,8 @@ import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
 import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
-import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { expectPixels } from './contract.ts'
+import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder.ts'
@@ -23,7 +24,7 @@ export type EngineOptions = { modelFolder: string; threads?: number }
 /**
  * Loads a compiled model. Throws UserError when it cannot be used: damaged, for another device, or without a tokenizer.
  */
-export async function openEngine({ modelFolder, threads }: EngineOptions): Promise<Engine> {
+export async function openEngine({ modelFolder, threads }: EngineOptions): Promise<PixelEngine> {
   const compiled = await openCompiledModel(modelFolder)
   requireCpuTarget(compiled)
   const tokenizer = await loadTokenizer(compiled)
@@ -33,9 +34,10 @@ export async function openEngine({ modelFolder, threads }: EngineOptions): Promi
   const constrainer = openConstrainer(tokenizer)
   return {
     info: describe(compiled, decoder),
-    openImage: (pixels, signal) =>
+    openImage: (image, signal) =>
       inTurn(async () => {
         signal?.throwIfAborted()
+        const pixels = expectPixels(image)
         const prefix = pixels === null ? bos : await imagePrefix(decoder, bos, pixels)
         return imageSession({ decoder, tokenizer, constrainer, prefix, hasImage: pixels !== null, inTurn })
       }),
@@ -142,7 +144,7 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
   return tokenizer
 }
 
-function describe({ manifest }: CompiledModel, decoder: Decoder): EngineInfo {
+function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
   return {
     model: { name, digest, weights, licence },
@@ -150,7 +152,7 @@ function describe({ manifest }: CompiledModel, decoder: Decoder): EngineInfo {
     engineVersion: runtimeVersion,
     template,
     capabilities,
-    image: { size: vision.imageSize, mean: vision.mean, std: vision.std },
+    image: { kind: 'pixels', size: vision.imageSize, mean: vision.mean, std: vision.std },
     ...(decoder.kernel.notice === undefined ? {} : { notice: decoder.kernel.notice }),
   }
 }

@@ -8,8 +8,9 @@ import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Upstream } from '../../schemas/work-message.ts'
-import type { Engine } from '../engine/contract.ts'
+import type { Engine, Picture } from '../engine/contract.ts'
 import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
+import { encodePicture } from '../image/encode.ts'
 import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
 import { wantsExisting } from '../tasks/existing-caption.ts'
@@ -94,7 +95,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.pixels, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
+      ? await askModel(prepared.shown, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
       : {
           answers: prepared === null ? [] : failUnits(pending, prepared.failure),
           prefillMs: 0,
@@ -179,7 +180,8 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
-      pixels: Float32Array
+      /** The image in the form that the engine takes. */
+      shown: Float32Array | Picture
       decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
       thumbnail: Promise<void> | undefined
     }
@@ -193,15 +195,20 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
   const result = await decodeImage(fetched.bytes, limits)
   if (!result.ok) return { ok: false, failure: result.failure, decodeMs: performance.now() - startMs }
   const { rgb, ...image } = result.image
-  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
-  const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
+  const form = engine.info.image
+  const upright = { rgb, width: image.width, height: image.height }
+  const shown =
+    form.kind === 'pixels'
+      ? preprocess({ ...upright, ...form })
+      : await encodePicture({ ...upright, ...form })
+  const decoded = { image, perceptualHash: perceptualHash(upright) }
   const { identity } = fetched
   const decodeMs = performance.now() - startMs
   const thumbnail =
     'sha256' in identity
       ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
       : undefined
-  return { ok: true, pixels, decoded, decodeMs, thumbnail }
+  return { ok: true, shown, decoded, decodeMs, thumbnail }
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */
