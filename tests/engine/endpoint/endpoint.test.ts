@@ -291,13 +291,13 @@ describe('opening', () => {
     expect(await ask(server.url, [prompt('What?')], { model: 'any' })).toMatchObject([{ text: 'A dog.' }])
   })
 
-  test.each([
-    ['no address', 'localhost', {}, /no http or https address/],
-    ['a key in the address', `http://user:${secret}@host/v1`, {}, /--endpoint for host has a user/],
-    ['a query', `http://host/v1?key=${secret}`, {}, /has a user, a query/],
-    ['a key of two lines', 'http://host/v1', { key: `${secret}\nB` }, /key has \d+ characters/],
-  ])('refuses %s', async (_, url, ...[options, expected]) => {
-    const opening = open(url, options)
+  test.each<[string, string, RegExp, string?]>([
+    ['no address', 'localhost', /no http or https address/],
+    ['a key in the address', `http://user:${secret}@host/v1`, /--endpoint for host has a user/],
+    ['a query', `http://host/v1?key=${secret}`, /has a user, a query/],
+    ['a key of two lines', 'http://host/v1', /key has \d+ characters/, `${secret}\nB`],
+  ])('refuses %s', async (_, url, ...[expected, key]) => {
+    const opening = open(url, { key })
     await expect(opening).rejects.toThrow(expected)
     await expect(opening).rejects.not.toThrow(secret)
   })
