@@ -5,6 +5,7 @@ import { UserError } from '../schemas/errors.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
@@ -14,7 +15,7 @@ about that image. DIR becomes a run folder; DIR/labels.jsonl holds one line for 
 continues a run that was interrupted, and does nothing that is already done.
 
   --out DIR              where the run is kept (needed)
-  --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
+${modelUsage}
 ${askUsage}
   --limit N              only the first N images
   --retry-failed[=CODE]  label anew what failed; =CODE,CODE only with these codes (engine-crashed, timed-out, …)
@@ -33,7 +34,7 @@ Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed re
 export type LabelFlags = AskFlags & {
   src: string
   out: string
-  modelFolder: string | undefined
+  model: ModelFlags
   /** Only the first of the source. */
   firstImages: number | undefined
   limits: LabelLimits
@@ -59,7 +60,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
   return {
     src,
     out: values.out,
-    modelFolder: values.model,
+    model: readModelFlags(values),
     ...readAskFlags(values),
     firstImages: readNumber('--limit', values.limit, z.int().min(1)),
     limits: readLimits(values),
@@ -107,8 +108,8 @@ function readArgs(args: readonly string[]) {
     allowPositionals: true,
     options: {
       ...askOptions,
+      ...modelOptions,
       'out': { type: 'string' },
-      'model': { type: 'string' },
       'limit': { type: 'string' },
       'retry-failed': { type: 'string' },
       'max-images': { type: 'string' },
