@@ -153,9 +153,9 @@ async function score(decoder: Decoder, prefix: Prefix, { tokenIds, scored }: Sam
     tokenIds,
     positionIds: tokenIds.map((_, index) => prefix.nextPosition + index),
     logitRows: tokenIds.map((_, index) => index).slice(-scored),
-    prefix: prefix.rows,
+    slots: [{ prefix: prefix.rows, rowCount: tokenIds.length }],
     suffix: emptyRows(decoder.shape),
-    mask: causalMask(prefix.rows.length, tokenIds.length),
+    mask: causalMask(tokenIds.length),
   })
   return logits
 }

@@ -171,7 +171,7 @@ function readObjects(text: string | undefined): { objects: string[]; statistics?
   }
 }
 
-function readChoice<T extends string>(
+export function readChoice<T extends string>(
   flag: string,
   text: string | undefined,
   schema: z.ZodType<T> & { options: readonly T[] },

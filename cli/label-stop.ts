@@ -1,4 +1,5 @@
-// Why `coglabel label` ends before every image is labelled: an interrupt, or a limit of images, time or money. It does
+// Why `coglabel label` ends before every image is labelled: an interrupt, labels that are no good, or a limit of images,
+// time or money. It does
 // not know how labels are made: it says when to take no new image, and when to stop at once.
 import type { RunEnd } from '../schemas/run-report.ts'
 import type { RunOutcome } from '../gpu-worker/pipeline/run.ts'
@@ -18,6 +19,8 @@ export type LabelStop = {
   drain: AbortSignal
   /** Leave what is under way. */
   stop: AbortSignal
+  /** What is made is not worth going on for. */
+  trip(reason: string): void
   /** How the run ended, given how its loop did. */
   endOf(outcome: RunOutcome): { ended: RunEnd; limit: string | null }
   /** Watches no longer. */
@@ -39,6 +42,7 @@ export function watchStop(limits: LabelLimits, { onInterrupt, tell }: Watch): La
   const [drain, stop] = [new AbortController(), new AbortController()]
   let reached: string | null = null
   let isInterrupted = false
+  let tripped: string | null = null
   const silence = onInterrupt(() => {
     if (isInterrupted) stop.abort()
     else tell('interrupted: finishing the images under way; interrupt again to stop at once')
@@ -57,10 +61,17 @@ export function watchStop(limits: LabelLimits, { onInterrupt, tell }: Watch): La
   return {
     drain: drain.signal,
     stop: stop.signal,
+    trip(reason) {
+      if (tripped !== null) return
+      tripped = reason
+      tell(`${reason}: finishing the images under way, then the run pauses`)
+      drain.abort()
+    },
     endOf({ ended }) {
       if (ended === 'all-done') return { ended, limit: null }
       if (ended === 'stopped') return { ended, limit: null }
       if (isInterrupted) return { ended: 'interrupted', limit: null }
+      if (tripped !== null) return { ended: 'quality', limit: tripped }
       return { ended: 'limit', limit: reached ?? `--max-images ${limits.maxImages}` }
     },
     close() {

@@ -1,6 +1,7 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { HealthMonitor, worrying } from '../dataset/checks/health.ts'
 import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
@@ -10,8 +11,11 @@ import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
+import { defaultDecodeLimits } from '../gpu-worker/image/decode.ts'
+import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
 import { labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
 import type { AskFlags } from './ask-flags.ts'
@@ -33,8 +37,12 @@ export type LabelRoot = {
   onInterrupt: (interrupt: () => void) => () => void
 }
 
-/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runLabel(args: readonly string[], root: LabelRoot): Promise<number> {
+/** Runs the verb; returns the exit code. A source that is given stands for SRC. Throws UserError for what the user can mend. */
+export async function runLabel(
+  args: readonly string[],
+  root: LabelRoot,
+  given: { source?: ImageSource } = {},
+): Promise<number> {
   const flags = parseLabelFlags(args)
   if (flags === null) {
     root.print(labelUsage)
@@ -42,7 +50,7 @@ export async function runLabel(args: readonly string[], root: LabelRoot): Promis
   }
   const out = resolve(flags.out)
   await checkOutFolder(out, flags)
-  const source = await openSource(flags.src, { exclude: out })
+  const source = given.source ?? (await openSource(flags.src, { exclude: out }))
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
@@ -95,7 +103,7 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
 
 /** The settings of the run that the flags ask for; `standing` is the run that is there already. */
 export function wantedLabelRun(
-  ask: AskFlags,
+  { input, ...ask }: AskFlags & { input?: InputRules | undefined },
   { source, scan, engine }: Pick<LabelJob, 'source' | 'scan' | 'engine'>,
   standing: RunConfig | null = null,
 ): WantedRun {
@@ -105,7 +113,13 @@ export function wantedLabelRun(
     ...(scan.brings === undefined ? {} : { brings: scan.brings }),
     standing,
   })
-  return { source: source.source, model, template, ...asked }
+  return {
+    source: source.source,
+    model,
+    template,
+    ...asked,
+    ...(input === undefined ? {} : { input }),
+  }
 }
 
 /** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
@@ -123,6 +137,8 @@ async function labelStoppably(
     onInterrupt: root.onInterrupt,
     tell: (text) => tell(root, text),
   })
+  const health = flags.health === null ? null : new HealthMonitor(flags.health)
+  const duplicates = await lookForDuplicates(config, { flags, source, root, signal: stopping.drain })
   const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
   const progress = startProgress({
     imageCount: plannedImages,
@@ -142,7 +158,16 @@ async function labelStoppably(
       stop: stopping.stop,
       maxImages: flags.firstImages,
       maxLabelled: flags.limits.maxImages,
-      onEvent: progress.onEvent,
+      duplicateOf: (key) => duplicates.get(key),
+      onEvent(event) {
+        const limits = flags.health
+        if (event.kind === 'image' && health !== null && limits !== null) {
+          const report = health.add(event.made)
+          progress.note(worrying(report, limits))
+          if (report.tripped !== null) stopping.trip(report.tripped)
+        }
+        progress.onEvent(event)
+      },
     })
     const durationMs = Math.round(performance.now() - startMs)
     const session = {
@@ -152,6 +177,7 @@ async function labelStoppably(
       labelled: progress.state.seen - progress.state.skipped,
       durationMs,
       usd: costOf(durationMs, flags.limits.hourUsd),
+      ...(health === null ? {} : { health: healthOf(health) }),
     }
     return { session, plannedImages }
   } finally {
@@ -160,7 +186,35 @@ async function labelStoppably(
   }
 }
 
-const exitCodes = { 'all-done': 0, 'limit': 4, 'interrupted': 130, 'stopped': 130 } as const
+/** Looks at every image before the first is asked about, where the run leaves out duplicates. */
+async function lookForDuplicates(
+  { input }: RunConfig,
+  { flags, source, root, signal }: Pick<LabelJob, 'flags' | 'source' | 'root'> & { signal: AbortSignal },
+): Promise<Map<string, Duplicate>> {
+  if (input?.dedupe === undefined) return new Map()
+  const { dedupe: kind } = input
+  const found = await findDuplicates(source, {
+    kind,
+    limits: defaultDecodeLimits,
+    maxImages: flags.firstImages,
+    signal,
+    onImage: (seen) =>
+      seen % 10_000 === 0 ? tell(root, `looking for duplicates: ${seen} images`) : undefined,
+  })
+  if (found.size > 0) tell(root, `${found.size} images repeat others and are not asked about`)
+  return found
+}
+
+function healthOf(monitor: HealthMonitor): NonNullable<RunSession['health']> {
+  const { records, rates } = monitor.report()
+  const round = (value: number | null) => (value === null ? null : Math.round(value * 10_000) / 10_000)
+  return {
+    records,
+    rates: Object.fromEntries(Object.entries(rates).map(([name, value]) => [name, round(value)])),
+  }
+}
+
+const exitCodes = { 'all-done': 0, 'limit': 4, 'quality': 5, 'interrupted': 130, 'stopped': 130 } as const
 
 function exitCode({ ended }: RunSession, view: LabelsView): number {
   const hasFailed = Object.values(view.byTask).some((counts) => counts.failed > 0)

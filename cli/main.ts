@@ -32,8 +32,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     usage: async () => (await import('./draw.ts')).drawUsage,
   },
   'evaluate': {
-    summary: 'compare the labels of a run with answers known to be right',
-    run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
+    summary: 'compare labels with answers known to be right, of a run or a public benchmark',
+    run: async (args) =>
+      await (
+        await import('./evaluate.ts')
+      ).runEvaluate(args, (await import('./label-root.ts')).labelRootHere()),
     usage: async () => (await import('./evaluate.ts')).evaluateUsage,
   },
   'export': {

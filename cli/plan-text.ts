@@ -124,7 +124,7 @@ export function renderCloud(table: CloudTable): string[] {
       .filter(({ monthUsd }) => monthUsd >= 0.005)
       .map(({ what, monthUsd }) => `  ${formatUsd(monthUsd).padStart(8)}  ${what}`),
     '',
-    `prices as of ${chosen.asOf}; on-demand prices that are not known of ${region} are those of us-east-1.`,
+    `prices as of ${chosen.asOf}${region === 'us-east-1' ? '' : `; on-demand prices that are not known of ${region} are those of us-east-1`}.`,
     'low: spot in the cheapest zone, workers busy 95 % of their time; high: all on demand, busy 70 %, every worker boots twice.',
   ]
 }

@@ -11,6 +11,8 @@ export type ProgressState = {
   skipped: number
   records: { ok: number; filtered: number; failed: number }
   startMs: number
+  /** What checks find too often of late. */
+  notes: readonly string[]
   /** Times of the last images that were really labelled. */
   recentMs: number[]
 }
@@ -38,6 +40,7 @@ export function startProgress({
     skipped: 0,
     records: { ok: 0, filtered: 0, failed: 0 },
     startMs: nowMs(),
+    notes: [],
     recentMs: [nowMs()],
   }
   let lastMs = -Infinity
@@ -56,6 +59,9 @@ export function startProgress({
     onEvent(event: RunEvent) {
       applyEvent(state, event, nowMs())
       draw(false)
+    },
+    note(notes: readonly string[]) {
+      state.notes = notes
     },
     finish: () => draw(true),
     state,
@@ -96,7 +102,9 @@ export function renderProgress(
   const eta = rate === null || left <= 0 ? '' : `  ${formatDuration((left / rate) * 1000)} left`
   const failed = records.failed === 0 ? '' : `  ${records.failed} failed`
   const known = skipped === 0 ? '' : `  ${skipped} done before`
-  const counts = `${seen}/${imageCount} images  ${speed}${eta}  ${records.ok} ok${failed}${known}`
+  const filtered = records.filtered === 0 ? '' : `  ${records.filtered} filtered`
+  const notes = state.notes.map((note) => `  ${note}`).join('')
+  const counts = `${seen}/${imageCount} images  ${speed}${eta}  ${records.ok} ok${filtered}${failed}${known}${notes}`
   const barWidth = Math.min(24, columns - counts.length - 10)
   if (!Number.isFinite(columns) || barWidth < 5) return counts.slice(0, columns - 1)
   const filled = imageCount === 0 ? barWidth : Math.round((barWidth * seen) / imageCount)

@@ -1,7 +1,7 @@
 // `coglabel review`: serves the review page of a run on this machine until it is stopped. It does not know the page.
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { userInfo } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -32,7 +32,7 @@ take them in. Prints an address with a token; only who has it can look.
   --as NAME        who judges (the name you are logged in with)
   --port N         of the address (${defaultPort}; 0 for any that is free)
   --host ADDRESS   listens there instead of on this machine alone (${loopback})
-  --cache FOLDER   for the index (DIR/${cacheName}); may be deleted any time
+  --cache FOLDER   for the index (DIR/${cacheName}, or ~/.cache/coglabel with --place); may be deleted any time
 ${placeUsage}
 
 Exit code: 0 stopped by you, 1 fatal, 2 wrong usage.`
@@ -141,7 +141,9 @@ async function openSource(flags: Flags): Promise<Source> {
 
 function cacheFolder({ cache, place, run }: Flags): string {
   if (cache !== null) return resolve(cache)
-  return place === undefined ? reviewCache(run) : resolve(`${cacheName}-${run}`)
+  if (place === undefined) return reviewCache(run)
+  const caches = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
+  return join(caches, 'coglabel', 'review', run.replaceAll(/[^\w.-]/g, '_'))
 }
 
 /** Where the index of a run folder is kept. */

@@ -23,10 +23,17 @@ export function renderSummary(summary: Summary): string {
     ...planLines(report, session),
     '',
     ...renderCounts(view.byTask),
+    ...renderFindings(view),
     ...renderFailures(view),
   ]
   lines.push('', `labels: ${view.path} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`)
   if (session.ended !== 'all-done') {
+    if (session.ended === 'quality')
+      return [
+        ...lines,
+        `paused: ${session.limit}`,
+        `look at some of them; the same command goes on from here, with --health off whatever comes`,
+      ].join('\n')
     const why = session.limit === null ? 'interrupted' : `stopped by ${session.limit}`
     return [...lines, `${why}: the same command goes on from here`].join('\n')
   }
@@ -60,6 +67,26 @@ function renderCounts(byTask: LabelsView['byTask']): string[] {
   return [
     row('task', ['ok', 'filtered', 'failed']),
     ...rows.map(([task, { ok, filtered, failed }]) => row(task, [ok, filtered, failed])),
+  ]
+}
+
+/** What checks turned down, and what they only noted. */
+function renderFindings({ byCheck, filtered, byTask }: LabelsView): string[] {
+  const counts = (kind: 'filtered' | 'noted') =>
+    Object.entries(byCheck).flatMap(([name, found]) => (found[kind] === 0 ? [] : [`${found[kind]} ${name}`]))
+  const shown = filtered.map(
+    ({ key, task, check, evidence }) =>
+      `  ${printable(key)} (${task}): ${check}${evidence === '' ? '' : `: ${printable(evidence)}`}`,
+  )
+  const total = Object.values(byTask).reduce((sum, one) => sum + one.filtered, 0)
+  const more =
+    total > shown.length
+      ? [`  … and ${total - shown.length} more; look for "status":"filtered" in the labels`]
+      : []
+  const [turnedDown, noted] = [counts('filtered'), counts('noted')]
+  return [
+    ...(turnedDown.length === 0 ? [] : ['', `filtered: ${turnedDown.join(', ')}`, ...shown, ...more]),
+    ...(noted.length === 0 ? [] : ['', `noted: ${noted.join(', ')}`]),
   ]
 }
 

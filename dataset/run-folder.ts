@@ -76,6 +76,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   }
   const names = ['temperature', 'topK', 'topP', 'repetitionPenalty', 'seed'] as const
   for (const name of names) compare(name, standing.sampling[name], asked.sampling[name])
+  compare('images left out', standing.input, asked.input)
   compare('checks', standing.checks, asked.checks)
   compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
   compare('cost cap', standing.costCapUsd, asked.costCapUsd)

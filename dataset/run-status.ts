@@ -103,7 +103,7 @@ export function openRunStatus(
       const sealed = sealedOf(known.last)
       const committed = sealed.records + unsealed.records
       const perSecond = speedOf(known.history, { atMs: now.getTime(), records: committed })
-      const images = committed / Math.max(1, config.tasks.length)
+      const images = committed / recordsPerImage(config, expected)
       const spend = await estimateSpend(store, {
         sampleKey: unsealed.newest ?? known.last?.manifest.shards.at(-1)?.key,
         images,
@@ -197,8 +197,13 @@ async function readExpected(
   { config, store }: { config: RunConfig; store: ObjectStore },
 ): Promise<RunStatus['expected']> {
   if (config.source.kind === 'standing') return null
-  const { images, messages, isComplete } = await readPlan(store, await openShards(config, place))
-  return { images, messages, records: images * config.tasks.length, isComplete }
+  const { images, records, messages, isComplete } = await readPlan(store, await openShards(config, place))
+  return { images, messages, records: records ?? images * config.tasks.length, isComplete }
+}
+
+function recordsPerImage({ tasks }: RunConfig, expected: RunStatus['expected']): number {
+  const planned = expected === null || expected.images === 0 ? 0 : expected.records / expected.images
+  return planned === 0 ? Math.max(1, tasks.length) : planned
 }
 
 function speedOf(history: Known['history'], now: { atMs: number; records: number }): number | null {

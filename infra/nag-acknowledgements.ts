@@ -108,6 +108,7 @@ const runKeys: Readonly<Record<string, readonly AcknowledgedStack[]>> = {
   'ids/*': ['compute', 'pipeline'],
   'checkpoints/*': ['compute', 'pipeline'],
   'thumbs/*': ['compute'],
+  'estimate.json': ['pipeline'],
   'plan/*': ['pipeline'],
   'sealed/*': ['pipeline'],
   'verdicts/*': ['pipeline'],

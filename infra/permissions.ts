@@ -4,6 +4,7 @@ import { Aws } from 'aws-cdk-lib'
 import { checkpointsPrefix } from '../schemas/checkpoint.ts'
 import { claimsPrefix } from '../schemas/claim.ts'
 import { deploymentKey } from '../schemas/deployment.ts'
+import { estimateKey } from '../schemas/estimate.ts'
 import { closedWindowsPrefix, partsPrefix } from '../schemas/part.ts'
 import { planPrefix } from '../schemas/plan-page.ts'
 import { runConfigKey } from '../schemas/run-config.ts'
@@ -110,6 +111,7 @@ export function scalerStatements(
   const services = [fleet.spotService, fleet.onDemandService]
   const read = [
     runConfigKey,
+    estimateKey,
     `${runControlPrefix}*`,
     `${planPrefix}*`,
     `${partsPrefix}*`,

@@ -182,7 +182,7 @@ function said(record: LabelRecord, isDrawn: boolean): string {
   const { text, turns, regions } = contentOfRecord(record)
   const name = `<span class="task">${escapeHtml(record.task)}</span>`
   if (record.output === null)
-    return `<p>${name}<span class="bad">${escapeHtml(record.error?.code ?? 'failed')}</span></p>`
+    return `<p>${name}<span class="bad">${escapeHtml(record.error?.code ?? 'left out')}</span></p>`
   if (turns.length > 0)
     return turns
       .map(

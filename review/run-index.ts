@@ -65,9 +65,7 @@ function openIndex({
     recordCount: places.size,
     find: (recordId) => places.get(recordId) ?? null,
     readRecords: async (image) => await readLines(file, image),
-    async *readAll() {
-      for (const [image, entry] of images.entries()) yield { image, records: await readLines(file, entry) }
-    },
+    readAll: () => readBatches(file, images),
     how,
     tookMs: Math.round(performance.now() - startMs),
     close: async () => await file.close(),
@@ -163,14 +161,46 @@ async function readImages(here: string): Promise<IndexedImage[] | null> {
 }
 
 /** The lines of an image lie one after the other. */
-async function readLines(file: FileHandle, { records }: IndexedImage): Promise<LabelRecord[]> {
-  const [first, last] = [records[0], records.at(-1)]
-  if (first === undefined || last === undefined) return []
-  const bytes = Buffer.alloc(last.at + last.bytes - first.at)
-  await file.read(bytes, 0, bytes.length, first.at)
-  return records.map(({ at, bytes: length }) =>
-    LabelRecord.parse(JSON.parse(bytes.toString('utf8', at - first.at, at - first.at + length))),
+async function readLines(file: FileHandle, image: IndexedImage): Promise<LabelRecord[]> {
+  const [start, end] = spanOf(image)
+  return recordsIn(await readSpan(file, start, end), { start, image }).map((record) =>
+    LabelRecord.parse(record),
   )
+}
+
+/** Images in the order of the file, several with one read. Our own lines, checked when they were written, are not again. */
+async function* readBatches(
+  file: FileHandle,
+  images: readonly IndexedImage[],
+): AsyncGenerator<{ image: number; records: LabelRecord[] }> {
+  for (let from = 0; from < images.length;) {
+    const start = spanOf(images[from])[0]
+    let upTo = from + 1
+    while (upTo < images.length && spanOf(images[upTo])[1] - start <= readBlockBytes) upTo += 1
+    const bytes = await readSpan(file, start, spanOf(images[upTo - 1])[1])
+    for (const [at, image] of images.slice(from, upTo).entries())
+      yield { image: from + at, records: recordsIn(bytes, { start, image }) }
+    from = upTo
+  }
+}
+
+/** Bytes [start, end) that the lines of an image lie in. */
+function spanOf(image: IndexedImage | undefined): [number, number] {
+  const [first, last] = [image?.records[0], image?.records.at(-1)]
+  return first === undefined || last === undefined ? [0, 0] : [first.at, last.at + last.bytes]
+}
+
+async function readSpan(file: FileHandle, start: number, end: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(end - start)
+  await file.read(bytes, 0, bytes.length, start)
+  return bytes
+}
+
+function recordsIn(bytes: Buffer, { start, image }: { start: number; image: IndexedImage }): LabelRecord[] {
+  return image.records.map(({ at, bytes: length }) => {
+    // Written by `writeRecords` from records that were parsed.
+    return JSON.parse(bytes.toString('utf8', at - start, at - start + length)) as LabelRecord
+  })
 }
 
 /** Tells each image which others look alike, by the group's first. */

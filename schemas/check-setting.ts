@@ -13,6 +13,12 @@ export const CheckSetting = z.strictObject({
   action: z
     .enum(['filter', 'note'])
     .describe('filter: a label that does not pass is filtered; note: the finding is kept beside the label'),
+  share: z
+    .number()
+    .gt(0)
+    .max(1)
+    .exactOptional()
+    .describe('of the images, chosen by their bytes; all when left out'),
   tasks: z
     .array(TaskName)
     .min(1)

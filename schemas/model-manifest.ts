@@ -10,6 +10,16 @@ export type WeightFormat = z.infer<typeof WeightFormat>
 export const Target = z.enum(['cpu', 'cuda', 'webgpu'])
 export type Target = z.infer<typeof Target>
 
+/** How a graph takes the cached rows of an image. */
+export const CacheFormat = z.enum(['fp32', 'int8'])
+export type CacheFormat = z.infer<typeof CacheFormat>
+
+/** Images whose rows may share a step of the decoder on the CPU: as many prefixes are inputs of its graph. */
+export const prefixSlots = 4
+
+/** Values of the CPU graph's input `attention_way`; model/attention.ts says what each is for. */
+export const attentionWays = { causal: 0, plain: 1, turned: 2, several: 3 } as const
+
 const Bytes = z.int().nonnegative()
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const PlainFileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
@@ -29,7 +39,7 @@ export const QuantizedMatrix = z.strictObject({
 })
 export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
 
-export const manifestVersion = 1
+export const manifestVersion = 2
 
 export const ModelManifest = z.strictObject({
   v: z.literal(manifestVersion),
@@ -78,6 +88,9 @@ export const ModelManifest = z.strictObject({
   graphs: z.strictObject({
     vision: PlainFileName,
     decoder: PlainFileName,
+    decoderInt8Cache: PlainFileName.optional().describe(
+      'the same decoder over the same weights, with cached image rows held in bytes',
+    ),
     kernelCheck: PlainFileName.optional().describe(
       'one integer product at its worst case, where the model has such products',
     ),

@@ -12,15 +12,20 @@ export const runReportName = 'run.json'
 export const maxRunSessions = 1000
 
 export const RunEnd = z
-  .enum(['all-done', 'limit', 'interrupted', 'stopped'])
-  .describe('limit: one that the user set; interrupted: drained; stopped: at once, at the second interrupt')
+  .enum(['all-done', 'limit', 'quality', 'interrupted', 'stopped'])
+  .describe(
+    'limit: one that the user set; quality: too many labels that checks find fault with; interrupted: drained; stopped: at once, at the second interrupt',
+  )
 export type RunEnd = z.infer<typeof RunEnd>
 
 export const RunSession = z.strictObject({
   startedAt: z.iso.datetime(),
   endedAt: z.iso.datetime(),
   ended: RunEnd,
-  limit: z.string().nullable().describe('the one that ended it, as the flag was given'),
+  limit: z
+    .string()
+    .nullable()
+    .describe('what ended it: a flag as it was given, or the rate that went past its limit'),
   labelled: z.int().nonnegative().describe('images, those that were done before left out'),
   durationMs: z.number().nonnegative().describe('of labelling; loading the model is not in it'),
   usd: z
@@ -28,6 +33,15 @@ export const RunSession = z.strictObject({
     .nonnegative()
     .nullable()
     .describe('duration times the price of an hour, where one was given'),
+  health: z
+    .strictObject({
+      records: z.int().nonnegative().describe('that were judged'),
+      rates: z
+        .record(z.string(), z.number().nonnegative().nullable())
+        .describe('over the last of them: shares, and how many times captions changed their length'),
+    })
+    .exactOptional()
+    .describe('what the checks found of late; left out where it was not watched'),
 })
 export type RunSession = z.infer<typeof RunSession>
 

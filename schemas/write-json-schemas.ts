@@ -13,6 +13,7 @@ import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
 import { Prices } from './prices.ts'
+import { RunList } from './run-list.ts'
 import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
 import { TaskFile } from './task-file.ts'
@@ -40,6 +41,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'run-list': RunList,
   'estimate': Estimate,
   'run-report': RunReport,
   'prices': Prices,

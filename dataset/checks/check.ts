@@ -11,7 +11,11 @@ export type Judged = Pick<
   'task' | 'raw' | 'repairs' | 'samples' | 'inputs' | 'finishReason' | 'source'
 > & {
   output: TaskOutput
+  /** Each answer as it was among the image's other prompts, and by itself; where that was tried. */
+  alone?: readonly AnswerTwice[]
 }
+
+export type AnswerTwice = { among: string; by: string }
 
 /** A thing that a text names: where, and its noun in the singular. */
 export type Thing = { start: number; end: number; head: string }
@@ -39,6 +43,8 @@ export type Check = {
   resamples?: true
   /** The task that must be asked after the judged one, for a gate that compares its answer. */
   needs?: { task: string; after: string }
+  /** Each prompt must be asked a second time, by itself. */
+  asksAlone?: true
   /** How often each prompt must be asked at least. */
   needsSamples?: number
   /** Null where the label is none of its business. Pure, but for what `texts` remembers. */

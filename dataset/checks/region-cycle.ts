@@ -20,12 +20,20 @@ export const regionCycle: Check = {
     if (!('phrases' in output) || output.phrases.length === 0) return null
     const again = askedAgain(label, context)
     if (again === null) return null
-    const found = output.phrases.map((phrase) => ({ phrase, overlap: worstOverlap(phrase, again) }))
+    const found = [...Map.groupBy(output.phrases, ({ text }) => spelling(text)).values()].flatMap(
+      (phrases) => {
+        const [first] = phrases
+        const boxes = phrases.flatMap((phrase) => phrase.boxes)
+        return first === undefined
+          ? []
+          : [{ text: first.text, overlap: overlapAgain(boxes, first.text, again) }]
+      },
+    )
     const score = Math.round(Math.min(...found.map(({ overlap }) => overlap)) * 1000) / 1000
     const doubtful = found.filter(({ overlap }) => overlap < acceptIoU)
-    const evidence = doubtful.map(({ phrase, overlap }) => {
+    const evidence = doubtful.map(({ text, overlap }) => {
       const verdict = overlap < reviewIoU ? 'not found again' : 'review'
-      return `${quote(phrase.text, 40)} ${verdict} (IoU ${overlap.toFixed(2)})`
+      return `${quote(text, 40)} ${verdict} (IoU ${overlap.toFixed(2)})`
     })
     return { pass: score >= reviewIoU, score, evidence: evidence.join('; ') }
   },
@@ -37,13 +45,26 @@ function askedAgain({ task }: Judged, { siblings }: CheckContext): readonly Grou
   return after !== undefined && 'phrases' in after.output ? after.output.phrases : null
 }
 
-/** A phrase is as good as the worst of its boxes; words that stand twice were asked for once, for all their boxes. */
-function worstOverlap({ text, boxes }: GroundedPhrase, again: readonly GroundedPhrase[]): number {
+/**
+ * Words are asked for once, however often they stand, and models tend to answer with one box where there are several. So
+ * as many boxes are compared as both have, each with its own, and the worst of these pairs counts.
+ */
+function overlapAgain(boxes: readonly Box[], text: string, again: readonly GroundedPhrase[]): number {
   const found = again
     .filter((other) => spelling(other.text) === spelling(text))
     .flatMap((other) => other.boxes)
-  const best = (box: Box) => Math.max(0, ...found.map((other) => overlapOf(box, other)))
-  return Math.min(...boxes.map(best))
+  const pairs = boxes
+    .flatMap((box, at) => found.map((other, to) => ({ at, to, overlap: overlapOf(box, other) })))
+    .toSorted((a, b) => b.overlap - a.overlap)
+  const [taken, given] = [new Set<number>(), new Set<number>()]
+  let worst = found.length === 0 ? 0 : 1
+  for (const { at, to, overlap } of pairs) {
+    if (taken.has(at) || given.has(to)) continue
+    taken.add(at)
+    given.add(to)
+    worst = Math.min(worst, overlap)
+  }
+  return worst
 }
 
 function spelling(text: string): string {

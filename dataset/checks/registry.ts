@@ -1,6 +1,7 @@
 // The list of quality gates, and which of them a run has. A new gate is one file here and one line below.
 import type { CheckSetting } from '../../schemas/check-setting.ts'
 import { UserError } from '../../schemas/errors.ts'
+import { batchInvariance } from './batch-invariance.ts'
 import { boxSanity } from './box-sanity.ts'
 import { captionBoxes } from './caption-boxes.ts'
 import type { Check } from './check.ts'
@@ -28,6 +29,7 @@ export const checks: readonly Check[] = [
   regionCycle,
   entityProbes,
   selfConsistency,
+  batchInvariance,
 ]
 
 /** Those of a run that names none. */
@@ -65,9 +67,11 @@ function settingsOf(word: string): readonly CheckSetting[] {
   if (word === 'all') return checks.map(({ name, action }) => ({ name, action }))
   const [name = '', action] = word.split('=')
   const check = findCheck(name)
+  const share = Number(action)
+  if (action !== undefined && share > 0 && share <= 1) return [{ name, action: check.action, share }]
   if (action === undefined) return [{ name, action: check.action }]
   if (action === 'filter' || action === 'note') return [{ name, action }]
-  throw new UserError(`--checks has "${word}"; after = comes filter or note`)
+  throw new UserError(`--checks has "${word}"; after = comes filter, note or the share of images it looks at`)
 }
 
 /** The tasks whose answers the run's gates compare. */

@@ -1,8 +1,12 @@
 // Runs the two compiled graphs: pixels to image rows, rows to logits and new cache rows. Turns plain arrays into the
 // graph's inputs and back. Knows neither sequences nor sampling.
-import { InvariantError } from '../../schemas/errors.ts'
+import { join } from 'node:path'
+import { InvariantError, UserError } from '../../schemas/errors.ts'
+import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
-import type { CacheRows, CacheShape } from './kv-cache.ts'
+import { emptyRows } from './kv-cache.ts'
+import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import { rotaryTables } from './rotary.ts'
@@ -14,8 +18,8 @@ import type { HostTensor, Session } from './session.ts'
 /** The mask's value where a row may not look: its exponential is exactly zero beside any other score. */
 export const masked = -1e30
 
-/** One run of the decoder: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L. */
-export type DecoderRun = {
+/** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
+export type DecoderRows = {
   visionRows: Float32Array
   embeddedRows: Float32Array
   tokenIds: readonly number[]
@@ -23,29 +27,36 @@ export type DecoderRun = {
   positionIds: readonly number[]
   /** Rows whose logits are wanted. */
   logitRows: readonly number[]
-  prefix: CacheRows
-  suffix: CacheRows
-  /** [R, prefix + suffix + R]: 0 or `masked`. */
-  mask: Float32Array
   /** More values of the graph to return, by name, for a trace. */
   traced?: readonly string[]
 }
 
-export type DecoderResult = {
+/** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
+export type DecoderStep = DecoderRows & {
+  /** At most `prefixSlots`, all prefixes of one length. */
+  slots: readonly { prefix: PrefixRows; rowCount: number }[]
+  suffix: CacheRows
+  /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
+  mask: Float32Array
+}
+
+type Ran = {
   /** [logitRows, vocabulary] */
   logits: Float32Array
-  /** Keys and values of the R rows. */
-  newRows: CacheRows
   traced: Readonly<Record<string, HostTensor>>
 }
 
 export type Decoder = {
   readonly compiled: CompiledModel
   readonly shape: CacheShape
+  readonly cacheFormat: CacheFormat
   readonly kernel: Kernel
   /** Image rows [patchRows + 2, hidden] of pixels [3, S, S]. */
   encodeImage(pixels: Float32Array): Promise<Float32Array>
-  run(run: DecoderRun): Promise<DecoderResult>
+  /** Runs rows in causal order behind a prefix: the prefix that the two make together. */
+  extend(rows: DecoderRows, prefix: PrefixRows): Promise<Ran & { prefix: PrefixRows }>
+  /** Runs a step: keys and values of its rows. */
+  run(step: DecoderStep): Promise<Ran & { newRows: NewRows }>
   close(): Promise<void>
 }
 
@@ -53,20 +64,32 @@ export type DecoderOptions = {
   threads?: number
   /** The decoder graph's bytes in place of the file, for a trace. */
   decoderGraph?: Uint8Array
+  /** Writes each node's times to files that start so, when the decoder is closed; the packed cache is not used. */
+  profilePrefix?: string
+  /** How the rows of images are cached; float32 where it is left out. */
+  cacheFormat?: CacheFormat
 }
 
 /** Loads both graphs of a compiled model. */
 export async function openDecoder(
   compiled: CompiledModel,
-  { threads, decoderGraph }: DecoderOptions = {},
+  { threads, decoderGraph, profilePrefix, cacheFormat = 'fp32' }: DecoderOptions = {},
 ): Promise<Decoder> {
   const { folder, manifest } = compiled
   const threadOption = threadsFor(compiled, threads)
   const kernel = await detectKernel(compiled)
-  const vision = await openCachedSession(compiled, { graph: manifest.graphs.vision, ...threadOption })
+  const open = (graph: string): Promise<Session> =>
+    profilePrefix === undefined
+      ? openCachedSession(compiled, { graph, ...threadOption })
+      : openSession({
+          graph: join(folder, graph),
+          profilePrefix: `${profilePrefix}-${graph}`,
+          ...threadOption,
+        })
+  const vision = await open(manifest.graphs.vision)
   const decoder =
     decoderGraph === undefined
-      ? await openCachedSession(compiled, { graph: manifest.graphs.decoder, ...threadOption })
+      ? await open(decoderFile(compiled, cacheFormat))
       : await openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption })
   const shape = manifest.language
   let tables: RotaryTables | undefined
@@ -77,12 +100,15 @@ export async function openDecoder(
     }
     return tables
   }
+  const loaded = { decoder, compiled, kernel, cacheFormat }
   return {
     compiled,
     shape,
     kernel,
+    cacheFormat,
     encodeImage: (pixels) => encodeImage({ vision, compiled, kernel }, pixels),
-    run: (run) => runDecoder({ decoder, compiled, kernel, tables: tablesFor(tableLength(run)) }, run),
+    extend: (rows, prefix) => extendPrefix({ ...loaded, tables: tablesFor(tableLength(rows)) }, rows, prefix),
+    run: (step) => runStep({ ...loaded, tables: tablesFor(tableLength(step)) }, step),
     close: async () => {
       await vision.close()
       await decoder.close()
@@ -90,8 +116,15 @@ export async function openDecoder(
   }
 }
 
+function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
+  const { decoder, decoderInt8Cache } = manifest.graphs
+  const file = cacheFormat === 'int8' ? decoderInt8Cache : decoder
+  if (file !== undefined) return file
+  throw new UserError(`${folder} has no graph for an ${cacheFormat} cache; compile the model again`)
+}
+
 /** The operator wants as many positions in its tables as a run has rows, although an image's rows share one position. */
-function tableLength({ positionIds }: DecoderRun): number {
+function tableLength({ positionIds }: DecoderRows): number {
   return positionIds.reduce((largest, position) => Math.max(largest, position + 1), positionIds.length)
 }
 
@@ -119,70 +152,200 @@ async function encodeImage(
   return expectFloats(features)
 }
 
-type Loaded = { decoder: Session; compiled: CompiledModel; kernel: Kernel; tables: RotaryTables }
+type Loaded = {
+  decoder: Session
+  compiled: CompiledModel
+  kernel: Kernel
+  tables: RotaryTables
+  cacheFormat: CacheFormat
+}
 
-async function runDecoder(
-  { decoder, compiled, kernel, tables }: Loaded,
-  run: DecoderRun,
-): Promise<DecoderResult> {
-  const { language, vision } = compiled.manifest
-  const { layerCount } = language
-  const rowCount = run.positionIds.length
-  const keyCount = run.prefix.length + run.suffix.length + rowCount
-  const halfDim = language.headDim / 2
-  const feeds: Record<string, HostTensor> = {
-    vision_rows: float32(run.visionRows, [run.visionRows.length / vision.hiddenSize, vision.hiddenSize]),
-    embedded_rows: float32(run.embeddedRows, [
-      run.embeddedRows.length / vision.hiddenSize,
-      vision.hiddenSize,
-    ]),
-    token_ids: int64(run.tokenIds, [run.tokenIds.length]),
-    logit_rows: int64(run.logitRows, [run.logitRows.length]),
-    position_ids: int64(run.positionIds, [1, rowCount]),
-    cos: float32(tables.cos, [tables.positionCount, halfDim]),
-    sin: float32(tables.sin, [tables.positionCount, halfDim]),
-    mask: float32(run.mask, [1, 1, 1, rowCount, keyCount]),
-    key_counts: int64([run.prefix.length, run.suffix.length, rowCount], [3]),
-    ...kernel.feeds,
-    ...cacheFeeds(compiled, run),
-  }
-  const layers = Array.from({ length: layerCount }, (_, layer) => layer)
-  const keyNames = layers.map((layer) => `new_keys.${layer}`)
-  const valueNames = layers.map((layer) => `new_values.${layer}`)
-  const outputs = await decoder.run(feeds, ['logits', ...keyNames, ...valueNames, ...(run.traced ?? [])])
-  const pick = (names: readonly string[]): Float32Array[] => names.map((name) => expectFloats(outputs[name]))
+async function extendPrefix(
+  loaded: Loaded,
+  rows: DecoderRows,
+  past: PrefixRows,
+): Promise<Ran & { prefix: PrefixRows }> {
+  const { manifest } = loaded.compiled
+  const rowCount = rows.positionIds.length
+  const layers = layerNumbers(loaded.compiled)
+  const names = (kind: string): string[] => layers.map((layer) => `next_prefix_${kind}.${layer}`)
+  const kinds = ['keys', 'values', ...(loaded.cacheFormat === 'int8' ? ['key_scales', 'value_scales'] : [])]
+  const { outputs, ran } = await runGraph(loaded, {
+    rows,
+    outputNames: kinds.flatMap(names),
+    feeds: {
+      ...prefixFeeds(loaded, [past]),
+      ...suffixFeeds(loaded.compiled, emptyRows(manifest.language)),
+      // Not read: who sees whom is the way itself.
+      mask: float32(new Float32Array(0), [rowCount, 0]),
+      key_counts: int64([past.length, 0, rowCount], [3]),
+      slot_rows: int64([rowCount, 0, 0, 0], [prefixSlots]),
+      attention_way: int64([attentionWays.causal], [1]),
+    },
+  })
+  const floats = (kind: string): Float32Array[] => names(kind).map((name) => expectFloats(outputs[name]))
+  const length = past.length + rowCount
+  if (loaded.cacheFormat === 'fp32')
+    return { ...ran, prefix: { format: 'fp32', length, keys: floats('keys'), values: floats('values') } }
+  const bytes = (kind: string): Int8Array[] => names(kind).map((name) => expectBytes(outputs[name]))
   return {
-    logits: expectFloats(outputs['logits']),
-    newRows: { length: rowCount, keys: pick(keyNames), values: pick(valueNames) },
-    traced: Object.fromEntries(
-      (run.traced ?? []).flatMap((name) => (outputs[name] === undefined ? [] : [[name, outputs[name]]])),
-    ),
+    ...ran,
+    prefix: {
+      format: 'int8',
+      length,
+      keys: bytes('keys'),
+      values: bytes('values'),
+      keyScales: floats('key_scales'),
+      valueScales: floats('value_scales'),
+    },
   }
 }
 
-function cacheFeeds({ manifest }: CompiledModel, { prefix, suffix }: DecoderRun): Record<string, HostTensor> {
+async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRows: NewRows }> {
+  const { slots, positionIds } = step
+  const { suffix, mask } = neverEmpty(loaded.compiled, step)
+  const rowCount = positionIds.length
+  const layers = layerNumbers(loaded.compiled)
+  const keyNames = layers.map((layer) => `new_keys.${layer}`)
+  const valueNames = layers.map((layer) => `new_values.${layer}`)
+  const { outputs, ran } = await runGraph(loaded, {
+    rows: step,
+    outputNames: [...keyNames, ...valueNames],
+    feeds: {
+      ...prefixFeeds(
+        loaded,
+        slots.map(({ prefix }) => prefix),
+      ),
+      ...suffixFeeds(loaded.compiled, suffix),
+      mask: float32(mask, [rowCount, suffix.length + rowCount]),
+      key_counts: int64([slots[0]?.prefix.length ?? 0, suffix.length, rowCount], [3]),
+      slot_rows: int64(
+        Array.from({ length: prefixSlots }, (_, slot) => slots[slot]?.rowCount ?? 0),
+        [prefixSlots],
+      ),
+      attention_way: int64([wayOf(loaded.compiled, { slots, rowCount })], [1]),
+    },
+  })
+  const pick = (names: readonly string[]): Float32Array[] => names.map((name) => expectFloats(outputs[name]))
+  return { ...ran, newRows: { length: rowCount, keys: pick(keyNames), values: pick(valueNames) } }
+}
+
+/**
+ * A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so an empty suffix
+ * is one row that nobody sees. A prefix has bos at least.
+ */
+function neverEmpty(
+  { manifest }: CompiledModel,
+  { slots, suffix, mask, positionIds }: DecoderStep,
+): Pick<DecoderStep, 'suffix' | 'mask'> {
+  if (slots.some(({ prefix }) => prefix.length === 0)) throw new InvariantError('a step has an empty prefix')
+  if (suffix.length > 0) return { suffix, mask }
   const { layerCount, kvHeadCount, headDim } = manifest.language
-  const feeds: Record<string, HostTensor> = {}
-  for (let layer = 0; layer < layerCount; layer++) {
-    for (const [name, rows] of [
-      ['prefix', prefix],
-      ['suffix', suffix],
-    ] as const) {
-      const dims = [1, kvHeadCount, rows.length, headDim]
-      feeds[`${name}_keys.${layer}`] = float32(rows.keys[layer], dims)
-      feeds[`${name}_values.${layer}`] = float32(rows.values[layer], dims)
+  const blank = Array.from({ length: layerCount }, () => new Float32Array(kvHeadCount * headDim))
+  const rowCount = positionIds.length
+  const wider = new Float32Array(rowCount * (1 + rowCount))
+  for (let row = 0; row < rowCount; row++) {
+    wider[row * (1 + rowCount)] = masked
+    wider.set(mask.subarray(row * rowCount, (row + 1) * rowCount), row * (1 + rowCount) + 1)
+  }
+  return { suffix: { length: 1, keys: blank, values: blank }, mask: wider }
+}
+
+/** Rows up to which keys and values on the left side are faster (LOG.md, 2026-11-26: 6 against 11 ms at 8, 12 against 14 at 32). */
+const maxTurnedRows = 32
+
+function wayOf(
+  { manifest }: CompiledModel,
+  { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
+): number {
+  if (slots.length > 1) return attentionWays.several
+  const { headCount, kvHeadCount } = manifest.language
+  const headRows = (rowCount * headCount) / kvHeadCount
+  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+}
+
+async function runGraph(
+  { decoder, compiled, kernel, tables }: Loaded,
+  { rows, feeds, outputNames }: { rows: DecoderRows; feeds: Feeds; outputNames: readonly string[] },
+): Promise<{ outputs: Feeds; ran: Ran }> {
+  const { language, vision } = compiled.manifest
+  const { hiddenSize } = vision
+  const halfDim = language.headDim / 2
+  const visionCount = rows.visionRows.length / hiddenSize
+  const { traced = [] } = rows
+  const wantsVision = traced.length > 0 || rows.logitRows.some((row) => row < visionCount)
+  const outputs = await decoder.run(
+    {
+      vision_rows: float32(rows.visionRows, [visionCount, hiddenSize]),
+      embedded_rows: float32(rows.embeddedRows, [rows.embeddedRows.length / hiddenSize, hiddenSize]),
+      token_ids: int64(rows.tokenIds, [rows.tokenIds.length]),
+      logit_rows: int64(rows.logitRows, [rows.logitRows.length]),
+      position_ids: int64(rows.positionIds, [1, rows.positionIds.length]),
+      vision_output: int64([wantsVision && visionCount > 0 ? 1 : 0], [1]),
+      cos: float32(tables.cos, [tables.positionCount, halfDim]),
+      sin: float32(tables.sin, [tables.positionCount, halfDim]),
+      no_floats: float32(new Float32Array(0), [0]),
+      no_bytes: { type: 'int8', data: new Int8Array(0), dims: [0] },
+      ...kernel.feeds,
+      ...feeds,
+    },
+    ['logits', ...outputNames, ...traced],
+  )
+  const found = traced.flatMap((name) =>
+    outputs[name] === undefined ? [] : [[name, outputs[name]] as const],
+  )
+  return { outputs, ran: { logits: expectFloats(outputs['logits']), traced: Object.fromEntries(found) } }
+}
+
+type Feeds = Record<string, HostTensor>
+
+function layerNumbers({ manifest }: CompiledModel): number[] {
+  return Array.from({ length: manifest.language.layerCount }, (_, layer) => layer)
+}
+
+/** Slots without an image are given the first one's rows: they have no row that looks at them. */
+function prefixFeeds(
+  { compiled, cacheFormat }: Pick<Loaded, 'compiled' | 'cacheFormat'>,
+  prefixes: readonly PrefixRows[],
+): Feeds {
+  const { kvHeadCount, headDim } = compiled.manifest.language
+  const feeds: Feeds = {}
+  for (let slot = 0; slot < prefixSlots; slot++) {
+    const prefix = prefixes[slot] ?? prefixes[0]
+    if (prefix?.format !== cacheFormat)
+      throw new InvariantError(`a prefix is ${prefix?.format ?? 'missing'}, the graph takes ${cacheFormat}`)
+    const { length } = prefix
+    for (const layer of layerNumbers(compiled)) {
+      const at = `${slot}.${layer}`
+      feeds[`prefix_keys.${at}`] = cached(prefix.keys[layer], [kvHeadCount, length, headDim])
+      feeds[`prefix_values.${at}`] = cached(prefix.values[layer], [kvHeadCount, headDim, length])
+      if (prefix.format === 'fp32') continue
+      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], [kvHeadCount, length])
+      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], [kvHeadCount, length])
     }
   }
   return feeds
 }
 
-/** Mask of R rows in causal order behind a prefix that all may see: [R, prefix + R]. */
-export function causalMask(prefixLength: number, rowCount: number): Float32Array {
-  const width = prefixLength + rowCount
-  const mask = new Float32Array(rowCount * width)
-  for (let row = 0; row < rowCount; row++)
-    mask.fill(masked, row * width + prefixLength + row + 1, (row + 1) * width)
+function suffixFeeds(compiled: CompiledModel, suffix: CacheRows): Feeds {
+  const { kvHeadCount, headDim } = compiled.manifest.language
+  const feeds: Feeds = {}
+  for (const layer of layerNumbers(compiled)) {
+    feeds[`suffix_keys.${layer}`] = float32(suffix.keys[layer], [kvHeadCount, suffix.length, headDim])
+    feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, headDim, suffix.length])
+  }
+  return feeds
+}
+
+/** Mask of R rows in causal order, nothing between the prefix and them: [R, R]. */
+export function causalMask(rowCount: number): Float32Array {
+  const mask = new Float32Array(rowCount * rowCount)
+  for (let row = 0; row < rowCount; row++) mask.fill(masked, row * rowCount + row + 1, (row + 1) * rowCount)
   return mask
+}
+
+function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {
+  return data instanceof Int8Array ? { type: 'int8', data, dims } : float32(data, dims)
 }
 
 function float32(data: Float32Array | undefined, dims: readonly number[]): HostTensor {
@@ -192,6 +355,12 @@ function float32(data: Float32Array | undefined, dims: readonly number[]): HostT
 
 function int64(numbers: readonly number[], dims: readonly number[]): HostTensor {
   return { type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims }
+}
+
+function expectBytes(tensor: HostTensor | undefined): Int8Array {
+  if (tensor?.type !== 'int8')
+    throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where int8 was expected`)
+  return tensor.data
 }
 
 function expectFloats(tensor: HostTensor | undefined): Float32Array {

@@ -5,7 +5,7 @@ import type { Sampling } from '../../schemas/sampling.ts'
 import type { Decoder } from './decoder.ts'
 import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
 import { SuffixCache } from './kv-cache.ts'
-import type { CacheRows } from './kv-cache.ts'
+import type { PrefixRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import { planStep, stepMask } from './scheduler.ts'
 import type { PendingToken, StepPlan } from './scheduler.ts'
@@ -36,7 +36,7 @@ type Sequence = SequenceRequest & {
 
 /** What the sequences share: the cache rows of bos and image, and what follows them. */
 export type Prefix = {
-  rows: CacheRows
+  rows: PrefixRows
   /** Position of the first text token. */
   nextPosition: number
   /** Logits [V] of the last row, for an answer that starts right there. */
@@ -67,9 +67,9 @@ export async function generate(
       tokenIds: plan.rows.map(({ tokenId }) => tokenId),
       positionIds: plan.rows.map(({ position }) => position),
       logitRows: plan.logitRows,
-      prefix: prefix.rows,
+      slots: [{ prefix: prefix.rows, rowCount: plan.rows.length }],
       suffix: suffix.rows,
-      mask: stepMask({ rows: plan.rows, prefixLength: prefix.rows.length, suffixOwners: suffix.owners }),
+      mask: stepMask({ rows: plan.rows, suffixOwners: suffix.owners }),
     })
     suffix.append(
       newRows,

@@ -1,44 +1,41 @@
 // Cached keys and values of the decoder. A prefix is what an image's prompts share; a suffix holds what came after, one
-// slot a row, rows of several sequences side by side. Knows memory layout, not models.
+// slot a row, rows of all sequences side by side. Knows memory layout, not models.
 import { InvariantError } from '../../schemas/errors.ts'
 
 export type CacheShape = { layerCount: number; kvHeadCount: number; headDim: number }
 
-/** Rows of all layers: per layer keys and values [kvHeads, length, headDim], ready to be a graph input. */
+/** Rows as a step makes them: per layer keys and values [kvHeads, length, headDim]. */
+export type NewRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
+
+/** Rows as the graph takes them: per layer keys [kvHeads, length, headDim] and values turned [kvHeads, headDim, length]. */
 export type CacheRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
 
-/** The suffix grows by whole blocks, so that its arrays are seldom copied. */
+/** An image's rows; in bytes with a scale for each row and head [kvHeads, length] where the cache is int8. */
+export type PrefixRows =
+  | (CacheRows & { format: 'fp32' })
+  | {
+      format: 'int8'
+      length: number
+      keys: readonly Int8Array[]
+      values: readonly Int8Array[]
+      keyScales: readonly Float32Array[]
+      valueScales: readonly Float32Array[]
+    }
+
+/** The suffix grows by whole blocks, at least by a quarter, so that its arrays are seldom copied. */
 const blockRows = 64
 
-export function emptyRows({ layerCount }: CacheShape): CacheRows {
+export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): CacheRows {
   const nothing = Array.from({ length: layerCount }, () => new Float32Array(0))
   return { length: 0, keys: nothing, values: nothing }
 }
 
-/** Two runs of rows, one after the other. */
-export function joinRows(shape: CacheShape, first: CacheRows, second: CacheRows): CacheRows {
-  const join = (a: readonly Float32Array[], b: readonly Float32Array[]): Float32Array[] =>
-    a.map((rows, layer) =>
-      joinLayer(shape, { a: rows, aLength: first.length, b: b[layer] ?? rows, bLength: second.length }),
-    )
-  return {
-    length: first.length + second.length,
-    keys: join(first.keys, second.keys),
-    values: join(first.values, second.values),
-  }
-}
-
-function joinLayer(
-  { kvHeadCount, headDim }: CacheShape,
-  { a, aLength, b, bLength }: { a: Float32Array; aLength: number; b: Float32Array; bLength: number },
-): Float32Array {
-  const joined = new Float32Array(kvHeadCount * (aLength + bLength) * headDim)
-  for (let head = 0; head < kvHeadCount; head++) {
-    const at = head * (aLength + bLength) * headDim
-    joined.set(a.subarray(head * aLength * headDim, (head + 1) * aLength * headDim), at)
-    joined.set(b.subarray(head * bLength * headDim, (head + 1) * bLength * headDim), at + aLength * headDim)
-  }
-  return joined
+/** Nothing before the first token, in the format that the graph takes. */
+export function emptyPrefix(shape: CacheShape, format: PrefixRows['format']): PrefixRows {
+  const rows = emptyRows(shape)
+  if (format === 'fp32') return { format, ...rows }
+  const nothing = Array.from({ length: shape.layerCount }, () => new Int8Array(0))
+  return { format, length: 0, keys: nothing, values: nothing, keyScales: rows.keys, valueScales: rows.keys }
 }
 
 /** A suffix being written. Slots are taken by sequences and given back when a sequence ends. */
@@ -62,74 +59,106 @@ export class SuffixCache {
     return this.#owners
   }
 
-  /** Writes run rows to free slots. `owners[i]` is the sequence of row i; new rows are [kvHeads, rowCount, headDim]. */
-  append(newRows: CacheRows, owners: readonly number[]): void {
+  /**
+   * Writes run rows to free slots. `owners[i]` is the sequence of row i. Grows to no more than `maxRows`, a whole
+   * number of blocks, unless the rows themselves need more.
+   */
+  append(newRows: NewRows, owners: readonly number[], maxRows = Infinity): void {
     if (owners.length !== newRows.length) throw new InvariantError('each new cache row needs an owner')
-    const slots = this.#claimSlots(owners)
+    const slots = this.#claimSlots(owners, maxRows)
+    const length = this.#rows.length
     const { kvHeadCount, headDim } = this.#shape
-    for (const [side, target] of [
-      [newRows.keys, this.#rows.keys],
-      [newRows.values, this.#rows.values],
-    ] as const) {
-      for (const [layer, source] of side.entries()) {
-        const rows = target[layer] ?? source
-        for (let head = 0; head < kvHeadCount; head++) {
-          for (const [row, slot] of slots.entries()) {
-            const from = (head * newRows.length + row) * headDim
-            copyRow({
-              source,
-              from,
-              target: rows,
-              to: (head * this.#rows.length + slot) * headDim,
-              length: headDim,
-            })
-          }
+    for (const [layer, source] of newRows.keys.entries()) {
+      const keys = this.#rows.keys[layer] ?? source
+      const values = this.#rows.values[layer] ?? source
+      const newValues = newRows.values[layer] ?? source
+      for (let head = 0; head < kvHeadCount; head++) {
+        for (const [row, slot] of slots.entries()) {
+          const from = (head * newRows.length + row) * headDim
+          copyNumbers({ source, from, target: keys, to: (head * length + slot) * headDim, count: headDim })
+          const to = head * headDim * length + slot
+          copyNumbers({ source: newValues, from, target: values, to, count: headDim, stride: length })
         }
       }
     }
   }
 
-  /** Frees the slots of a sequence that is done. */
+  /** Frees the slots of a sequence that is done. When most slots are free, the others move together. */
   release(owner: number): void {
     this.#owners = this.#owners.map((current) => (current === owner ? undefined : current))
+    const kept = this.#owners.flatMap((current, slot) => (current === undefined ? [] : [slot]))
+    const enough = Math.max(blockRows, Math.ceil(kept.length / blockRows) * blockRows)
+    if (enough <= this.#owners.length / 2) this.#relocate(kept, enough)
   }
 
-  #claimSlots(owners: readonly number[]): number[] {
-    const free = this.#owners.flatMap((owner, slot) => (owner === undefined ? [slot] : []))
-    if (free.length < owners.length) {
-      const added = Math.ceil((owners.length - free.length) / blockRows) * blockRows
-      free.push(...Array.from({ length: added }, (_, index) => this.#rows.length + index))
-      this.#grow(added)
+  #claimSlots(owners: readonly number[], maxRows: number): number[] {
+    const isFree = (owner: number | undefined): boolean => owner === undefined
+    const freeCount = this.#owners.filter(isFree).length
+    if (freeCount < owners.length) {
+      const needed = this.#owners.length - freeCount + owners.length
+      const generous = Math.min(Math.max(needed, this.#owners.length * 1.25), Math.max(needed, maxRows))
+      this.#relocate([...this.#owners.keys()], Math.ceil(generous / blockRows) * blockRows)
     }
-    return owners.map((owner, index) => {
-      const slot = free[index] ?? 0
-      this.#owners[slot] = owner
-      return slot
-    })
+    const slots: number[] = []
+    for (let slot = 0; slots.length < owners.length; slot++) {
+      if (this.#owners[slot] !== undefined) continue
+      this.#owners[slot] = owners[slots.length]
+      slots.push(slot)
+    }
+    return slots
   }
 
-  #grow(added: number): void {
-    const { kvHeadCount, headDim, layerCount } = this.#shape
-    const blank = new Float32Array(kvHeadCount * added * headDim)
-    const rows = Array.from({ length: layerCount }, () => blank)
-    this.#rows = joinRows(this.#shape, this.#rows, { length: added, keys: rows, values: rows })
-    this.#owners.push(...Array.from({ length: added }, () => undefined))
+  /** Moves slots `kept` to the front of arrays of another length. */
+  #relocate(kept: readonly number[], length: number): void {
+    const { kvHeadCount, headDim } = this.#shape
+    const old = this.#rows
+    const runs = runsOf(kept)
+    const move = (source: Float32Array, { lines, width }: { lines: number; width: number }): Float32Array => {
+      const target = new Float32Array(lines * length * width)
+      for (let line = 0; line < lines; line++) {
+        for (const { from, to, count } of runs) {
+          const start = (line * old.length + from) * width
+          target.set(source.subarray(start, start + count * width), (line * length + to) * width)
+        }
+      }
+      return target
+    }
+    this.#rows = {
+      length,
+      keys: old.keys.map((keys) => move(keys, { lines: kvHeadCount, width: headDim })),
+      values: old.values.map((values) => move(values, { lines: kvHeadCount * headDim, width: 1 })),
+    }
+    const owners = kept.map((slot) => this.#owners[slot])
+    this.#owners = [...owners, ...Array.from({ length: length - kept.length }, () => undefined)]
   }
 }
 
+/** Neighbouring slots as runs, and where each goes. */
+function runsOf(slots: readonly number[]): { from: number; to: number; count: number }[] {
+  const runs: { from: number; to: number; count: number }[] = []
+  for (const [to, from] of slots.entries()) {
+    const last = runs.at(-1)
+    if (last !== undefined && last.from + last.count === from) last.count += 1
+    else runs.push({ from, to, count: 1 })
+  }
+  return runs
+}
+
 /** A plain loop: for a head's few dozen numbers it is faster than making two views. */
-function copyRow({
+function copyNumbers({
   source,
   from,
   target,
   to,
-  length,
+  count,
+  stride = 1,
 }: {
   source: Float32Array
   from: number
   target: Float32Array
   to: number
-  length: number
+  count: number
+  stride?: number
 }): void {
-  for (let index = 0; index < length; index++) target[to + index] = source[from + index] ?? 0
+  for (let index = 0; index < count; index++) target[to + index * stride] = source[from + index] ?? 0
 }

@@ -1,8 +1,7 @@
 // Makes the prefix that all prompts of one image share: bos, then boi and the patches (visual expert, one position for
 // all patches), then eoi (language expert).
 import type { Decoder } from './decoder.ts'
-import { causalMask } from './decoder.ts'
-import { emptyRows, joinRows } from './kv-cache.ts'
+import { emptyPrefix } from './kv-cache.ts'
 import type { Prefix } from './generation.ts'
 
 /** Positions of an image's rows (paper section 2.2, "position embedding"): boi 1, every patch 2, eoi 3; text goes on at 4. */
@@ -15,17 +14,17 @@ export function imagePositions(patchRows: number): number[] {
  * text, so it runs once: position 0, seeing itself.
  */
 export async function textPrefix(decoder: Decoder): Promise<Prefix> {
-  const { newRows, logits } = await decoder.run({
-    visionRows: new Float32Array(0),
-    embeddedRows: new Float32Array(0),
-    tokenIds: [decoder.compiled.manifest.tokens.bos],
-    positionIds: [0],
-    logitRows: [0],
-    prefix: emptyRows(decoder.shape),
-    suffix: emptyRows(decoder.shape),
-    mask: Float32Array.of(0),
-  })
-  return { rows: newRows, nextPosition: 1, lastLogits: logits }
+  const { prefix, logits } = await decoder.extend(
+    {
+      visionRows: new Float32Array(0),
+      embeddedRows: new Float32Array(0),
+      tokenIds: [decoder.compiled.manifest.tokens.bos],
+      positionIds: [0],
+      logitRows: [0],
+    },
+    emptyPrefix(decoder.shape, decoder.cacheFormat),
+  )
+  return { rows: prefix, nextPosition: 1, lastLogits: logits }
 }
 
 /** Runs the tower and prefills its rows behind bos. */
@@ -33,15 +32,15 @@ export async function imagePrefix(decoder: Decoder, bos: Prefix, pixels: Float32
   const { patchRows, hiddenSize } = decoder.compiled.manifest.vision
   const features = await decoder.encodeImage(pixels)
   const positionIds = imagePositions(patchRows)
-  const { newRows, logits } = await decoder.run({
-    visionRows: features.subarray(0, (patchRows + 1) * hiddenSize),
-    embeddedRows: features.subarray((patchRows + 1) * hiddenSize),
-    tokenIds: [],
-    positionIds,
-    logitRows: [positionIds.length - 1],
-    prefix: bos.rows,
-    suffix: emptyRows(decoder.shape),
-    mask: causalMask(bos.rows.length, positionIds.length),
-  })
-  return { rows: joinRows(decoder.shape, bos.rows, newRows), nextPosition: 4, lastLogits: logits }
+  const { prefix, logits } = await decoder.extend(
+    {
+      visionRows: features.subarray(0, (patchRows + 1) * hiddenSize),
+      embeddedRows: features.subarray((patchRows + 1) * hiddenSize),
+      tokenIds: [],
+      positionIds,
+      logitRows: [positionIds.length - 1],
+    },
+    bos.rows,
+  )
+  return { rows: prefix, nextPosition: 4, lastLogits: logits }
 }

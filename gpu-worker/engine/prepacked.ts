@@ -32,7 +32,12 @@ export async function openCachedSession(
     prepackedFolderName,
     `${cpuKey()}-${manifest.digest.slice(0, 12)}-${graph.replace(/\.onnx$/, '')}`,
   )
-  if (await exists(place)) return openSession({ graph: join(place, graph), ...threadOption })
+  if (await exists(place)) {
+    const cached = await openSession({ graph: join(place, graph), ...threadOption }).catch(() => undefined)
+    if (cached !== undefined) return cached
+    // Whatever is wrong with it, it can be made again.
+    await rm(place, { recursive: true, force: true })
+  }
   const aside = `${place}.partial-${process.pid}`
   const writable = await mkdir(aside, { recursive: true }).then(
     () => true,

@@ -38,27 +38,25 @@ export function planStep(sequences: readonly PendingSequence[], maxRows: number 
 }
 
 /**
- * Mask of a step [R, prefix + suffix + R]: a row sees the whole prefix, the suffix slots of its own sequence, and the
- * rows of its own sequence up to itself.
+ * Mask of a step [R, suffix + R]: behind its prefix a row sees the suffix slots of its own sequence, and the rows of its
+ * own sequence up to itself.
  */
 export function stepMask({
   rows,
-  prefixLength,
   suffixOwners,
 }: {
   rows: readonly PlannedRow[]
-  prefixLength: number
   suffixOwners: readonly (number | undefined)[]
 }): Float32Array {
-  const width = prefixLength + suffixOwners.length + rows.length
+  const width = suffixOwners.length + rows.length
   const mask = new Float32Array(rows.length * width)
   for (const [index, { sequence }] of rows.entries()) {
     const start = index * width
-    mask.fill(masked, start + prefixLength, start + width)
+    mask.fill(masked, start, start + width)
     for (const [slot, owner] of suffixOwners.entries()) {
-      if (owner === sequence) mask[start + prefixLength + slot] = 0
+      if (owner === sequence) mask[start + slot] = 0
     }
-    const ownRows = start + prefixLength + suffixOwners.length
+    const ownRows = start + suffixOwners.length
     for (let other = 0; other <= index; other++) {
       if (rows[other]?.sequence === sequence) mask[ownRows + other] = 0
     }

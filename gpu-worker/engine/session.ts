@@ -9,6 +9,7 @@ export type HostTensor =
   | { type: 'int64'; data: BigInt64Array; dims: readonly number[] }
   | { type: 'int32'; data: Int32Array; dims: readonly number[] }
   | { type: 'uint8'; data: Uint8Array; dims: readonly number[] }
+  | { type: 'int8'; data: Int8Array; dims: readonly number[] }
 
 export type Session = {
   readonly inputNames: ReadonlySet<string>
@@ -26,6 +27,8 @@ export type SessionOptions = {
   threads?: number
   /** Writes the optimized graph and its weights, packed for this CPU, into a folder while loading. */
   saveOptimized?: { folder: string; graph: string }
+  /** Start of the name of a file that takes each node's times, written when the session is closed. */
+  profilePrefix?: string
 }
 
 export const runtimeName = 'onnxruntime-node'
@@ -36,6 +39,7 @@ export async function openSession({
   graph,
   threads = availableParallelism(),
   saveOptimized,
+  profilePrefix,
 }: SessionOptions): Promise<Session> {
   const options: ort.InferenceSession.SessionOptions = {
     executionProviders: ['cpu'],
@@ -43,6 +47,7 @@ export async function openSession({
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
+    ...(profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix }),
     ...(saveOptimized === undefined ? {} : saveOptions(saveOptimized)),
   }
   const session = await load(graph, options).catch((cause: unknown) => {
@@ -54,7 +59,10 @@ export async function openSession({
   return {
     inputNames: new Set(session.inputNames),
     run: (feeds, outputNames) => run(session, feeds, outputNames),
-    close: () => session.release(),
+    close: () => {
+      if (profilePrefix !== undefined) session.endProfiling()
+      return session.release()
+    },
   }
 }
 
@@ -107,6 +115,8 @@ function toRuntimeTensor(tensor: HostTensor): ort.Tensor {
       return new ort.Tensor('int32', tensor.data, tensor.dims)
     case 'uint8':
       return new ort.Tensor('uint8', tensor.data, tensor.dims)
+    case 'int8':
+      return new ort.Tensor('int8', tensor.data, tensor.dims)
   }
 }
 
@@ -116,5 +126,6 @@ function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): Hos
   if (data instanceof Float32Array) return { type: 'float32', data, dims }
   if (data instanceof BigInt64Array) return { type: 'int64', data, dims }
   if (data instanceof Int32Array) return { type: 'int32', data, dims }
+  if (data instanceof Int8Array) return { type: 'int8', data, dims }
   throw new InvariantError(`the graph's output ${name} is missing or of an unknown type`)
 }

@@ -2,11 +2,11 @@
 // Uses the decoder graph of `label` with outputs added (who adds them is not known here).
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
-import type { Decoder } from './decoder.ts'
+import type { Decoder, DecoderRows } from './decoder.ts'
 import { causalMask } from './decoder.ts'
 import { generate } from './generation.ts'
-import { emptyRows, joinRows } from './kv-cache.ts'
-import type { CacheRows } from './kv-cache.ts'
+import { emptyPrefix, emptyRows } from './kv-cache.ts'
+import type { PrefixRows } from './kv-cache.ts'
 import { sequencePositions, visionRange } from './layout.ts'
 
 export type TraceCase = {
@@ -44,10 +44,10 @@ export async function traceSequence(decoder: Decoder, traceCase: TraceCase): Pro
     traceCase.pixels === null || vision === undefined ? null : await decoder.encodeImage(traceCase.pixels)
   const steps = splitSteps({ total, vision, inputIds: traceCase.inputIds })
   const collected: StepTrace[] = []
-  let prefix: CacheRows = emptyRows(decoder.shape)
+  let prefix = emptyPrefix(decoder.shape, decoder.cacheFormat)
   for (const step of steps.slice(0, -1)) {
     const outcome = await runStep(decoder, { step, prefix, positionIds, imageFeatures })
-    prefix = joinRows(decoder.shape, prefix, outcome.newRows)
+    prefix = outcome.prefix
     collected.push(outcome)
   }
   const lastStep = steps.at(-1)
@@ -85,7 +85,8 @@ function splitSteps({
 }
 
 type StepTrace = {
-  newRows: CacheRows
+  /** What the step ends with where it belongs to the prefix; what it started from where it is text. */
+  prefix: PrefixRows
   rowCount: number
   /** Per layer [rows, H]. */
   hidden: Float32Array[]
@@ -100,7 +101,7 @@ async function runStep(
     prefix,
     positionIds,
     imageFeatures,
-  }: { step: Step; prefix: CacheRows; positionIds: readonly number[]; imageFeatures: Float32Array | null },
+  }: { step: Step; prefix: PrefixRows; positionIds: readonly number[]; imageFeatures: Float32Array | null },
 ): Promise<StepTrace> {
   const { manifest } = decoder.compiled
   const { hiddenSize, patchRows } = manifest.vision
@@ -111,25 +112,31 @@ async function runStep(
     manifest.trace.finalNorm,
     ...manifest.trace.layers.flatMap(({ vision, language }) => [vision, language]),
   ]
-  const { logits, newRows, traced } = await decoder.run({
+  const rows: DecoderRows = {
     visionRows: image?.subarray(0, (patchRows + 1) * hiddenSize) ?? none,
     embeddedRows: image?.subarray((patchRows + 1) * hiddenSize) ?? none,
     tokenIds: step.tokenIds,
     positionIds: positionIds.slice(step.start, step.end),
     // All rows, because the final norm is applied to the rows whose logits are asked for.
     logitRows: Array.from({ length: rowCount }, (_, row) => row),
-    prefix,
-    suffix: emptyRows(decoder.shape),
-    mask: causalMask(prefix.length, rowCount),
     traced: names,
-  })
+  }
+  const isText = step.kind === 'tokens' && step.start > 0
+  const { logits, traced, ...after } = isText
+    ? await decoder.run({
+        ...rows,
+        slots: [{ prefix, rowCount }],
+        suffix: emptyRows(decoder.shape),
+        mask: causalMask(rowCount),
+      })
+    : await decoder.extend(rows, prefix)
   const read = (name: string): Float32Array => {
     const tensor = traced[name]
     if (tensor?.type !== 'float32') throw new InvariantError(`the traced graph did not return ${name}`)
     return tensor.data
   }
   return {
-    newRows,
+    prefix: 'prefix' in after ? after.prefix : prefix,
     rowCount,
     hidden: manifest.trace.layers.map(({ vision, language }) => concatenate([read(vision), read(language)])),
     finalNorm: read(manifest.trace.finalNorm),
@@ -149,7 +156,7 @@ async function continueGreedily(
   }: {
     traceCase: TraceCase
     lastStep: Step
-    prefix: CacheRows
+    prefix: PrefixRows
     positionIds: readonly number[]
     last: StepTrace
   },
@@ -157,9 +164,8 @@ async function continueGreedily(
   const request = { maxNewTokens: traceCase.maxNewTokens, sampling: greedySampling, stopIds: [] }
   if (lastStep.kind === 'image') {
     // The model speaks right after the image.
-    const rows = joinRows(decoder.shape, prefix, last.newRows)
     const nextPosition = (positionIds.at(-1) ?? 0) + 1
-    const behindImage = { rows, nextPosition, lastLogits: last.lastLogits }
+    const behindImage = { rows: last.prefix, nextPosition, lastLogits: last.lastLogits }
     const [result] = await generate(decoder, behindImage, { requests: [{ ...request, tokenIds: [] }] })
     return result?.tokenIds ?? []
   }

@@ -1,10 +1,9 @@
 // Checkpoint folder in, compiled model folder out: two graphs, their weights, the tokenizer and a manifest.
 // Streams: no more than a few of the largest matrices are in memory. Knows files, not operators.
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { z } from 'zod'
-import { UserError } from '../../schemas/errors.ts'
+import { InvariantError, UserError } from '../../schemas/errors.ts'
 import {
   digestText,
   manifestFileName,
@@ -15,6 +14,7 @@ import {
 import type { PromptTemplate, Target, WeightFormat } from '../../schemas/model-manifest.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { checkOutFolder, explainDiskFull, removeStaleParts, replaceFolder } from './compiled-folder.ts'
 import { kernelCheckGraph, needsKernelCheck } from './kernel-check.ts'
 import type { Graph, Value } from './graph.ts'
 import { encodeModel } from './onnx.ts'
@@ -103,12 +103,22 @@ async function writeModel(
 ): Promise<ModelManifest> {
   const { target, weights } = settings
   const vectors = await readVectors(checkpoint)
-  const { vision, decoder, quantized } = buildGraphs({ variant, checkpoint, vectors, weights, target })
+  const { vision, decoder, decoderInt8Cache, quantized } = buildGraphs({
+    variant,
+    checkpoint,
+    vectors,
+    weights,
+    target,
+  })
   checkOperators(vision, target)
   checkOperators(decoder, target)
   const report = progressReporter(settings, [vision, decoder])
-  for (const [name, graph] of Object.entries({ vision, decoder }))
-    await writeGraph({ name, graph, partFolder, report })
+  await writeGraph({ name: 'vision', graph: vision, partFolder, report })
+  const places = await writeGraph({ name: 'decoder', graph: decoder, partFolder, report })
+  if (decoderInt8Cache !== undefined) {
+    checkOperators(decoderInt8Cache, target)
+    await writeSharing({ name: int8CacheGraph, graph: decoderInt8Cache, partFolder, places })
+  }
   const kernelCheck = needsKernelCheck(quantized) ? await writeKernelCheck(partFolder) : undefined
   if (tokenizer !== null)
     await copyFile(join(tokenizer.folder, tokenizer.file), join(partFolder, tokenizer.file))
@@ -134,6 +144,7 @@ async function writeModel(
     graphs: {
       vision: 'vision.onnx',
       decoder: 'decoder.onnx',
+      ...(decoderInt8Cache === undefined ? {} : { decoderInt8Cache: `${int8CacheGraph}.onnx` }),
       ...(kernelCheck === undefined ? {} : { kernelCheck }),
     },
     trace: traceNames(variant),
@@ -188,7 +199,7 @@ async function writeGraph({
   graph: Graph
   partFolder: string
   report: Report
-}): Promise<void> {
+}): Promise<Map<string, WeightPlace>> {
   const fileName = `${name}.weights`
   const places = new Map<Value, WeightPlace>()
   const file = await open(join(partFolder, fileName), 'w')
@@ -212,6 +223,31 @@ async function writeGraph({
     await file.close()
   }
   await writeFile(join(partFolder, `${name}.onnx`), encodeModel(graph, places))
+  return new Map([...places].map(([value, place]) => [value.name, place]))
+}
+
+const int8CacheGraph = 'decoder-int8-cache'
+
+/** A graph over the weights that another has written, found by name. */
+async function writeSharing({
+  name,
+  graph,
+  partFolder,
+  places,
+}: {
+  name: string
+  graph: Graph
+  partFolder: string
+  places: ReadonlyMap<string, WeightPlace>
+}): Promise<void> {
+  const own = new Map(
+    graph.weights.map(({ value }) => {
+      const place = places.get(value.name)
+      if (place === undefined) throw new InvariantError(`${value.name} of ${name} is in no weights file`)
+      return [value, place]
+    }),
+  )
+  await writeFile(join(partFolder, `${name}.onnx`), encodeModel(graph, own))
 }
 
 async function writeAll(
@@ -321,80 +357,4 @@ function describeRotary(
     mode: choice === 'reference-bf16' ? 'reference-bf16' : 'fp32',
     inverseFrequencies: stored === undefined ? computed() : [...stored],
   }
-}
-
-async function checkOutFolder(outFolder: string): Promise<void> {
-  const info = await stat(outFolder).catch(() => undefined)
-  if (info === undefined) return
-  const names = info.isDirectory() ? await readdir(outFolder) : ['']
-  if (names.length > 0 && !(await isCompiledModel(outFolder))) {
-    throw new UserError(`${outFolder} exists and is not a compiled model; choose another folder or remove it`)
-  }
-}
-
-/** Whether the folder's manifest is one of ours, of any version: other things have a manifest.json, too. */
-async function isCompiledModel(folder: string): Promise<boolean> {
-  const text = await readFile(join(folder, manifestFileName), 'utf8').catch(() => '')
-  try {
-    return z
-      .object({ v: z.number(), digest: z.string(), graphs: z.object({}), files: z.array(z.unknown()) })
-      .safeParse(JSON.parse(text)).success
-  } catch {
-    return false
-  }
-}
-
-async function replaceFolder(from: string, to: string): Promise<void> {
-  const aside = hiddenBeside(to, `old-${process.pid}`)
-  const existed = await rename(to, aside).then(
-    () => true,
-    () => false,
-  )
-  await rename(from, to)
-  if (existed) await rm(aside, { recursive: true, force: true })
-}
-
-/** `.name.suffix` in the folder of `name`. */
-function hiddenBeside(path: string, suffix: string): string {
-  return join(dirname(path), `.${basename(path)}.${suffix}`)
-}
-
-/** Folders that a killed compile left beside the result, where that process is gone. */
-async function removeStaleParts(outFolder: string): Promise<void> {
-  const names = await readdir(dirname(outFolder)).catch(() => [])
-  for (const kind of ['old', 'partial']) {
-    const prefix = basename(hiddenBeside(outFolder, `${kind}-`))
-    for (const name of names.filter((candidate) => candidate.startsWith(prefix))) {
-      if (isRunning(Number(name.slice(prefix.length)))) continue
-      const path = join(dirname(outFolder), name)
-      // Killed between the two renames: the model that was there before comes back.
-      const isRestored =
-        kind === 'old' &&
-        (await rename(path, outFolder).then(
-          () => true,
-          () => false,
-        ))
-      if (!isRestored) await rm(path, { recursive: true, force: true })
-    }
-  }
-}
-
-function isRunning(processId: number): boolean {
-  try {
-    process.kill(processId, 0)
-    return true
-  } catch (error) {
-    // Another user's process may not be signalled, but it is there.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
-
-function explainDiskFull(error: unknown, outFolder: string): unknown {
-  const full =
-    error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EFBIG')
-  return full
-    ? new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, {
-        cause: error,
-      })
-    : error
 }

@@ -2,7 +2,7 @@
 // and matter only to the reader of the file. Knows neither protobuf nor models.
 import { InvariantError } from '../../schemas/errors.ts'
 
-export type ElementType = 'float32' | 'float16' | 'uint8' | 'int8' | 'int32' | 'int64'
+export type ElementType = 'float32' | 'float16' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool'
 
 /** A number, or the name of a size known only at run time. */
 export type Dimension = number | string
@@ -13,7 +13,10 @@ export type Value = {
   readonly shape?: readonly Dimension[]
 }
 
-export type AttributeValue = number | { float: number } | string | readonly number[]
+export type AttributeValue = number | { float: number } | string | readonly number[] | { graph: Subgraph }
+
+/** One way of a branch: sees every value of the graph around it; constants and weights stand out there. */
+export type Subgraph = { name: string; nodes: Node[]; outputs: Value[] }
 
 export type Node = {
   name: string
@@ -59,12 +62,20 @@ export class GraphBuilder {
   readonly #path: string
   readonly #taken: Map<string, number>
   readonly #constants: Map<string, Value>
+  readonly #nodes: Node[]
 
   constructor(
     name: string,
-    shared?: { graph: Graph; path: string; taken: Map<string, number>; constants: Map<string, Value> },
+    shared?: {
+      graph: Graph
+      path: string
+      taken: Map<string, number>
+      constants: Map<string, Value>
+      nodes: Node[]
+    },
   ) {
     this.graph = shared?.graph ?? { name, inputs: [], outputs: [], nodes: [], constants: [], weights: [] }
+    this.#nodes = shared?.nodes ?? this.graph.nodes
     this.#path = shared?.path ?? ''
     this.#taken = shared?.taken ?? new Map()
     this.#constants = shared?.constants ?? new Map()
@@ -72,11 +83,18 @@ export class GraphBuilder {
 
   scope(name: string): GraphBuilder {
     const path = this.#path === '' ? name : `${this.#path}/${name}`
-    return new GraphBuilder(this.graph.name, {
-      graph: this.graph,
+    return this.#with({ path })
+  }
+
+  /** The same builder, but for what is given. */
+  #with({ path = this.#path, nodes = this.#nodes }: { path?: string; nodes?: Node[] }): GraphBuilder {
+    const { graph } = this
+    return new GraphBuilder(graph.name, {
+      graph,
       path,
       taken: this.#taken,
       constants: this.#constants,
+      nodes,
     })
   }
 
@@ -117,6 +135,34 @@ export class GraphBuilder {
       elementType,
     }))
     this.#add(operator, inputs, outputs, options)
+    return outputs
+  }
+
+  /** Runs one of two ways, by a bool of one element; both make the named values. The other way costs nothing. */
+  branch(
+    condition: Value,
+    names: readonly string[],
+    ways: {
+      yes: (builder: GraphBuilder) => readonly Value[]
+      no: (builder: GraphBuilder) => readonly Value[]
+    },
+  ): Value[] {
+    // Before the ways are grown, so that what is seen outside has the plain names.
+    const claimed = names.map((name) => this.#claim(this.#under(name)))
+    const grow = (way: 'yes' | 'no'): Subgraph => {
+      const nodes: Node[] = []
+      const inner = this.#with({ nodes })
+      // A way's outputs have to be made inside it, and under names of their own.
+      const outputs = ways[way](inner).map((value) => inner.op('Identity', [value], { as: `${way}_value` }))
+      return { name: this.#claim(this.#under(way)), nodes, outputs }
+    }
+    const [yes, no] = [grow('yes'), grow('no')]
+    const outputs = claimed.map((name, index) => ({
+      name,
+      elementType: yes.outputs[index]?.elementType ?? 'float32',
+    }))
+    const attributes = { then_branch: { graph: yes }, else_branch: { graph: no } }
+    this.#add('If', [condition], outputs, { attributes })
     return outputs
   }
 
@@ -184,7 +230,7 @@ export class GraphBuilder {
       outputs,
       attributes: options.attributes ?? {},
     }
-    this.graph.nodes.push(node)
+    this.#nodes.push(node)
     return node
   }
 
@@ -197,6 +243,16 @@ export class GraphBuilder {
     this.#taken.set(name, count + 1)
     return count === 0 ? name : this.#claim(`${name}.${count}`)
   }
+}
+
+/** All nodes, those of branches too. */
+export function allNodes({ nodes }: { nodes: readonly Node[] }): Node[] {
+  return nodes.flatMap((node) => [
+    node,
+    ...Object.values(node.attributes).flatMap((value) =>
+      typeof value === 'object' && 'graph' in value ? allNodes(value.graph) : [],
+    ),
+  ])
 }
 
 function neverEmpty(): never {

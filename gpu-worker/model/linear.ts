@@ -18,7 +18,17 @@ export type LinearOptions = {
   bias?: Value
   /** Channel gains of the norm right before the product, where there is one: tells how 8-bit inputs would fare. */
   inputGains?: Float32Array
+  /** Low-rank additions, one for each run of the matrix's rows, in their order. */
+  additions?: readonly LowRank[]
+  /** Name in the list of quantized matrices, where another product uses the same matrix. */
+  reportedAs?: string
 }
+
+/** What a plain product needs to know. */
+type Factor = Pick<LinearOptions, 'matrix' | 'bias'>
+
+/** The matrix up [out, r] times down [r, in], never multiplied out. */
+export type LowRank = { down: Matrix; up: Matrix }
 
 /** What the formats share while a graph is built: the chosen format, and what was chosen for each matrix. */
 export type LinearContext = {
@@ -27,7 +37,11 @@ export type LinearContext = {
   /** Graph inputs of the int8 formats: the largest activation code and its zero point (see quantizeRows below). */
   levels: Value | undefined
   zeroPoint: Value | undefined
+  /** What a low code counts beside a high one: 1 / 2L. */
+  lowWeight: Value | undefined
   quantized: QuantizedMatrix[]
+  /** Stored matrices by name: one that two products use stands in the graph, and in its weights, once. */
+  stored: Map<string, { data: Value; scales?: Value }>
 }
 
 /**
@@ -46,13 +60,23 @@ export function linear(
   const scope = builder.scope(options.name)
   const { packing, inputError } = choosePacking(context, options)
   if (packing !== 'fp32' && packing !== 'fp16') {
-    context.quantized.push({ name: options.matrix.name, format: packing, inputError })
+    context.quantized.push({ name: options.reportedAs ?? options.matrix.name, format: packing, inputError })
   }
+  const product = storedProduct(scope, context, x, { ...options, packing })
+  return addLowRank(scope, context, { x, product, additions: options.additions ?? [] })
+}
+
+function storedProduct(
+  scope: GraphBuilder,
+  context: LinearContext,
+  x: Value,
+  { packing, ...options }: LinearOptions & { packing: Packing },
+): Value {
   switch (packing) {
     case 'fp32':
-      return gemm(scope, x, options)
+      return gemm(scope, context, x, options)
     case 'fp16':
-      return halfGemm(scope, x, options)
+      return halfGemm(scope, context, x, options)
     case 'int8':
     case 'int8-split':
       return addBias(
@@ -64,10 +88,42 @@ export function linear(
     case 'int8-block':
       return addBias(
         scope,
-        blockProduct(scope, x, { ...options, bits: packing === 'int4' ? 4 : 8 }),
+        blockProduct(scope, context, x, { ...options, bits: packing === 'int4' ? 4 : 8 }),
         options.bias,
       )
   }
+}
+
+/**
+ *   x ─┬─ product ───────────────────────────── + ─
+ *      └─ Gemm(down [r, in]) ─ Gemm(up [out, r]) ┘      (several, side by side, where matrices are stacked)
+ * The factors are a few per cent of the matrix, so they keep their precision beside quantized weights.
+ */
+function addLowRank(
+  scope: GraphBuilder,
+  context: LinearContext,
+  { x, product, additions }: { x: Value; product: Value; additions: readonly LowRank[] },
+): Value {
+  if (additions.length === 0) return product
+  const factor = context.weights === 'fp16' ? halfGemm : gemm
+  const parts = additions.map(({ down, up }, index) => {
+    const within = scope.scope(`low_rank.${index}`)
+    const narrow = factor(within.scope('down'), context, x, { matrix: down })
+    return factor(within.scope('up'), context, narrow, { matrix: up })
+  })
+  const delta = scope.op('Concat', parts, { attributes: { axis: 1 }, as: 'delta' })
+  return scope.op('Add', [product, delta], { as: 'adapted' })
+}
+
+/** What `make` puts into the weights, or what the first product with this matrix has put there. */
+function storedOnce(
+  { stored }: LinearContext,
+  key: string,
+  make: () => { data: Value; scales?: Value },
+): { data: Value; scales?: Value } {
+  const known = stored.get(key) ?? make()
+  stored.set(key, known)
+  return known
 }
 
 function choosePacking(
@@ -87,37 +143,42 @@ function choosePacking(
 }
 
 /** Gemm(x, W, bias) with W [out, in] as the checkpoint has it. */
-function gemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
-  const weight = scope.weight('weight', {
-    elementType: 'float32',
-    dims: [matrix.rows, matrix.columns],
-    byteCount: matrix.rows * matrix.columns * 4,
-    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(tile))),
-  })
-  return scope.op('Gemm', bias === undefined ? [x, weight] : [x, weight, bias], { attributes: { transB: 1 } })
+function gemm(scope: GraphBuilder, context: LinearContext, x: Value, { matrix, bias }: Factor): Value {
+  const { data } = storedOnce(context, `fp32 ${matrix.name}`, () => ({
+    data: scope.weight('weight', {
+      elementType: 'float32',
+      dims: [matrix.rows, matrix.columns],
+      byteCount: matrix.rows * matrix.columns * 4,
+      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(tile))),
+    }),
+  }))
+  return scope.op('Gemm', bias === undefined ? [x, data] : [x, data, bias], { attributes: { transB: 1 } })
 }
 
 /**
  *   x ─ Cast(f16) ─ Gemm(W f16) ─ Cast(f32) ─ Add(bias)
  * The residual stream stays in float32: the tower's is never normalised and leaves the range of half precision.
  */
-function halfGemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
-  const weight = scope.weight('weight', {
-    elementType: 'float16',
-    dims: [matrix.rows, matrix.columns],
-    byteCount: matrix.rows * matrix.columns * 2,
-    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
-  })
+function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matrix, bias }: Factor): Value {
+  const { data } = storedOnce(context, `fp16 ${matrix.name}`, () => ({
+    data: scope.weight('weight', {
+      elementType: 'float16',
+      dims: [matrix.rows, matrix.columns],
+      byteCount: matrix.rows * matrix.columns * 2,
+      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
+    }),
+  }))
   const half = scope.op('Cast', [x], { attributes: { to: 10 }, elementType: 'float16', as: 'half' })
-  const product = scope.op('Gemm', [half, weight], { attributes: { transB: 1 } })
+  const product = scope.op('Gemm', [half, data], { attributes: { transB: 1 } })
   return addBias(scope, scope.op('Cast', [product], { attributes: { to: 1 }, elementType: 'float32' }), bias)
 }
 
 /**
- *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulInteger(W s8 [in, out]) ─ Cast ─ * scale [T,1] ─ * columnScale [out]
+ *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulIntegerToFloat(W s8 [in, out], columnScale [out]) ─ * rowScale [T, 1]
  * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x/s) and lo = the rest times
- * 2L; both meet the same weights in one product:
- *   codes [2, T, in] ─ MatMulInteger ─ Cast ─ Split ─ hi + lo/2L ─ Squeeze ─ * scale ─ * columnScale
+ * 2L; both meet the same weights in one product, one below the other:
+ *   codes [2T, in] ─ MatMulIntegerToFloat ─ Split ─ hi + lo/2L ─ * rowScale
+ * Few nodes, since a decode step has thousands of them, and flat: with a third dimension the runtime multiplies twice.
  */
 function integerProduct(
   scope: GraphBuilder,
@@ -125,37 +186,41 @@ function integerProduct(
   x: Value,
   { matrix, split }: LinearOptions & { split: boolean },
 ): Value {
-  const { data, scales } = int8Weights(scope, matrix)
+  const { data, scales } = storedOnce(context, `int8 ${matrix.name}`, () => int8Weights(scope, matrix))
   const { codes, rowScale, lowWeight } = quantizeRows(scope, context, x, split)
-  const sums = scope.op('MatMulInteger', [codes, data, context.zeroPoint ?? null], { elementType: 'int32' })
-  const floats = scope.op('Cast', [sums], { attributes: { to: 1 }, elementType: 'float32' })
-  let product = floats
-  if (lowWeight !== undefined) {
-    // Sizes and not num_outputs: that form refuses zero rows.
-    const [high, low] = scope.ops('Split', [floats, scope.int64([1, 1])], {
-      attributes: { axis: 0 },
-      names: ['high', 'low'],
-    })
-    const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
-    const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
-    product = scope.op('Squeeze', [joined, scope.int64([0])], { as: 'flat' })
-  }
-  const byRow = scope.op('Mul', [product, rowScale], { as: 'byRow' })
-  return scope.op('Mul', [byRow, scales], { as: 'product' })
+  const one = scope.float32([1], [])
+  const sums = scope.op(
+    'MatMulIntegerToFloat',
+    [codes, data, one, scales ?? null, context.zeroPoint ?? null],
+    {
+      domain: 'com.microsoft',
+      elementType: 'float32',
+      as: 'sums',
+    },
+  )
+  if (lowWeight === undefined) return scope.op('Mul', [sums, rowScale], { as: 'product' })
+  const [high, low] = scope.ops('Split', [sums], {
+    attributes: { axis: 0, num_outputs: 2 },
+    names: ['high', 'low'],
+  })
+  const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
+  const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
+  return scope.op('Mul', [joined, rowScale], { as: 'product' })
 }
 
 /**
  *   x ─ Abs ─ ReduceMax(axis 1) ─ / L ─ s [T,1]
- *   x / s ─ QuantizeLinear(1, zero) ─ hi          (with split: (x/s - round(x/s)) * 2L ─ QuantizeLinear ─ lo; [hi; lo])
+ *   x / s ─ QuantizeLinear(1, zero) ─ hi       (with split: x/s - round(x/s) ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
  * L and zero are graph inputs: 127 and 128 where the CPU adds byte products exactly, 63 and 64 where its 16-bit sums of
  * two products would saturate (x64 without VNNI: 2 * 255 * 127 > 32767, while 2 * 127 * 127 is not).
  */
 function quantizeRows(
   scope: GraphBuilder,
-  { levels, zeroPoint }: LinearContext,
+  context: LinearContext,
   x: Value,
   split: boolean,
 ): { codes: Value; rowScale: Value; lowWeight: Value | undefined } {
+  const { levels, zeroPoint, lowWeight } = context
   const one = scope.float32([1], [])
   const magnitude = scope.op('Abs', [x])
   // Axis 1 and not -1: with zero rows a negative axis gives the wrong shape in onnxruntime 1.30.
@@ -163,24 +228,14 @@ function quantizeRows(
   const positive = scope.op('Max', [largest, scope.float32([1e-30], [])])
   const rowScale = scope.op('Div', [positive, levels ?? null], { as: 'rowScale' })
   const scaled = scope.op('Div', [x, rowScale], { as: 'scaled' })
-  const high = scope.op('QuantizeLinear', [scaled, one, zeroPoint ?? null], {
-    elementType: 'uint8',
-    as: 'highCodes',
-  })
+  const quantize = (values: Value, scale: Value | null, as: string): Value =>
+    scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
+  const high = quantize(scaled, one, 'highCodes')
   if (!split) return { codes: high, rowScale, lowWeight: undefined }
   const rest = scope.op('Sub', [scaled, scope.op('Round', [scaled])], { as: 'rest' })
-  const range = scope.op('Mul', [levels ?? null, scope.float32([2], [])], { as: 'range' })
-  const stretched = scope.op('Mul', [rest, range], { as: 'stretched' })
-  const low = scope.op('QuantizeLinear', [stretched, one, zeroPoint ?? null], {
-    elementType: 'uint8',
-    as: 'lowCodes',
-  })
-  const plane = (codes: Value, as: string): Value => scope.op('Unsqueeze', [codes, scope.int64([0])], { as })
-  const codes = scope.op('Concat', [plane(high, 'highPlane'), plane(low, 'lowPlane')], {
-    attributes: { axis: 0 },
-    as: 'codes',
-  })
-  return { codes, rowScale, lowWeight: scope.op('Div', [one, range], { as: 'lowWeight' }) }
+  const low = quantize(rest, lowWeight ?? null, 'lowCodes')
+  const codes = scope.op('Concat', [high, low], { attributes: { axis: 0 }, as: 'codes' })
+  return { codes, rowScale, lowWeight }
 }
 
 function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales: Value } {
@@ -211,13 +266,24 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales
 /** MatMulNBits(x, quants, scales), block 32, accuracy level 4: inputs are rounded to int8 per block. */
 function blockProduct(
   scope: GraphBuilder,
+  context: LinearContext,
   x: Value,
   { matrix, bits }: LinearOptions & { bits: 4 | 8 },
 ): Value {
+  const { data, scales } = storedOnce(context, `int${bits}-block ${matrix.name}`, () =>
+    blockWeights(scope, matrix, bits),
+  )
+  return scope.op('MatMulNBits', [x, data, scales ?? null], {
+    domain: 'com.microsoft',
+    attributes: { K: matrix.columns, N: matrix.rows, bits, block_size: blockSize, accuracy_level: 4 },
+  })
+}
+
+function blockWeights(scope: GraphBuilder, matrix: Matrix, bits: 4 | 8): { data: Value; scales: Value } {
   const blockCount = Math.ceil(matrix.columns / blockSize)
   const bytesPerBlock = (blockSize * bits) / 8
   const scales = new Float32Array(matrix.rows * blockCount)
-  const quants = scope.weight('weight', {
+  const data = scope.weight('weight', {
     elementType: 'uint8',
     dims: [matrix.rows, blockCount, bytesPerBlock],
     byteCount: matrix.rows * blockCount * bytesPerBlock,
@@ -228,10 +294,7 @@ function blockProduct(
         await sink(packed.quants)
       }),
   })
-  return scope.op('MatMulNBits', [x, quants, vectorWeight(scope, 'scales', scales)], {
-    domain: 'com.microsoft',
-    attributes: { K: matrix.columns, N: matrix.rows, bits, block_size: blockSize, accuracy_level: 4 },
-  })
+  return { data, scales: vectorWeight(scope, 'scales', scales) }
 }
 
 function addBias(scope: GraphBuilder, product: Value, bias: Value | undefined): Value {

@@ -9,6 +9,7 @@ import type {
   Graph,
   InlineConstant,
   Node,
+  Subgraph,
   Value,
 } from './graph.ts'
 
@@ -22,11 +23,12 @@ const dataType: Record<ElementType, number> = {
   int8: 3,
   int32: 6,
   int64: 7,
+  bool: 9,
   float16: 10,
 }
 
 /** AttributeProto.AttributeType */
-const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const
+const attributeType = { float: 1, int: 2, string: 3, graph: 5, ints: 7 } as const
 
 export type WeightPlace = { fileName: string; offset: number }
 
@@ -73,6 +75,12 @@ function writeGraph(writer: protobuf.Writer, graph: Graph, places: ReadonlyMap<V
   for (const value of graph.outputs) message(writer, 12, (inner) => writeValueInfo(inner, value))
 }
 
+function writeSubgraph(writer: protobuf.Writer, { name, nodes, outputs }: Subgraph): void {
+  for (const node of nodes) message(writer, 1, (inner) => writeNode(inner, node))
+  text(writer, 2, name)
+  for (const value of outputs) message(writer, 12, (inner) => writeValueInfo(inner, value))
+}
+
 function writeNode(writer: protobuf.Writer, node: Node): void {
   for (const input of node.inputs) text(writer, 1, input?.name ?? '')
   for (const output of node.outputs) text(writer, 2, output.name)
@@ -94,6 +102,9 @@ function writeAttribute(writer: protobuf.Writer, name: string, value: AttributeV
   } else if ('float' in value) {
     writer.uint32((2 << 3) | 5).float(value.float)
     int(writer, 20, attributeType.float)
+  } else if ('graph' in value) {
+    message(writer, 6, (inner) => writeSubgraph(inner, value.graph))
+    int(writer, 20, attributeType.graph)
   } else {
     for (const element of value) int(writer, 8, element)
     int(writer, 20, attributeType.ints)

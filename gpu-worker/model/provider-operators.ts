@@ -5,6 +5,7 @@
 // CUDA: docs/OperatorKernels.md of onnxruntime 1.30, section CUDAExecutionProvider; not run here.
 // Shape, and arithmetic on int64 shapes, stay on the CPU on every provider by design and cost nothing.
 import { InvariantError } from '../../schemas/errors.ts'
+import { allNodes } from './graph.ts'
 import type { ElementType, Graph } from './graph.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
 
@@ -48,8 +49,18 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
     ...common,
     'Concat': [...floats, 'int64', 'uint8'],
     'com.microsoft.FusedMatMul': ['float32'],
+    'com.microsoft.GroupQueryAttention': ['float32'],
+    'com.microsoft.MatMulIntegerToFloat': ['uint8'],
+    'Add': [...floats, 'int64'],
+    'Equal': ['int64'],
+    'Greater': ['int64'],
+    'If': ['bool'],
+    'Squeeze': [...floats, 'int64'],
+    'Sub': [...floats, 'int64'],
+    'Transpose': [...floats, 'int8'],
     'MatMulInteger': ['uint8'],
     'Max': ['float32'],
+    'Pad': ['float32'],
     'QuantizeLinear': ['float32'],
     'ReduceMax': ['float32'],
     'Round': ['float32'],
@@ -62,7 +73,7 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
 
 /** Throws InvariantError naming the first node that the provider would not run. */
 export function checkOperators(graph: Graph, target: Target): void {
-  for (const node of graph.nodes) {
+  for (const node of allNodes(graph)) {
     const name = node.domain === '' ? node.operator : `${node.domain}.${node.operator}`
     const types = supported[target][name]
     const elementType = node.inputs[0]?.elementType ?? 'float32'

@@ -21,6 +21,8 @@ type AskContext = {
   engine: Engine
   /** Whether an answer shall be drawn again; never when left out. */
   asksAgain?: (unit: RecordUnit, answered: UnitAnswers) => boolean
+  /** Whether each prompt is asked a second time, by itself. */
+  asksAlone?: boolean
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
   signal: AbortSignal
 }
@@ -40,7 +42,7 @@ export type Asked = { answers: AnsweredUnit[]; prefillMs: number; generateMs: nu
 export async function askModel(
   image: Float32Array | Picture,
   stages: Stages,
-  { engine, inEngine, signal, asksAgain = () => false }: AskContext,
+  { engine, inEngine, signal, asksAgain = () => false, asksAlone = false }: AskContext,
 ): Promise<Asked> {
   const { plan, said } = stages
   if (!hasPrompts(stages)) {
@@ -54,7 +56,8 @@ export async function askModel(
       const session = await engine.openImage(image, signal)
       prefilledMs = performance.now()
       try {
-        const answers = await askStages({ session, signal, asksAgain }, stages)
+        const among = await askStages({ session, signal, asksAgain }, stages)
+        const answers = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
         return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
       } finally {
         await session.close()
@@ -82,6 +85,30 @@ function hasPrompts({ plan, said }: Stages): boolean {
 /** The same failure for each unit. */
 export function failUnits(units: readonly RecordUnit[], failure: Failure): AnsweredUnit[] {
   return units.map((unit) => ({ unit, answered: { ok: false, failure } }))
+}
+
+/**
+ * The same answers with what each prompt gets by itself, from an image that is shown anew: what was shared is not, and
+ * nothing else is in the batch.
+ */
+async function askEachAlone(
+  answers: readonly AnsweredUnit[],
+  { engine, image, signal }: { engine: Engine; image: Float32Array | Picture; signal: AbortSignal },
+): Promise<AnsweredUnit[]> {
+  const session = await engine.openImage(image, signal)
+  try {
+    const twice: AnsweredUnit[] = []
+    for (const one of answers) {
+      const { unit, answered } = one
+      const alone: string[] = []
+      for (const prompt of answered.ok ? promptsOf(unit) : [])
+        alone.push((await session.generate([prompt], signal))[0]?.text ?? '')
+      twice.push(answered.ok ? { unit, answered: { ...answered, alone } } : one)
+    }
+    return twice
+  } finally {
+    await session.close()
+  }
 }
 
 type Asking = Required<Pick<AskContext, 'asksAgain' | 'signal'>> & {
@@ -175,8 +202,9 @@ function promptsOf({ spec, sampling, problem }: RecordUnit): PromptRequest[] {
 function settleSamples(
   { spec }: RecordUnit,
   answers: readonly Answer[],
-): { answers: Answer[]; samples?: string[] } {
-  if (spec.samples === undefined) return { answers: [...answers] }
+): { answers: Answer[]; drawn: string[]; samples?: string[] } {
+  const drawn = answers.map(({ text }) => text)
+  if (spec.samples === undefined) return { answers: [...answers], drawn }
   const { count, choice } = spec.samples
   const groups = spec.prompts.map((_, index) => answers.slice(index * count, (index + 1) * count))
   const chosen = groups.map((group) => {
@@ -191,6 +219,7 @@ function settleSamples(
   const others = groups.map((group, at) => group.filter((_, index) => index !== chosen[at]))
   return {
     answers: groups.flatMap((group, at) => group[chosen[at] ?? 0] ?? []),
+    drawn,
     samples: Array.from({ length: count - 1 }, (_, column) =>
       others.map((group) => group[column]?.text ?? '').join('\n'),
     ),

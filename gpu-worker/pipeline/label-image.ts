@@ -1,5 +1,6 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
+import type { AnswerTwice } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Failure } from '../../schemas/failure.ts'
@@ -16,12 +17,14 @@ import { preprocess } from '../image/preprocess.ts'
 import { wantsExisting } from '../tasks/existing-caption.ts'
 import type { PromptItem } from '../tasks/variables.ts'
 import { taskOf } from '../tasks/registry.ts'
-import { askModel, failUnits } from './ask-model.ts'
+import { type AnsweredUnit, askModel, failUnits } from './ask-model.ts'
 import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
-import { asksAgain, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import type { Duplicate } from './duplicates.ts'
+import { turnDown } from './input-rules.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
-import { type ImageFacts, makeRecord, type RecordUnit } from './record.ts'
+import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type LabelContext = {
@@ -40,6 +43,8 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
@@ -90,14 +95,28 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.first.length + plan.second.length > 0
-  const prepared: Prepared | null = isAskedHere ? await prepareImage(fetched, context) : null
+  const repeated = context.duplicateOf?.(item.key)
+  const prepared: Prepared | null =
+    repeated !== undefined
+      ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
+      : isAskedHere
+        ? await prepareImage(fetched, context)
+        : null
   signal.throwIfAborted()
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.shown, { plan, said }, { ...context, asksAgain: asksAgain(context.config) })
+      ? await askModel(
+          prepared.shown,
+          { plan, said },
+          {
+            ...context,
+            asksAgain: asksAgain(context.config),
+            asksAlone: asksAlone(context.config, sha256),
+          },
+        )
       : {
-          answers: prepared === null ? [] : failUnits(pending, prepared.failure),
+          answers: prepared === null ? [] : pending.map((unit) => ({ unit, answered: prepared.answered })),
           prefillMs: 0,
           generateMs: 0,
         }
@@ -108,7 +127,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const facts: ImageFacts = {
     item,
     fetched,
-    decoded: prepared?.ok === true ? prepared.decoded : null,
+    decoded: prepared?.decoded ?? null,
     timing: roundTiming({ ...asked, fetchMs: fetched.fetchMs, decodeMs: prepared?.decodeMs ?? 0 }),
     attempt: delivery?.attempt ?? 1,
   }
@@ -117,7 +136,11 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const records = [...asked.answers, ...unsent].map(({ unit, answered }) =>
     makeRecord({ config, engine: engine.info, unit, facts, answered, createdAt: clock() }),
   )
-  return { records: gateRecords(records, config, context.texts ?? openRunTexts()), forwards, sha256 }
+  const gated = gateRecords(records, config, {
+    texts: context.texts ?? openRunTexts(),
+    alone: twiceAnswered(asked.answers),
+  })
+  return { records: gated, forwards, sha256 }
 }
 
 type KnownItem = WorkItem & Pick<PromptItem, 'existing'>
@@ -177,31 +200,39 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
   )
 }
 
+type Decoded = { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
       /** The image in the form that the engine takes. */
       shown: Float32Array | Picture
-      decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+      decoded: Decoded
       thumbnail: Promise<void> | undefined
     }
-  | { ok: false; failure: Failure }
+  | { ok: false; answered: Exclude<UnitAnswers, { ok: true }>; decoded?: Decoded }
 )
 
 async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
-  const { engine, limits, keepThumbnail } = context
-  if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
+  const { engine, limits, keepThumbnail, config } = context
+  if (!fetched.ok) return { ok: false, answered: failed(fetched.failure), decodeMs: 0 }
   const startMs = performance.now()
   const result = await decodeImage(fetched.bytes, limits)
-  if (!result.ok) return { ok: false, failure: result.failure, decodeMs: performance.now() - startMs }
+  if (!result.ok)
+    return { ok: false, answered: failed(result.failure), decodeMs: performance.now() - startMs }
   const { rgb, ...image } = result.image
-  const form = engine.info.image
   const upright = { rgb, width: image.width, height: image.height }
+  const decoded = { image, perceptualHash: perceptualHash(upright) }
+  const check = turnDown(config.input ?? {}, upright)
+  if (check !== null) {
+    const answered = { ok: false, failure: null, turnedDown: { check } } as const
+    return { ok: false, answered, decoded, decodeMs: performance.now() - startMs }
+  }
+  const form = engine.info.image
   const shown =
     form.kind === 'pixels'
       ? preprocess({ ...upright, ...form })
       : await encodePicture({ ...upright, ...form })
-  const decoded = { image, perceptualHash: perceptualHash(upright) }
   const { identity } = fetched
   const decodeMs = performance.now() - startMs
   const thumbnail =
@@ -209,6 +240,28 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
       ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
       : undefined
   return { ok: true, shown, decoded, decodeMs, thumbnail }
+}
+
+function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
+  return { ok: false, failure }
+}
+
+function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const evidence =
+    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+  const check = { name: 'image-duplicate', pass: false, score: null, evidence }
+  return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
+}
+
+/** By record: what was asked a second time. */
+function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, AnswerTwice[]> {
+  return new Map(
+    answers.flatMap(({ unit, answered }): [string, AnswerTwice[]][] => {
+      if (!answered.ok || answered.alone === undefined) return []
+      const { drawn = [], alone } = answered
+      return [[unit.recordId, alone.map((by, index) => ({ among: drawn[index] ?? '', by }))]]
+    }),
+  )
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */

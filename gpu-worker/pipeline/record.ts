@@ -1,7 +1,12 @@
 // Assembling one record from what became of an image and a task. Pure; it does not know how either was made.
 import type { FetchedImage } from './fetch.ts'
 import type { Failure } from '../../schemas/failure.ts'
-import { labelRecordVersion, type LabelRecord, type RecordTiming } from '../../schemas/label-record.ts'
+import {
+  labelRecordVersion,
+  type LabelRecord,
+  type RecordCheck,
+  type RecordTiming,
+} from '../../schemas/label-record.ts'
 import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
@@ -35,6 +40,8 @@ export type ImageFacts = {
 }
 
 /** What the model said to a unit's prompts, or why it could not be asked. */
+export type TurnedDown = { check: RecordCheck; duplicateOf?: string }
+
 export type UnitAnswers =
   | {
       ok: true
@@ -42,10 +49,15 @@ export type UnitAnswers =
       answers: readonly Answer[]
       /** Other answers to the same prompts, of a task that draws several. */
       samples?: readonly string[]
+      /** Every answer that was drawn, also those that do not stand, and each again by itself where that was wanted. */
+      drawn?: readonly string[]
+      alone?: readonly string[]
       /** How often the unit was asked again because its answer could not be kept. */
       tries?: number
     }
   | { ok: false; failure: Failure }
+  /** The image was turned down before anything was asked of it. */
+  | { ok: false; failure: null; turnedDown: TurnedDown }
 
 type MakeRecord = {
   config: RunConfig
@@ -73,7 +85,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
     attempt: facts.attempt,
     source: describeSource(facts),
     image: describeImage(facts),
-    status: verdict.output === null ? 'failed' : 'ok',
+    status: verdict.output !== null ? 'ok' : verdict.error === null ? 'filtered' : 'failed',
     output: verdict.output,
     raw: rawOf(answers),
     ...(repairs.length === 0 ? {} : { repairs }),
@@ -94,7 +106,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
       ).join('\n'),
     },
     sampling: unit.sampling,
-    checks: [],
+    ...describeTurnedDown(answered),
     ...(facts.item.meta === undefined ? {} : { meta: facts.item.meta }),
     error: verdict.error,
     timing: facts.timing,
@@ -127,6 +139,12 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
   const repairs = [...said, ...parsed.repairs]
   if (!parsed.ok) return { output: null, error: { code: parsed.code, message: parsed.message }, repairs }
   return { output: task.outputSchema.parse(parsed.output), error: null, repairs }
+}
+
+function describeTurnedDown(answered: UnitAnswers): Pick<LabelRecord, 'checks' | 'duplicateOf'> {
+  if (answered.ok || answered.failure !== null) return { checks: [] }
+  const { check, duplicateOf } = answered.turnedDown
+  return { checks: [check], ...(duplicateOf === undefined ? {} : { duplicateOf }) }
 }
 
 function describeTries(answered: UnitAnswers): string[] {

@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import type { Duplicate } from './duplicates.ts'
 import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
@@ -35,7 +36,14 @@ export const defaultRunLimits: RunLimits = {
 }
 
 export type RunEvent =
-  | { kind: 'image'; key: string; statuses: RecordStatus[]; wasDone: boolean }
+  | {
+      kind: 'image'
+      key: string
+      statuses: RecordStatus[]
+      /** Made now; none when all were there. */
+      made: readonly LabelRecord[]
+      wasDone: boolean
+    }
   | { kind: 'part'; key: string; records: number }
 
 export type RunOptions = {
@@ -58,6 +66,8 @@ export type RunOptions = {
   /** Whether a record needs not be made; by default, those in `done`. */
   isDone?: (recordId: string) => boolean
   limits?: RunLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   onEvent?: (event: RunEvent) => void
 }
 
@@ -84,6 +94,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     isDone,
     limits: limits.decode,
     texts: openRunTexts(),
+    duplicateOf: options.duplicateOf,
     clock,
     signal: AbortSignal.any([stop, failed.signal]),
   }
@@ -174,6 +185,7 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       kind: 'image',
       key: item.key,
       statuses: records.map((record) => record.status),
+      made: records,
       wasDone: records.length === 0,
     })
     return records.length

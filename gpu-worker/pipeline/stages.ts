@@ -3,7 +3,13 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
-import { maxUpstreamChars, type Upstream } from '../../schemas/work-message.ts'
+import {
+  maxUpstreamBytes,
+  maxUpstreamChars,
+  messageText,
+  type Upstream,
+  utf8Bytes,
+} from '../../schemas/work-message.ts'
 import { taskOf } from '../tasks/registry.ts'
 import type { RecordUnit } from './record.ts'
 
@@ -89,24 +95,32 @@ export function forwardUnits(
   const failed: Extract<Followed, { ok: false }>[] = []
   for (const unit of units) {
     const { role = 'chat', after } = unit.spec
+    const forward = forwards.get(role) ?? { role, upstream: {} }
     const before = after === undefined ? undefined : said.get(after)
-    const failure = after === undefined ? null : carriageProblem(unit.spec, before)
+    const failure = after === undefined ? null : carriageProblem(unit.spec, { before, forward })
     if (failure !== null) {
       failed.push({ ok: false, unit, failure })
       continue
     }
-    const forward = forwards.get(role) ?? { role, upstream: {} }
     if (after !== undefined && before?.ok === true) forward.upstream[after] = before.output
     forwards.set(role, forward)
   }
   return { forwards: [...forwards.values()], failed }
 }
 
-function carriageProblem(spec: TaskSpec, before: TaskSaid | undefined): Failure | null {
+/** Why an output cannot go on: it is not there, or is too long for a message beside the others that go the same way. */
+function carriageProblem(
+  spec: TaskSpec,
+  { before, forward }: { before: TaskSaid | undefined; forward: Forward },
+): Failure | null {
   if (before === undefined || !before.ok) return upstreamFailure(spec, before)
   const chars = JSON.stringify(before.output).length
-  if (chars <= maxUpstreamChars) return null
-  const message = `the output of ${spec.after} has ${chars} characters; at most ${maxUpstreamChars} are passed on`
+  const upstream = { ...forward.upstream, [spec.after ?? '']: before.output }
+  const sizeBytes = utf8Bytes(messageText(upstream))
+  if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) return null
+  const message =
+    `the output of ${spec.after} has ${chars} characters, and all that is passed on ${sizeBytes} bytes; ` +
+    `at most ${maxUpstreamChars} and ${maxUpstreamBytes} are`
   return { code: 'task-upstream-failed', message }
 }
 

@@ -1,9 +1,11 @@
 // The list of tasks, and the specs of a run. A new task is one file here and one line below.
 import { UserError } from '../../schemas/errors.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
 import type { Box } from '../../schemas/task-output.ts'
 import type { TaskDefinition } from '../../schemas/task-file.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
+import type { Brings, OwnFields } from '../../schemas/work-item.ts'
 import { askQuestionsTask } from './ask-questions.ts'
 import { customTask, customTaskOf } from './custom.ts'
 import { captionTask } from './caption.ts'
@@ -73,7 +75,7 @@ export type Wanted = {
   /** Answers the tasks of the role grounding, where the run has a second model. */
   grounding?: WantedModel | undefined
   /** What images bring themselves, which switches tasks on as `questions` and `phrases` do. */
-  brings?: { questions: boolean; phrases: boolean }
+  brings?: Brings
 }
 
 /**
@@ -133,28 +135,40 @@ export function listItemTasks(wanted: Wanted): string[] {
     .map((task) => task.name)
 }
 
-/** The specs of these tasks for one image with questions or phrases of its own; none for a task it brings nothing for. */
-export function planItemTasks(
-  names: readonly string[],
-  {
-    template,
-    questions = [],
-    phrases = [],
-    isConstrained = true,
-  }: {
-    template: PromptTemplate
-    questions?: readonly string[] | undefined
-    phrases?: readonly string[] | undefined
-    isConstrained?: boolean
-  },
-): TaskSpec[] {
+type ItemRun = Pick<RunConfig, 'tasks' | 'itemTasks' | 'template' | 'grounding' | 'groundingTemplate'>
+type Brought = Pick<OwnFields, 'questions' | 'phrases'>
+
+/** The specs of a run's item tasks for one image; none for a task it brings nothing for. */
+export function planItemTasks(run: ItemRun, { questions = [], phrases = [] }: Brought): TaskSpec[] {
+  const { itemTasks = [], template, grounding, groundingTemplate = template } = run
   const brought = { questions, phrases, regions: [] }
-  return names
+  // As the run's own tasks are held to a form or not; a run of an earlier build holds none.
+  const isConstrained = run.tasks.some(({ constraint }) => constraint !== undefined)
+  return itemTasks
     .map(findTask)
     .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
-    .flatMap((task) =>
-      planTask(task, { template, questions, phrases, from: [], objects: [], regions: [] }, { isConstrained }),
-    )
+    .flatMap((task) => {
+      const isSecond = grounding !== undefined && task.role === 'grounding'
+      const asked = { questions, phrases, from: [], objects: [], regions: [] }
+      return planTask(
+        task,
+        { template: isSecond ? groundingTemplate : template, ...asked },
+        { isConstrained, role: grounding === undefined ? undefined : task.role },
+      )
+    })
+}
+
+/** How many records an image gets: of a task for which it brings its own, only those. */
+export function countItemRecords(run: ItemRun, brought: Brought): number {
+  const own = planItemTasks(run, brought)
+  const replaced = new Set(own.map(({ task }) => task))
+  return run.tasks.filter(({ task }) => !replaced.has(task)).length + own.length
+}
+
+/** Which of what an image brings no task of the run takes; null when nothing is left over. */
+export function leftOver({ itemTasks = [] }: Pick<RunConfig, 'itemTasks'>, brought: Brought): string | null {
+  const taken = new Set(itemTasks.map((name) => findTask(name).takes))
+  return (['questions', 'phrases'] as const).find((name) => brought[name] && !taken.has(name)) ?? null
 }
 
 type Planned = { role?: Task['role'] | undefined; isConstrained: boolean; prefix?: string | undefined }

@@ -7,7 +7,7 @@ import { fail, showCounts, showImage, showProgress, showRun, spoken, tell } from
 import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, standing } from './labels.js'
+import { boxesOf, card, isEditable, phraseAt, revealCard, standing } from './labels.js'
 import { createList } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
@@ -34,7 +34,7 @@ let editor = null
 let commenting = null
 /** @type {Map<number, Promise<ImageFacts>>} */
 const kept = new Map()
-let steps = 0
+let [steps, opened] = [0, 0]
 
 const list = createList({
   root: byId('list'),
@@ -58,6 +58,7 @@ const filters = createFilters({
 })
 
 showRun(run)
+filters.write(query)
 listenForKeys([
   { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: async () => await move(1) },
   { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: async () => await move(-1) },
@@ -92,14 +93,18 @@ await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged)
 async function openView(recordId) {
   if (!leaveForms()) return
   try {
-    viewName = Date.now().toString(36)
-    const page = await askView(query, { name: viewName, start: 0, count: firstRows })
-    filters.write(query)
+    const name = `${Date.now().toString(36)}.${(opened += 1)}`
+    viewName = name
+    const page = await askView(query, { name, start: 0, count: firstRows })
+    // Whoever typed on asked for another walk meanwhile.
+    if (name !== viewName) return
     list.show({ images: page.images, first: page.items })
     performance.mark('list-shown')
     showCounts(page)
     here = null
-    const place = recordId === null ? null : await askPlace(query, { name: viewName, recordId })
+    steps += 1
+    const place = recordId === null ? null : await askPlace(query, { name, recordId })
+    if (name !== viewName) return
     if (page.images === 0) showNothing()
     else await goTo(place?.item ?? 0, { recordId: place?.item == null ? null : recordId })
     await askProgress()
@@ -203,7 +208,7 @@ function show() {
       }),
     ),
   )
-  byId('cards').querySelector('.is-current')?.scrollIntoView({ block: 'nearest' })
+  revealCard(byId('labels'), byId('cards').querySelector('.is-current'))
   showImage(facts, { index, total: list.total })
   writeAddress(query, record.recordId)
   localStorage.setItem(placeName, record.recordId)
@@ -250,7 +255,7 @@ function actionsOf(record) {
 /** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return record.shape === 'other' ? null : output
+  if (output !== null) return record.shape !== 'other' && isEditable(output) ? output : null
   if (here?.facts.width === null) return null
   if (record.shape === 'text') return { text: '' }
   return record.shape === 'phrases' ? { text: '', phrases: [] } : null
@@ -261,7 +266,11 @@ function edit() {
   if (here === null || record === undefined || !leaveForms()) return
   const output = draftOf(record)
   if (output === null) {
-    tell('this record failed and has nothing to edit')
+    tell(
+      standing(record) === null
+        ? 'this record failed and has nothing to edit'
+        : 'this text is too long to edit here',
+    )
     return
   }
   const at = here.record
@@ -378,13 +387,6 @@ async function setVerdict({ index, recordId }, verdict) {
 
 async function askProgress() {
   showProgress(await askAudit(query, viewName), query['sample'] !== undefined)
-}
-
-/** @param {EventTarget | null} target */
-function phraseAt(target) {
-  return target instanceof Element
-    ? (target.closest('[data-phrase]')?.getAttribute('data-phrase') ?? null)
-    : null
 }
 
 /** Words and boxes of one phrase light up together. @param {string | null} phrase */

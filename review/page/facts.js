@@ -92,14 +92,20 @@ function percent(share) {
   return `${(100 * share).toFixed(1)} %`
 }
 
+/** What went wrong stays this long: what is told of the next record must not wipe it away. */
+const problemMs = 8000
+let problemUntilMs = 0
+
 /** @param {string} text */
 export function tell(text) {
+  if (performance.now() < problemUntilMs) return
   byId('message').classList.remove('is-problem')
   byId('message').textContent = text
 }
 
 /** @param {unknown} error */
 export function fail(error) {
+  problemUntilMs = performance.now() + problemMs
   byId('message').classList.add('is-problem')
   byId('message').textContent = error instanceof Error ? error.message : String(error)
 }

@@ -157,11 +157,12 @@ function checkList(checks) {
 /** The other run's answer with what differs marked. @param {RecordFacts} record @param {TaskOutput | null} output @param {string} name */
 function otherSide({ other }, output, name) {
   const head = element('h3', {}, 'other run ', foreign(name, { limit: 80 }))
-  if (other === null) return element('div', { class: 'other' }, head, element('p', {}, 'has no such record'))
+  if (other === null)
+    return element('div', { class: 'other-run' }, head, element('p', {}, 'has no such record'))
   if (other.output === null)
     return element(
       'div',
-      { class: 'other' },
+      { class: 'other-run' },
       head,
       element('p', { class: 'failure' }, foreign(other.error?.message ?? 'failed')),
     )
@@ -170,7 +171,7 @@ function otherSide({ other }, output, name) {
     const same = JSON.stringify(output) === JSON.stringify(other.output)
     return element(
       'div',
-      { class: 'other' },
+      { class: 'other-run' },
       head,
       element('p', { class: 'same' }, same ? 'says the same' : 'says the same with other boxes (dashed)'),
     )
@@ -178,7 +179,7 @@ function otherSide({ other }, output, name) {
   const runs = compareWords(ours, theirs).map(({ text, side }) =>
     element(side === 'both' ? 'span' : side === 'before' ? 'del' : 'ins', {}, foreign(text)),
   )
-  return element('div', { class: 'other' }, head, element('p', { class: 'said' }, ...runs))
+  return element('div', { class: 'other-run' }, head, element('p', { class: 'said' }, ...runs))
 }
 
 /** A label's words as one text. @param {TaskOutput} output */
@@ -209,6 +210,30 @@ function details({ raw, question, model, digest, finishReason, repairs, createdA
 /** @param {string} name @param {string} value */
 function fact(name, value) {
   return [element('dt', {}, name), element('dd', {}, foreign(value, { limit: 1500 }))]
+}
+
+/** The phrase whose words or box the pointer is on. @param {EventTarget | null} target */
+export function phraseAt(target) {
+  return target instanceof Element
+    ? (target.closest('[data-phrase]')?.getAttribute('data-phrase') ?? null)
+    : null
+}
+
+/** Longer texts would hold the browser up for seconds; they are a model's slip, to be rejected. */
+const maxEditedChars = 50_000
+
+/** @param {TaskOutput} output */
+export function isEditable(output) {
+  return flat(output).length <= maxEditedChars
+}
+
+/** Scrolls the labels alone: on a narrow screen, where they lie below the picture, nothing jumps. @param {HTMLElement} labels @param {Element | null} current */
+export function revealCard(labels, current) {
+  if (!(current instanceof HTMLElement)) return
+  const above = current.offsetTop - labels.offsetTop - 14
+  const below = above + current.offsetHeight + 28 - labels.clientHeight
+  if (labels.scrollTop > above) labels.scrollTop = above
+  else if (labels.scrollTop < below) labels.scrollTop = Math.min(above, below)
 }
 
 /**

@@ -34,6 +34,7 @@ const records = [
   'in-parallel',
   'ingest',
   'labels-view',
+  'own-fields',
   'part-windows',
   'parts',
   'place',
@@ -48,6 +49,7 @@ const records = [
   'run-control',
   'run-estimate',
   'run-folder',
+  'run-list',
   'run-status',
   'pull',
   'scale',
@@ -128,9 +130,10 @@ export const layers: readonly Layer[] = [
   },
   // Of all that ships only this verb starts the emulator.
   { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
+  // Nothing native; what an image's own questions come to is the tasks' to know, and they are plain functions.
   {
     parts: ['functions'],
-    mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers, 'review'],
+    mayImport: ['schemas', 'gpu-worker/tasks', ...adapters, ...identity, ...records, ...readers, 'review'],
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },

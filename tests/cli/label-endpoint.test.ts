@@ -22,7 +22,9 @@ async function label(args: readonly string[], environment: Record<string, string
   const said = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk: Buffer) => (said.stdout += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (said.stderr += chunk.toString()))
-  const code = await new Promise<number | null>((resolve) => child.on('close', resolve))
+  const code = await new Promise<number | null>((resolve) => {
+    child.on('close', resolve)
+  })
   return { code, ...said }
 }
 

@@ -46,6 +46,39 @@ async function images(count: number): Promise<{ src: string; out: string }> {
   return { src: join(folder, 'in'), out: join(folder, 'out') }
 }
 
+describe('the health of labels', () => {
+  const refusing: Answer = () => "I'm sorry, but I cannot help with that."
+
+  test('pauses the run with 5 when checks find fault too often, and the same command goes on', async () => {
+    const { src, out } = await images(60)
+    const args = [src, '--out', out, '--tasks', 'caption', '--health', 'window=20']
+    const first = await label(args, { answer: refusing })
+    expect(first.code).toBe(5)
+    expect(first.images).toBeLessThan(30)
+    expect(first.out).toContain('paused: refusals 100.0 % over the last 20 records; the limit is 2.0 %')
+    const [session] = (await readReport(out)).sessions
+    expect(session).toMatchObject({ ended: 'quality', health: { rates: { refusals: 1, loops: 0 } } })
+    // Filtered is not failed: nothing of it is asked again.
+    const second = await label([...args.slice(0, -1), 'off'])
+    expect([second.code, first.images + second.images]).toEqual([0, 60])
+    const statuses = (await readRecords(out)).map(({ status }) => status)
+    expect(statuses.filter((status) => status === 'filtered')).toHaveLength(first.images)
+  })
+
+  test.each([
+    ['off', null],
+    [undefined, { window: 200 }],
+    ['loops=0.2,window=50', { window: 50, most: { loops: 0.2, refusals: 0.02 } }],
+  ])('--health %s', (text, expected) => {
+    const args = ['in', '--out', 'o', ...(text === undefined ? [] : ['--health', text])]
+    expect(parseLabelFlags(args)).toMatchObject({ health: expected })
+  })
+
+  test.each(['loops', 'window=1', 'luck=1', 'loops=x'])('refuses --health %s', (text) => {
+    expect(() => parseLabelFlags(['in', '--out', 'o', '--health', text])).toThrow(UserError)
+  })
+})
+
 describe('a limit', () => {
   test('of images labels exactly so many, ends with 4, and the same command labels the next ones', async () => {
     const { src, out } = await images(9)

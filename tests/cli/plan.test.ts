@@ -162,10 +162,10 @@ describe('coglabel plan', () => {
     const path = join(await tempFolder(), 'plan.json')
     const args = [folder, '--cloud', '--rate', 'here', '--model', model.folder, '--save', path]
     await plan(args, { delayMs: 100 })
-    const { cloud } = await readEstimate(path)
+    const { cloud, pilot } = await readEstimate(path)
     expect(cloud?.rateFrom).toBe('pilot')
-    expect(cloud?.imagesPerSecond).toBeGreaterThan(3)
-    expect(cloud?.imagesPerSecond).toBeLessThan(10)
+    expect(cloud?.imagesPerSecond).toBeCloseTo(1000 / (pilot?.imageMs.mid ?? 0), 6)
+    expect(cloud?.imagesPerSecond).toBeLessThan(10.1)
   })
 
   test.each([
@@ -187,7 +187,11 @@ test('label compares with the plan, in its words and in run.json', async () => {
   const folder = await tempFolder()
   await writeImages(join(folder, 'in'), 12)
   const path = join(folder, 'plan.json')
-  await plan([join(folder, 'in'), '--save', path], { delayMs: 10 })
+  await plan([join(folder, 'in'), '--save', path])
+  // What it measured depends on what else the machine does; what is compared shall not.
+  const estimate = await readEstimate(path)
+  const pilot = { ...estimate.pilot, imageMs: { low: 1, mid: 2, high: 3 } }
+  await writeFile(path, JSON.stringify({ ...estimate, pilot }))
   const printed: string[] = []
   const out = join(folder, 'out')
   await runLabel([join(folder, 'in'), '--out', out, '--plan', path], {
@@ -197,10 +201,12 @@ test('label compares with the plan, in its words and in run.json', async () => {
     clock: () => new Date(),
     onInterrupt: () => () => {},
   })
-  expect(printed.join('\n')).toMatch(/planned \d+ ms an image \(\d+ ms to \d+ ms\), it took \d+ ms: slower/)
+  expect(printed.join('\n')).toMatch(
+    /planned 2\.0 ms an image \(1\.0 ms to 3\.0 ms\), it took [\d.]+ m?s: slower/,
+  )
   const report = RunReport.parse(JSON.parse(await readFile(join(out, 'run.json'), 'utf8')))
   expect(report.planned).toMatchObject({ images: 12, estimate: { images: 12, pilot: { seed: 0 } } })
-  expect(report.actual.imageMs).toBeGreaterThan(report.planned.estimate?.pilot?.imageMs.high ?? Infinity)
+  expect(report.actual.imageMs).toBeGreaterThan(50)
 })
 
 describe.each(testPlaces)('at %s', (_, openTestPlace) => {

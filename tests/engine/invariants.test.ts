@@ -117,9 +117,9 @@ async function uncachedLogits(
     tokenIds,
     positionIds,
     logitRows: [positionIds.length - 1],
-    prefix: bos.rows,
+    slots: [{ prefix: bos.rows, rowCount: positionIds.length }],
     suffix: emptyRows(decoder.shape),
-    mask: causalMask(bos.rows.length, positionIds.length),
+    mask: causalMask(positionIds.length),
   })
   return Float32Array.from(logits)
 }
@@ -210,9 +210,9 @@ describe.each(formats)('$name generation in $weights', ({ name, weights }) => {
         tokenIds,
         positionIds: tokenIds.map((_, index) => 4 + index),
         logitRows: [tokenIds.length - 1],
-        prefix: image.rows,
+        slots: [{ prefix: image.rows, rowCount: tokenIds.length }],
         suffix: emptyRows(decoder.shape),
-        mask: causalMask(image.rows.length, tokenIds.length),
+        mask: causalMask(tokenIds.length),
       })
       const whole = await uncachedLogits(decoder, { bos, features, tokenIds })
       noise = Math.max(noise, largestDifference(Float32Array.from(logits), whole))

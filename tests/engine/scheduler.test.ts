@@ -92,14 +92,14 @@ describe('planStep', () => {
 })
 
 describe('stepMask', () => {
-  it('shows a row the prefix, its own slots and its own rows up to itself', () => {
+  it('shows a row its own slots and its own rows up to itself', () => {
     const { rows } = planStep([sequence(0, 2), sequence(1, 1)])
-    const mask = stepMask({ rows, prefixLength: 2, suffixOwners: [1, undefined, 0, 1] })
+    const mask = stepMask({ rows, suffixOwners: [1, undefined, 0, 1] })
     const drawing = Array.from({ length: 3 }, (_, row) =>
-      Array.from(mask.slice(row * 9, row * 9 + 9), (value) => (value === 0 ? 'x' : '.')).join(''),
+      Array.from(mask.slice(row * 7, row * 7 + 7), (value) => (value === 0 ? 'x' : '.')).join(''),
     )
-    //                       prefix slots rows
-    expect(drawing).toEqual(['xx' + '..x.' + 'x..', 'xx' + '..x.' + 'xx.', 'xx' + 'x..x' + '..x'])
+    //                       slots rows
+    expect(drawing).toEqual(['..x.' + 'x..', '..x.' + 'xx.', 'x..x' + '..x'])
     expect([...mask].every((value) => value === 0 || value === Math.fround(masked))).toBe(true)
   })
 

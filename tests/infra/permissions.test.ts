@@ -136,6 +136,7 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['count messages', sqs('GetQueueAttributes', 'chat')],
       ['count dead letters', sqs('GetQueueAttributes', 'chat-dead-letters')],
       ['count workers', ecs('DescribeServices', 'coglabel/coglabel-chat-spot')],
+      ['read what was estimated', get('my-labels/runs/r/estimate.json')],
       ['pause a run', create('my-labels/runs/r/control/00000001.json')],
       ['read how long images took', get('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
     ],

@@ -103,5 +103,31 @@ test('draws several answers, lets one stand and keeps the others', async () => {
 test('leaves failed records as they are', () => {
   const failed = someRecord({ key: 'a', status: 'failed' })
   const run = { checks: [...defaultChecks] } as unknown as RunConfig
-  expect(gateRecords([failed], run, openRunTexts())).toEqual([failed])
+  expect(gateRecords([failed], run, { texts: openRunTexts() })).toEqual([failed])
+})
+
+test('asks a share of the images alone, and says where that makes a difference', async () => {
+  let batches = 0
+  // An engine that hears what else is in the batch.
+  const answer = ({ question }: PromptRequest) =>
+    question.startsWith('Describe') && (batches += 1) > 1 ? 'A cat.' : 'A dog.'
+  const all = await labelOne({ answer, checks: 'batch-invariance' })
+  expect(all.record).toMatchObject({
+    status: 'ok',
+    output: { text: 'A dog.' },
+    checks: [
+      { name: 'batch-invariance', pass: false, score: 0, evidence: 'among others "A dog.", alone "A cat."' },
+    ],
+  })
+  expect(all.engine.counts).toMatchObject({ images: 2, prompts: 2, open: 0 })
+  const same = await labelOne({
+    answer: () => 'A dog.',
+    checks: 'batch-invariance',
+    names: ['caption', 'grounded-caption'],
+  })
+  expect(same.record.checks).toMatchObject([{ name: 'batch-invariance', pass: true, score: 1 }])
+  // Of a share so small this image is none.
+  const none = await labelOne({ answer: () => 'A dog.', checks: 'batch-invariance=0.000001' })
+  expect(none.record.checks).toEqual([])
+  expect(none.engine.counts).toMatchObject({ images: 1, prompts: 1 })
 })

@@ -335,9 +335,80 @@ describe.skipIf(browserPath === null)('the review page', () => {
     const other = await makeReviewRun(changed)
     const { page } = await open({ against: other.run, hash: 'differs=1' })
     expect(await page.textContent('#list-facts')).toContain('1 record, 1 image')
-    expect(await page.locator('.other del').allTextContents()).toEqual([' rabbit'])
-    expect(await page.locator('.other ins').allTextContents()).toEqual([' hare'])
+    expect(await page.locator('.other-run del').allTextContents()).toEqual([' rabbit'])
+    expect(await page.locator('.other-run ins').allTextContents()).toEqual([' hare'])
     expect(await page.locator('.box.other').count()).toBe(1)
+  })
+
+  it('draws boxes where they are: to the pixel, also those of the other run, and nothing overflows', async () => {
+    const long = plainCaption('wide.png', `${'word'.repeat(300)} ${'many words '.repeat(300)}`)
+    const other = await makeReviewRun([...reviewImages, long])
+    const { page } = await open({
+      images: [...reviewImages, long],
+      against: other.run,
+      hash: `at=${reviewRecordId('owl.png', 'ground')}`,
+    })
+    const layer = (await page.locator('.layer').boundingBox())!
+    for (const box of await page.locator('.box.current, .box.other').all()) {
+      const at = (await box.boundingBox())!
+      const fractions = [
+        (at.x - layer.x) / layer.width,
+        (at.y - layer.y) / layer.height,
+        (at.x + at.width - layer.x) / layer.width,
+        (at.y + at.height - layer.y) / layer.height,
+      ]
+      fractions.forEach((side, index) => expect(side).toBeCloseTo([0.1, 0.1, 0.4, 0.5][index]!, 2))
+    }
+    expect(await page.locator('.box.current, .box.other').count()).toBe(2)
+    await page.keyboard.press('End')
+    await page.waitForFunction(() => document.querySelector('#caption')?.textContent?.includes('wide.png'))
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
+  })
+
+  it('keys pressed faster than images come act one after the other, each on its own record', async () => {
+    const images = Array.from({ length: 12 }, (_, n) =>
+      plainCaption(`n${String(n).padStart(2, '0')}.png`, `owl ${n}`),
+    )
+    const opened = await open({ images })
+    for (let given = 0; given < 8; given += 1) await opened.page.keyboard.press('a')
+    await progress(opened.page, /^8 of 12 judged · 8 accepted/)
+    expect(await opened.page.textContent('#caption')).toContain('n08.png')
+    expect((await readVerdicts(opened.store)).size).toBe(8)
+  })
+
+  it('takes a verdict back that could not be written, and says so', async () => {
+    const { page, store } = await open({ hash: `at=${reviewRecordId(turtle.key, 'caption')}` })
+    await page.route('**/api/verdict', async (route) => await route.abort())
+    await page.keyboard.press('a')
+    await page.waitForFunction(() =>
+      document.querySelector('#message.is-problem')?.textContent?.includes('no longer served'),
+    )
+    await page.waitForFunction(
+      () => document.querySelectorAll('.row[aria-selected=true] .mark.accept').length === 0,
+    )
+    await page.unroute('**/api/verdict')
+    await page.keyboard.press('k')
+    await page.keyboard.press('r')
+    await progress(page, /1 rejected/)
+    expect((await readVerdicts(store)).size).toBe(1)
+  })
+
+  it('keeps a comment with its verdict', async () => {
+    const opened = await open({ hash: `at=${reviewRecordId(turtle.key, 'caption')}` })
+    const { page } = opened
+    await page.keyboard.press('r')
+    await page.keyboard.press('k')
+    await page.keyboard.press('c')
+    await page.keyboard.type('the field is grey')
+    await page.keyboard.press('Control+Enter')
+    await page.waitForSelector('.card.is-current .comment')
+    await progress(page, /1 rejected/)
+    await page.reload()
+    await page.waitForFunction(() => document.querySelector('.comment')?.textContent === 'the field is grey')
+    expect(await verdictOf(opened, { key: turtle.key, task: 'caption' })).toMatchObject({
+      verdict: 'reject',
+      comment: 'the field is grey',
+    })
   })
 
   it.each([

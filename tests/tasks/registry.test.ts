@@ -1,7 +1,15 @@
 // The registry: every task file is in it, plans what it says, and parses its own example.
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { findTask, listItemTasks, planItemTasks, planTasks, tasks } from '../../gpu-worker/tasks/registry.ts'
+import {
+  countItemRecords,
+  findTask,
+  leftOver,
+  listItemTasks,
+  planItemTasks,
+  planTasks,
+  tasks,
+} from '../../gpu-worker/tasks/registry.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { PromptTemplate } from '../../schemas/model-manifest.ts'
 import { TaskSpec } from '../../schemas/task-spec.ts'
@@ -209,14 +217,34 @@ test('takes what images bring themselves for questions and phrases that were giv
 })
 
 test("plans an image's own questions and phrases, and nothing for what it does not bring", () => {
-  const names = ['qa', 'ground']
-  const own = planItemTasks(names, { template: 'chat', phrases: ['the cow', 'a key'] })
-  expect(own.map((spec) => [spec.task, spec.ordinal, spec.prompts[0]?.question])).toEqual([
-    ['ground', 0, 'Where is the cow? Give its box.'],
-    ['ground', 1, 'Where is a key? Give its box.'],
+  const run = { tasks: [], itemTasks: ['qa', 'ground'], template: 'chat' as const }
+  const brought = { phrases: ['the cow', 'a key'] }
+  const own = planItemTasks(run, brought)
+  expect(own.map((spec) => [spec.task, spec.ordinal, spec.role, spec.prompts[0]?.question])).toEqual([
+    ['ground', 0, undefined, 'Where is the cow? Give its box.'],
+    ['ground', 1, undefined, 'Where is a key? Give its box.'],
   ])
-  expect(planItemTasks(names, { template: 'chat' })).toEqual([])
-  expect(planItemTasks([], { template: 'chat', phrases: ['the cow'] })).toEqual([])
+  expect(planItemTasks(run, {})).toEqual([])
+  expect(planItemTasks({ ...run, itemTasks: [] }, brought)).toEqual([])
+  expect(leftOver(run, { ...brought, questions: ['why?'] })).toBeNull()
+  expect(leftOver({ itemTasks: ['qa'] }, brought)).toBe('phrases')
+  expect(leftOver({}, { questions: ['why?'] })).toBe('questions')
+})
+
+test("plans an image's own phrases for the model that answers them, as the run plans its own", () => {
+  const wanted = { names: ['caption'], questions: [], phrases: ['the cow'], model }
+  const second = { name: 'm2', template: 'base' as const, capabilities: all }
+  const shared = planTasks({ ...wanted, grounding: second })
+  const run = {
+    tasks: shared,
+    itemTasks: ['ground'],
+    template: 'chat' as const,
+    groundingTemplate: 'base' as const,
+    grounding: { name: 'm2', digest: 'd', weights: 'fp32', licence: '' },
+  }
+  expect(planItemTasks(run, { phrases: ['the cow'] })).toEqual(shared.filter(({ task }) => task === 'ground'))
+  expect(countItemRecords(run, {})).toBe(2)
+  expect(countItemRecords(run, { phrases: ['a', 'b', 'c'] })).toBe(4)
 })
 
 test('lets qa answer what the model asks, before it asks about a caption', () => {

@@ -4,22 +4,18 @@ import { InvariantError } from '../../../schemas/errors.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
-import {
-  attentionShapes,
-  decoderAttention,
-  gatedActivation,
-  gelu,
-  layerNorm,
-  rmsNorm,
-  towerAttention,
-} from '../layers.ts'
-import type { AttentionFrame, LayerCache } from '../layers.ts'
+import { decoderAttention } from '../attention.ts'
+import { attentionShapes } from '../attention-frame.ts'
+import type { Attended, AttentionFrame, CpuFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
+import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
 import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
 import { toFloat16 } from '../quantize.ts'
 import type { Variant } from './config.ts'
-import type { QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
+import { expertMatrix, stackExpertMatrices } from './low-rank.ts'
+import { attentionWays, prefixSlots } from '../../../schemas/model-manifest.ts'
+import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
 
 /** eps of the LayerNorm in the adapter: the framework's default, not the tower's. */
 const adapterEpsilon = 1e-5
@@ -52,12 +48,16 @@ export function traceNames({ layerCount }: Variant): {
 export function buildGraphs(options: BuildOptions): {
   vision: Graph
   decoder: Graph
+  /** The same weights in the same order, with an image's rows cached in bytes; for the CPU only. */
+  decoderInt8Cache: Graph | undefined
   quantized: QuantizedMatrix[]
 } {
   const quantized: QuantizedMatrix[] = []
   const vision = buildVision(options, quantized)
-  const decoder = buildDecoder(options, quantized)
-  return { vision, decoder, quantized }
+  const decoder = buildDecoder(options, { cacheFormat: 'fp32', quantized })
+  const decoderInt8Cache =
+    options.target === 'cpu' ? buildDecoder(options, { cacheFormat: 'int8', quantized: [] }) : undefined
+  return { vision, decoder, decoderInt8Cache, quantized }
 }
 
 /**
@@ -210,16 +210,19 @@ function adapter(builder: GraphBuilder, build: Build, x: Value): Value {
  * Rows are ordered [vision; embedded; tokens], which is their causal order, since bos is always in the prefix.
  * Embedded and token rows go through the language expert, vision rows through the visual expert (paper section 2.2;
  * the last row of an image run, eoi, is a language row in the released code).
- * Outputs: new keys and values of each layer, logits of the rows asked for.
+ * Outputs: of each layer new keys and values, or a whole prefix; logits of the rows asked for.
  */
-function buildDecoder(options: BuildOptions, quantized: QuantizedMatrix[]): Graph {
+function buildDecoder(
+  options: BuildOptions,
+  { cacheFormat, quantized }: { cacheFormat: CacheFormat; quantized: QuantizedMatrix[] },
+): Graph {
   const { variant } = options
   const builder = new GraphBuilder('decoder')
   const visionRows = builder.input('vision_rows', 'float32', ['V', variant.hiddenSize])
   const embeddedRows = builder.input('embedded_rows', 'float32', ['E', variant.hiddenSize])
   const tokenIds = builder.input('token_ids', 'int64', ['L'])
   const logitRows = builder.input('logit_rows', 'int64', ['B'])
-  const frame = attentionFrame(builder, options)
+  const frame = attentionFrame(builder, options, cacheFormat)
   const build: Build = { ...options, context: linearContext(builder, options, quantized), shared: new Map() }
   const embedded = embedTokens(builder, build, tokenIds)
   let streams: Streams = {
@@ -229,13 +232,11 @@ function buildDecoder(options: BuildOptions, quantized: QuantizedMatrix[]): Grap
       as: 'language_rows',
     }),
   }
-  const visionCount = builder.op(
-    'Gather',
-    [builder.op('Shape', [visionRows], { elementType: 'int64' }), builder.int64([0])],
-    { as: 'vision_count' },
-  )
-  for (let layer = 0; layer < variant.layerCount; layer++)
-    streams = decoderLayer(builder, build, { frame, layer, streams, visionCount })
+  const vision = visionShare(builder, options, visionRows)
+  for (let layer = 0; layer < variant.layerCount; layer++) {
+    const isLast = layer === variant.layerCount - 1
+    streams = decoderLayer(builder, build, { frame, layer, streams, vision, isLast })
+  }
   const rows = builder.op('Concat', [streams.vision, streams.language], {
     attributes: { axis: 0 },
     as: 'last_hidden',
@@ -254,68 +255,165 @@ function buildDecoder(options: BuildOptions, quantized: QuantizedMatrix[]): Grap
 
 type Streams = { vision: Value; language: Value }
 
-function attentionFrame(builder: GraphBuilder, { variant, target }: BuildOptions): AttentionFrame {
+/** How many rows are the visual expert's, and on the CPU whether there are any, and whether their output is wanted. */
+type VisionShare = { count: Value; is: { there: Value; wanted: Value } | undefined }
+
+function visionShare(builder: GraphBuilder, { target }: BuildOptions, visionRows: Value): VisionShare {
+  const shape = builder.op('Shape', [visionRows], { elementType: 'int64' })
+  const count = builder.op('Gather', [shape, builder.int64([0])], { as: 'vision_count' })
+  // A branch runs on the CPU; on another device it would stop the stream of work.
+  if (target !== 'cpu') return { count, is: undefined }
+  const isMore = (x: Value, as: string): Value =>
+    builder.op('Greater', [x, builder.int64([0])], { elementType: 'bool', as })
+  const wanted = builder.input('vision_output', 'int64', [1])
+  return { count, is: { there: isMore(count, 'has_vision'), wanted: isMore(wanted, 'wants_vision') } }
+}
+
+function attentionFrame(
+  builder: GraphBuilder,
+  { variant, target }: BuildOptions,
+  cacheFormat: CacheFormat,
+): AttentionFrame {
   const { headCount, kvHeadCount, headDim } = variant
-  const mask = builder.input('mask', 'float32', ['I', 1, 1, 'R', 'K'])
+  const keyCounts = builder.input('key_counts', 'int64', [3])
+  const positionIds = builder.input('position_ids', 'int64', [1, 'R'])
   return {
     headCount,
     kvHeadCount,
     headDim,
     target,
-    positionIds: builder.input('position_ids', 'int64', [1, 'T']),
+    cacheFormat,
+    positionIds,
     cos: builder.input('cos', 'float32', ['M', headDim / 2]),
     sin: builder.input('sin', 'float32', ['M', headDim / 2]),
-    mask,
-    keyCounts: builder.input('key_counts', 'int64', [3]),
-    shapes: attentionShapes(builder, { mask, headCount, kvHeadCount, headDim }),
+    mask: builder.input('mask', 'float32', ['R', 'K']),
+    keyCounts,
+    shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
+    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, cacheFormat }) : undefined,
   }
+}
+
+function cpuFrame(
+  builder: GraphBuilder,
+  { keyCounts, cacheFormat }: { keyCounts: Value; cacheFormat: CacheFormat },
+): CpuFrame {
+  const way = builder.input('attention_way', 'int64', [1])
+  const isWay = (name: keyof typeof attentionWays): Value =>
+    builder.op('Equal', [way, builder.int64([attentionWays[name]])], {
+      elementType: 'bool',
+      as: `is_${name}`,
+    })
+  const pick = (index: number): Value => builder.op('Gather', [keyCounts, builder.int64([index], [])])
+  const count = builder.op('Add', [pick(0), pick(2)], { as: 'total' })
+  const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
+  const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
+  return {
+    slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
+    nothing: {
+      floats: builder.input('no_floats', 'float32', [0]),
+      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
+    },
+    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several') },
+    total: { last: narrow(last), count: narrow(count) },
+  }
+}
+
+type LayerStep = {
+  frame: AttentionFrame
+  layer: number
+  streams: Streams
+  vision: VisionShare
+  /** Of the last layer only the rows that give logits are read, which are the language expert's. */
+  isLast: boolean
 }
 
 /**
  *   x ─ RMSNorm ─ qkv of its expert ─┐                        ┌─ dense of its expert ─ + x ─ RMSNorm ─ MLP of its expert ─ + ─
  *   (vision rows; language rows)     ├─ joint attention ─ split
+ * The visual expert's part stands in branches, so that a step without image rows does not touch it.
  */
 function decoderLayer(
   builder: GraphBuilder,
   build: Build,
-  {
-    frame,
-    layer,
-    streams,
-    visionCount,
-  }: { frame: AttentionFrame; layer: number; streams: Streams; visionCount: Value },
+  { frame, layer, streams, vision, isLast }: LayerStep,
 ): Streams {
   const scope = builder.scope(`layers.${layer}`)
   const { variant } = build
-  const qkv = eachExpert(streams, (expert, x) => expertQueries(scope, build, { expert, layer, x }))
-  const joined = scope.op('Concat', [qkv.vision, qkv.language], { attributes: { axis: 0 }, as: 'qkv' })
-  const cache = cacheInputs(builder, variant, layer)
-  const { context, newKeys, newValues } = decoderAttention(scope.scope('attention'), frame, {
-    qkv: joined,
-    cache,
+  const languageQkv = expertQueries(scope, build, { expert: 'language', layer, x: streams.language })
+  const joinVision = (inner: GraphBuilder): Value => {
+    const visionQkv = expertQueries(inner, build, { expert: 'vision', layer, x: streams.vision })
+    return inner.op('Concat', [visionQkv, languageQkv], { attributes: { axis: 0 }, as: 'joined' })
+  }
+  const qkv = choose(scope, vision.is?.there, 'qkv', { yes: joinVision, no: () => languageQkv })
+  const attended = decoderAttention(scope.scope('attention'), frame, {
+    qkv,
+    cache: cacheInputs(builder, build, { layer, cacheFormat: frame.cacheFormat }),
   })
-  const rowShape = ['I', variant.kvHeadCount, 'R', variant.headDim]
-  builder.output(`new_keys.${layer}`, newKeys, rowShape)
-  builder.output(`new_values.${layer}`, newValues, rowShape)
-  const attended = splitStreams(scope, context, visionCount)
-  return eachExpert(streams, (expert, x) => {
-    const prefix = `model.layers.${layer}`
-    const within = scope.scope(expert)
-    const dense = product(within, build, attended[expert], {
-      tensor: `${prefix}.self_attn.${expert}_expert_dense.weight`,
-      name: 'dense',
-      role: roleOf(expert),
-    })
-    const middle = within.op('Add', [x, dense], { as: 'middle' })
-    return within.op('Add', [middle, expertMlp(within, build, { expert, layer, x: middle })], { as: 'out' })
+  attentionOutputs(builder, variant, { layer, attended })
+  const slice = (inner: GraphBuilder, from: Value, to: Value): Value =>
+    inner.op('Slice', [attended.context, from, to, inner.int64([0])], { as: 'own_context' })
+  const end = (expert: Expert, inner: GraphBuilder, context: Value): Value =>
+    expertOutput(inner, build, { expert, layer, x: streams[expert], context })
+  const languageScope = scope.scope('language')
+  const languageContext = slice(languageScope, vision.count, scope.int64([2 ** 31 - 1]))
+  return {
+    vision: choose(scope.scope('vision'), isLast ? vision.is?.wanted : vision.is?.there, 'out', {
+      yes: (inner) => end('vision', inner, slice(inner, inner.int64([0]), vision.count)),
+      no: () => streams.vision,
+    }),
+    language: languageScope.op('Identity', [end('language', languageScope, languageContext)], { as: 'out' }),
+  }
+}
+
+/** One of two ways where there is a condition; the first where there is none. */
+function choose(
+  builder: GraphBuilder,
+  condition: Value | undefined,
+  name: string,
+  ways: { yes: (builder: GraphBuilder) => Value; no: (builder: GraphBuilder) => Value },
+): Value {
+  if (condition === undefined) return builder.op('Identity', [ways.yes(builder)], { as: name })
+  const [value] = builder.branch(condition, [name], {
+    yes: (inner) => [ways.yes(inner)],
+    no: (inner) => [ways.no(inner)],
   })
+  if (value === undefined) throw new InvariantError('a branch made no value')
+  return value
+}
+
+function attentionOutputs(
+  builder: GraphBuilder,
+  { kvHeadCount, headDim }: Variant,
+  { layer, attended }: { layer: number; attended: Attended },
+): void {
+  const rowShape = [kvHeadCount, 'R', headDim]
+  builder.output(`new_keys.${layer}`, attended.newKeys, rowShape)
+  builder.output(`new_values.${layer}`, attended.newValues, rowShape)
+  const { prefix } = attended
+  if (prefix === undefined) return
+  builder.output(`next_prefix_keys.${layer}`, prefix.keys, [kvHeadCount, 'N', headDim])
+  builder.output(`next_prefix_values.${layer}`, prefix.values, [kvHeadCount, headDim, 'N'])
+  if (prefix.keyScales === undefined || prefix.valueScales === undefined) return
+  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [kvHeadCount, 'N'])
+  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [kvHeadCount, 'N'])
+}
+
+/** dense ─ + x ─ RMSNorm ─ MLP ─ + */
+function expertOutput(
+  scope: GraphBuilder,
+  build: Build,
+  { expert, layer, x, context }: { expert: Expert; layer: number; x: Value; context: Value },
+): Value {
+  const dense = product(scope, build, context, {
+    tensor: `model.layers.${layer}.self_attn.${expert}_expert_dense.weight`,
+    name: 'dense',
+    role: roleOf(expert),
+  })
+  const middle = scope.op('Add', [x, dense], { as: 'middle' })
+  return scope.op('Add', [middle, expertMlp(scope, build, { expert, layer, x: middle })], { as: 'end' })
 }
 
 type Expert = 'vision' | 'language'
-
-function eachExpert(streams: Streams, make: (expert: Expert, x: Value) => Value): Streams {
-  return { vision: make('vision', streams.vision), language: make('language', streams.language) }
-}
 
 function roleOf(expert: Expert): 'visionExpert' | 'languageExpert' {
   return expert === 'vision' ? 'visionExpert' : 'languageExpert'
@@ -360,12 +458,10 @@ function expertMlp(
     vector(within, build, gains, 'post_attention_layernorm.weight'),
     build.variant.rmsEpsilon,
   )
-  const stacked = ['gate_proj', 'up_proj'].map((name) =>
-    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
-  )
+  const stacked = ['gate_proj', 'up_proj'].map((name) => `${prefix}.${name}.weight`)
   const gateUp = linear(scope, build.context, normed, {
     name: 'gate_up',
-    matrix: stackRows(`${prefix}.gate_up`, stacked),
+    ...stackExpertMatrices(build.checkpoint, `${prefix}.gate_up`, stacked),
     role: roleOf(expert),
     inputGains: knownVector(build, gains),
   })
@@ -377,23 +473,29 @@ function expertMlp(
   })
 }
 
-function splitStreams(scope: GraphBuilder, rows: Value, visionCount: Value): Streams {
-  const slice = (from: Value, to: Value, as: string): Value =>
-    scope.op('Slice', [rows, from, to, scope.int64([0])], { as })
-  return {
-    vision: slice(scope.int64([0]), visionCount, 'vision_context'),
-    language: slice(visionCount, scope.int64([2 ** 31 - 1]), 'language_context'),
+function cacheInputs(
+  builder: GraphBuilder,
+  { variant: { kvHeadCount, headDim }, target }: Build,
+  { layer, cacheFormat }: { layer: number; cacheFormat: CacheFormat },
+): LayerCache {
+  const elementType = cacheFormat === 'int8' ? 'int8' : 'float32'
+  const prefix = (slot: number): LayerPrefix => {
+    const at = `${slot}.${layer}`
+    return {
+      keys: builder.input(`prefix_keys.${at}`, elementType, [kvHeadCount, 'P', headDim]),
+      values: builder.input(`prefix_values.${at}`, elementType, [kvHeadCount, headDim, 'P']),
+      ...(cacheFormat === 'int8'
+        ? {
+            keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 'P']),
+            valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 'P']),
+          }
+        : {}),
+    }
   }
-}
-
-function cacheInputs(builder: GraphBuilder, { kvHeadCount, headDim }: Variant, layer: number): LayerCache {
-  const input = (name: string, length: string): Value =>
-    builder.input(`${name}.${layer}`, 'float32', ['I', kvHeadCount, length, headDim])
   return {
-    prefixKeys: input('prefix_keys', 'P'),
-    prefixValues: input('prefix_values', 'P'),
-    suffixKeys: input('suffix_keys', 'S'),
-    suffixValues: input('suffix_values', 'S'),
+    prefixes: Array.from({ length: target === 'cpu' ? prefixSlots : 1 }, (_, slot) => prefix(slot)),
+    suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
+    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
   }
 }
 
@@ -422,13 +524,21 @@ function linearContext(
   { weights, target }: BuildOptions,
   quantized: QuantizedMatrix[],
 ): LinearContext {
-  const integer = target === 'cpu' && (weights === 'int8' || weights === 'int4')
+  const levels =
+    target === 'cpu' && (weights === 'int8' || weights === 'int4')
+      ? builder.input('activation_levels', 'float32', [])
+      : undefined
   return {
     weights,
     target,
     quantized,
-    levels: integer ? builder.input('activation_levels', 'float32', []) : undefined,
-    zeroPoint: integer ? builder.input('activation_zero', 'uint8', []) : undefined,
+    stored: new Map(),
+    levels,
+    zeroPoint: levels === undefined ? undefined : builder.input('activation_zero', 'uint8', []),
+    lowWeight:
+      levels === undefined
+        ? undefined
+        : builder.op('Div', [builder.float32([0.5], []), levels], { as: 'low_weight' }),
   }
 }
 
@@ -447,7 +557,7 @@ function product(
 ): Value {
   return linear(scope, build.context, x, {
     name,
-    matrix: matrixOf(build.checkpoint, tensor),
+    ...expertMatrix(build.checkpoint, tensor),
     role,
     ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
     ...(gains === undefined ? {} : { inputGains: knownVector(build, gains) }),

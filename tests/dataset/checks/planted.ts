@@ -59,6 +59,7 @@ export function plantAll(): Planted[] {
     { check: 'region-cycle', cases: cycles() },
     { check: 'entity-probes', cases: probes() },
     { check: 'self-consistency', cases: samples() },
+    { check: 'batch-invariance', cases: twice() },
   ]
 }
 
@@ -300,6 +301,15 @@ function probes(): Case[] {
       good({ text }, [probed(things, null)]),
       bad({ text: more }, [probed([...things, 'giraffe'], 'giraffe')]),
     ]
+  })
+}
+
+/** Fault: one of three answers, asked alone, is another by a single word. */
+function twice(): Case[] {
+  return cleanCaptions.flatMap((text) => {
+    const same = [text, 'Yes.', 'Two.'].map((answer) => ({ among: answer, by: answer }))
+    const other = [{ among: text, by: text.replace(/^\S+/, 'One') }, ...same.slice(1)]
+    return [good({ text }, [], { alone: same }), bad({ text }, [], { alone: other })]
   })
 }
 
