@@ -9,11 +9,13 @@ import {
   defaultTimeoutMs,
 } from '../gpu-worker/engine/endpoint/endpoint.ts'
 import { UserError } from '../schemas/errors.ts'
-import { readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './ask-flags.ts'
+import type { DeviceChoice } from './choose-device.ts'
 
 /** For parseArgs. */
 export const modelOptions = {
   'model': { type: 'string' },
+  'device': { type: 'string' },
   'endpoint': { type: 'string' },
   'endpoint-model': { type: 'string' },
   'endpoint-boxes': { type: 'string' },
@@ -25,6 +27,8 @@ export const modelOptions = {
 
 /** Lines of a usage text. */
 export const modelUsage = `  --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
+  --device DEVICE        cpu, cuda or webgpu, and no other; auto takes the first of cuda, webgpu, cpu that is there
+                         and says which (cpu)
   --endpoint URL         in its place, a server that speaks OpenAI's chat completions: http://127.0.0.1:8000/v1.
                          Images are sent to it. Its key, if it wants one, comes from COGLABEL_ENDPOINT_KEY
   --endpoint-key-file F  … or from a file
@@ -41,7 +45,11 @@ export const modelUsage = `  --model DIR            a compiled model or a checkp
   --endpoint-timeout S   seconds that one try may take (${defaultTimeoutMs / 1000})
   --endpoint-pixels N    larger images are made smaller before they are sent (${defaultMaxPixels})`
 
-export type ModelFlags = { modelFolder: string | undefined; endpoint: EndpointFlags | null }
+export type ModelFlags = {
+  modelFolder: string | undefined
+  device: DeviceChoice
+  endpoint: EndpointFlags | null
+}
 
 export type EndpointFlags = {
   url: string
@@ -53,15 +61,20 @@ export type EndpointFlags = {
   maxPixels: number | undefined
 }
 
+const Choice = z.enum(['cpu', 'cuda', 'webgpu', 'auto'])
+
 type Values = { [name in keyof typeof modelOptions]?: string | undefined }
 
 /** Which model, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readModelFlags(values: Values): ModelFlags {
-  const { model, endpoint: url } = values
+  const { model, device, endpoint: url } = values
   const lone = Object.keys(values).find((name) => name.startsWith('endpoint-'))
   if (url === undefined && lone !== undefined)
     throw new UserError(`--${lone} is about another server; add --endpoint URL`)
-  if (url === undefined) return { modelFolder: model, endpoint: null }
+  if (url === undefined)
+    return { modelFolder: model, device: readChoice('--device', device, Choice) ?? 'cpu', endpoint: null }
+  if (device !== undefined)
+    throw new UserError('--device is of this machine and --endpoint elsewhere; leave one out')
   if (model !== undefined)
     throw new UserError(
       '--model is run here and --endpoint elsewhere; leave one out (--endpoint-model names a model of the server)',
@@ -73,6 +86,7 @@ export function readModelFlags(values: Values): ModelFlags {
   )
   return {
     modelFolder: undefined,
+    device: 'cpu',
     endpoint: {
       url,
       model: values['endpoint-model'],

@@ -8,6 +8,7 @@ import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { Target } from '../schemas/model-manifest.ts'
 import { manifestFileName } from '../schemas/model-manifest.ts'
 
 /** The checkpoint that ships with the package. */
@@ -19,18 +20,22 @@ const compiledCacheVersion = 1
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
   modelFolder?: string | undefined
+  /** What it is opened on, and a checkpoint compiled for; the CPU when left out. */
+  device?: Target | undefined
   cacheFolder?: string | undefined
   onCompile?: (progress: CompileProgress) => void
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
 export async function openEngineForModel(options: OpenModelOptions): Promise<PixelEngine> {
-  return await openEngineHost({ modelFolder: await findCompiledModel(options) })
+  const { device = 'cpu' } = options
+  return await openEngineHost({ modelFolder: await findCompiledModel(options), device })
 }
 
 /** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */
 export async function findCompiledModel({
   modelFolder = defaultModelFolder,
+  device: target = 'cpu',
   cacheFolder,
   onCompile,
 }: OpenModelOptions): Promise<string> {
@@ -41,18 +46,26 @@ export async function findCompiledModel({
       `"${modelFolder}" is no model: expected a compiled folder with ${manifestFileName} (made by coglabel compile) or a checkpoint with config.json`,
     )
   }
-  const compiled = join(await usableCache(cacheFolder), `${basename(folder)}-${await fingerprint(folder)}`)
-  if (!(await exists(join(compiled, manifestFileName)))) await compileOnce({ folder, compiled, onCompile })
+  const name = `${basename(folder)}-${await fingerprint(folder)}${target === 'cpu' ? '' : `-${target}`}`
+  const compiled = join(await usableCache(cacheFolder), name)
+  if (!(await exists(join(compiled, manifestFileName))))
+    await compileOnce({ folder, compiled, target, onCompile })
   return compiled
 }
 
-type CompileOnce = { folder: string; compiled: string; onCompile: OpenModelOptions['onCompile'] }
+type CompileOnce = {
+  folder: string
+  compiled: string
+  target: Target
+  onCompile: OpenModelOptions['onCompile']
+}
 
-async function compileOnce({ folder, compiled, onCompile }: CompileOnce): Promise<void> {
+async function compileOnce({ folder, compiled, target, onCompile }: CompileOnce): Promise<void> {
   try {
     await compileModel({
       checkpointFolder: folder,
       outFolder: compiled,
+      target,
       ...(onCompile === undefined ? {} : { onProgress: onCompile }),
     })
   } catch (error) {

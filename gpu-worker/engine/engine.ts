@@ -1,11 +1,12 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
 import { patternOf } from '../../schemas/constraint.ts'
 import { UserError } from '../../schemas/errors.ts'
+import type { Target } from '../../schemas/model-manifest.ts'
 import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
-import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
+import { openCompiledModel, requireTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { expectPixels } from './contract.ts'
 import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
@@ -19,16 +20,25 @@ import { runtimeName, runtimeVersion } from './session.ts'
 import { createTurnQueue } from './turn-queue.ts'
 import type { InTurn } from './turn-queue.ts'
 
-export type EngineOptions = { modelFolder: string; threads?: number }
+export type EngineOptions = {
+  modelFolder: string
+  threads?: number
+  /** The CPU when left out. */
+  device?: Target
+}
 
 /**
  * Loads a compiled model. Throws UserError when it cannot be used: damaged, for another device, or without a tokenizer.
  */
-export async function openEngine({ modelFolder, threads }: EngineOptions): Promise<PixelEngine> {
+export async function openEngine({
+  modelFolder,
+  threads,
+  device = 'cpu',
+}: EngineOptions): Promise<PixelEngine> {
   const compiled = await openCompiledModel(modelFolder)
-  requireCpuTarget(compiled)
+  requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
-  const decoder = await openDecoder(compiled, threads === undefined ? {} : { threads })
+  const decoder = await openDecoder(compiled, { device, ...(threads === undefined ? {} : { threads }) })
   const bos = await textPrefix(decoder)
   const inTurn = createTurnQueue()
   const constrainer = openConstrainer(tokenizer)
@@ -144,15 +154,20 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
   return tokenizer
 }
 
+/** On a GPU the loop still keeps the cache in this process's memory. */
+const unmeasuredNotice =
+  'its rate on this device is unmeasured, and keys and values cross the bus at every step'
+
 function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
+  const notice = manifest.target === 'cpu' ? decoder.kernel.notice : unmeasuredNotice
   return {
     model: { name, digest, weights, licence },
-    engine: `${runtimeName}/cpu/${decoder.kernel.name}`,
+    engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}`,
     engineVersion: runtimeVersion,
     template,
     capabilities,
     image: { kind: 'pixels', size: vision.imageSize, mean: vision.mean, std: vision.std },
-    ...(decoder.kernel.notice === undefined ? {} : { notice: decoder.kernel.notice }),
+    ...(notice === undefined ? {} : { notice }),
   }
 }
