@@ -8,6 +8,7 @@ import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
+import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
 
@@ -17,7 +18,7 @@ about that image. DIR becomes a run folder; DIR/labels.jsonl holds one line for 
 continues a run that was interrupted, and does nothing that is already done.
 
   --out DIR              where the run is kept (needed)
-  --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
+${modelUsage}
 ${askUsage}
   --limit N              only the first N images
   --retry-failed[=CODE]  label anew what failed; =CODE,CODE only with these codes (engine-crashed, timed-out, …)
@@ -43,7 +44,7 @@ Exit code: 0 all done, 1 fatal, 2 wrong usage or settings, 3 done with failed re
 export type LabelFlags = AskFlags & {
   src: string
   out: string
-  modelFolder: string | undefined
+  model: ModelFlags
   /** Only the first of the source. */
   firstImages: number | undefined
   limits: LabelLimits
@@ -74,7 +75,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
   return {
     src,
     out: values.out,
-    modelFolder: values.model,
+    model: readModelFlags(values),
     ...readAskFlags(values),
     firstImages: readNumber('--limit', values.limit, z.int().min(1)),
     limits: readLimits(values),
@@ -166,8 +167,8 @@ function readArgs(args: readonly string[]) {
     allowPositionals: true,
     options: {
       ...askOptions,
+      ...modelOptions,
       'out': { type: 'string' },
-      'model': { type: 'string' },
       'health': { type: 'string' },
       'dedupe': { type: 'string' },
       'min-side': { type: 'string' },

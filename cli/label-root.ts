@@ -1,7 +1,7 @@
 // `coglabel label` and `plan` tied to this process: its terminal, its clock, its interrupts and the real engine.
 import { configureDecoder } from '../gpu-worker/image/decode.ts'
 import { runLabel, type LabelRoot } from './label.ts'
-import { openEngineForModel } from './open-model.ts'
+import { openChosenEngine } from './open-engine.ts'
 import { runPlan } from './plan.ts'
 
 /** Runs the verb in this process; returns the exit code. */
@@ -12,13 +12,13 @@ export async function runLabelHere(args: readonly string[]): Promise<number> {
 /** This process as the root of labelling. */
 export function labelRootHere(): LabelRoot {
   configureDecoder({ threads: 1 })
-  return { ...processRoot(), openEngine: openEngineForModel }
+  return { ...processRoot(), openEngine: openChosenEngine }
 }
 
 /** Runs `plan` in this process; returns the exit code. */
 export async function runPlanHere(args: readonly string[]): Promise<number> {
   configureDecoder({ threads: 1 })
-  return await runPlan(args, { ...processRoot(), openEngine: openEngineForModel })
+  return await runPlan(args, { ...processRoot(), openEngine: openChosenEngine })
 }
 
 /** Everything of a LabelRoot but the engine. */

@@ -22,13 +22,13 @@ import type { AskFlags } from './ask-flags.ts'
 import { askedRun } from './asked-run.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
 import { costOf, watchStop } from './label-stop.ts'
-import type { OpenModelOptions } from './open-model.ts'
+import type { OpenEngineOptions } from './open-engine.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
 import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
 
 export type LabelRoot = {
-  openEngine: (options: OpenModelOptions) => Promise<Engine>
+  openEngine: (options: OpenEngineOptions) => Promise<Engine>
   /** The summary and nothing else. */
   print: (text: string) => void
   progress: ProgressOutput
@@ -55,7 +55,7 @@ export async function runLabel(
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
   const engine = await root.openEngine({
-    modelFolder: flags.modelFolder,
+    ...flags.model,
     keyValueCache: flags.keyValueCache,
     onCompile: compileNotice(root),
   })
@@ -261,7 +261,7 @@ function describeSkipped(skipped: SourceScan['skipped']): string {
 }
 
 /** Says once that a compile is under way and how far it is at every tenth. */
-export function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
+export function compileNotice(root: LabelRoot): NonNullable<OpenEngineOptions['onCompile']> {
   let lastTenth = -1
   return ({ writtenBytes, totalBytes }) => {
     const tenth = totalBytes === 0 ? 10 : Math.floor((writtenBytes * 10) / totalBytes)

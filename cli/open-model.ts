@@ -4,11 +4,12 @@ import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
 import { homedir, tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Engine } from '../gpu-worker/engine/contract.ts'
+import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
 import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { Target } from '../schemas/model-manifest.ts'
 import { manifestFileName } from '../schemas/model-manifest.ts'
 
 /** The checkpoint that ships with the package. */
@@ -20,6 +21,8 @@ const compiledCacheVersion = 2
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
   modelFolder?: string | undefined
+  /** What it is opened on, and a checkpoint compiled for; the CPU when left out. */
+  device?: Target | undefined
   cacheFolder?: string | undefined
   /** How the engine caches keys and values; its own choice where it is left out. */
   keyValueCache?: Pick<EngineOptions, 'cacheFormat' | 'cacheBytes'>
@@ -27,16 +30,15 @@ export type OpenModelOptions = {
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
-export async function openEngineForModel(options: OpenModelOptions): Promise<Engine> {
-  return await openEngineHost({
-    modelFolder: await findCompiledModel(options),
-    ...options.keyValueCache,
-  })
+export async function openEngineForModel(options: OpenModelOptions): Promise<PixelEngine> {
+  const { device = 'cpu', keyValueCache } = options
+  return await openEngineHost({ modelFolder: await findCompiledModel(options), device, ...keyValueCache })
 }
 
 /** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */
 export async function findCompiledModel({
   modelFolder = defaultModelFolder,
+  device: target = 'cpu',
   cacheFolder,
   onCompile,
 }: OpenModelOptions): Promise<string> {
@@ -47,18 +49,26 @@ export async function findCompiledModel({
       `"${modelFolder}" is no model: expected a compiled folder with ${manifestFileName} (made by coglabel compile) or a checkpoint with config.json`,
     )
   }
-  const compiled = join(await usableCache(cacheFolder), `${basename(folder)}-${await fingerprint(folder)}`)
-  if (!(await exists(join(compiled, manifestFileName)))) await compileOnce({ folder, compiled, onCompile })
+  const name = `${basename(folder)}-${await fingerprint(folder)}${target === 'cpu' ? '' : `-${target}`}`
+  const compiled = join(await usableCache(cacheFolder), name)
+  if (!(await exists(join(compiled, manifestFileName))))
+    await compileOnce({ folder, compiled, target, onCompile })
   return compiled
 }
 
-type CompileOnce = { folder: string; compiled: string; onCompile: OpenModelOptions['onCompile'] }
+type CompileOnce = {
+  folder: string
+  compiled: string
+  target: Target
+  onCompile: OpenModelOptions['onCompile']
+}
 
-async function compileOnce({ folder, compiled, onCompile }: CompileOnce): Promise<void> {
+async function compileOnce({ folder, compiled, target, onCompile }: CompileOnce): Promise<void> {
   try {
     await compileModel({
       checkpointFolder: folder,
       outFolder: compiled,
+      target,
       ...(onCompile === undefined ? {} : { onProgress: onCompile }),
     })
   } catch (error) {

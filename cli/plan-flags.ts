@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { type NetworkKind, networkKinds } from '../dataset/cost.ts'
 import { UserError } from '../schemas/errors.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const planUsage = `coglabel plan SRC [options]
 coglabel plan SRC --cloud [options]
@@ -13,7 +14,7 @@ Says what labelling SRC will take, and writes no labels: a few of its images, ch
 Time and cost come as a middle and a range: low to high is the 95 % interval of this machine, and in the cloud what
 spot prices, pauses and boots may make of it.
 
-  --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
+${modelUsage}
 ${askUsage}
   --pilot N              measure on so many images (24)
   --pilot-minutes M      or on as many as M minutes allow (2)
@@ -38,7 +39,7 @@ Exit code: 0 planned, 1 fatal, 2 wrong usage or settings, 130 interrupted.`
 
 export type PlanFlags = {
   src: string | undefined
-  modelFolder: string | undefined
+  model: ModelFlags
   ask: AskFlags
   pilotImages: number
   pilotMinutes: number
@@ -85,9 +86,14 @@ export function parsePlanFlags(args: readonly string[]): PlanFlags {
   const lone = Object.keys(cloudOptions).find((name) => name in values)
   if (lone !== undefined && values.cloud !== true)
     throw new UserError(`--${lone} is about the cloud; add --cloud`)
+  const model = readModelFlags(values)
+  if (values.cloud === true && model.endpoint !== null)
+    throw new UserError(
+      '--cloud plans workers that run the model themselves; leave --cloud or --endpoint out',
+    )
   return {
     src,
-    modelFolder: values.model,
+    model,
     ask: readAskFlags(values),
     pilotImages: readNumber('--pilot', values.pilot, z.int().min(1).max(10_000)) ?? 24,
     pilotMinutes: readNumber('--pilot-minutes', values['pilot-minutes'], z.number().positive()) ?? 2,
@@ -105,8 +111,8 @@ function readArgs(args: readonly string[]) {
     allowPositionals: true,
     options: {
       ...askOptions,
+      ...modelOptions,
       ...cloudOptions,
-      'model': { type: 'string' },
       'pilot': { type: 'string' },
       'pilot-minutes': { type: 'string' },
       'pilot-seed': { type: 'string' },

@@ -62,8 +62,9 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
   const scan = await source.scan()
   refuseNothing(src, scan)
   const loadStartMs = performance.now()
-  const engine = await root.openEngine({ modelFolder: flags.modelFolder, onCompile: compileNotice(root) })
+  const engine = await root.openEngine({ ...flags.model, onCompile: compileNotice(root) })
   const loadMs = performance.now() - loadStartMs
+  if (engine.info.notice !== undefined) root.progress.write(`${engine.info.notice}\n`)
   const stop = new AbortController()
   const silence = root.onInterrupt(() => stop.abort())
   const { isTerminal, write } = root.progress
@@ -174,7 +175,7 @@ function rateOf(
 }
 
 /** Bytes of the compiled model's files; zero where no model was named and no image asks for one. */
-async function sizeOfModel({ src, modelFolder }: PlanFlags): Promise<number> {
+async function sizeOfModel({ src, model: { modelFolder } }: PlanFlags): Promise<number> {
   if (src === undefined && modelFolder === undefined) return 0
   const folder = await findCompiledModel({ modelFolder })
   const manifest = ModelManifest.parse(JSON.parse(await readFile(join(folder, manifestFileName), 'utf8')))

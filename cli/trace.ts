@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import type { ModelManifest } from '../schemas/model-manifest.ts'
-import { openCompiledModel, requireCpuTarget } from '../gpu-worker/engine/compiled-model.ts'
+import { openCompiledModel, requireTarget } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
 import type { Decoder } from '../gpu-worker/engine/decoder-contract.ts'
 import { traceSequence } from '../gpu-worker/engine/trace.ts'
@@ -45,7 +45,7 @@ export async function runTrace(args: readonly string[]): Promise<number> {
   }
   const decoder = await openTracedDecoder(modelFolder)
   try {
-    requireCpuTarget(decoder.compiled)
+    requireTarget(decoder.compiled, 'cpu')
     const traceCase = await readCase(values.case, decoder.compiled.manifest)
     const trace = await traceSequence(decoder, traceCase)
     await writeFile(values.out, encodeSafetensors(toTensors(trace, traceCase, decoder.compiled.manifest)))

@@ -17,6 +17,13 @@ export const RunModel = z.strictObject({
   digest: z.string().min(1).describe('sha256 that identifies the compiled model'),
   weights: z.string().min(1).describe('number format of the weights, for example int8'),
   licence: z.string().describe('of the weights, as far as the checkpoint says'),
+  host: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'where images are sent, of a model that another server runs; its weights are known by name only',
+    ),
 })
 export type RunModel = z.infer<typeof RunModel>
 

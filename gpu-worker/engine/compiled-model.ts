@@ -5,6 +5,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
+import type { Target } from '../../schemas/model-manifest.ts'
 import { digestText, manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
 
 export type CompiledModel = { folder: string; manifest: ModelManifest }
@@ -31,11 +32,11 @@ export async function openCompiledModel(folder: string): Promise<CompiledModel> 
   return { folder, manifest }
 }
 
-/** Throws UserError for a model that was compiled for a GPU: its graph would run here, but as nobody measured it. */
-export function requireCpuTarget({ folder, manifest }: CompiledModel): void {
-  if (manifest.target === 'cpu') return
+/** Throws UserError for a model that was compiled for another device: its graph might run, but as nobody measured it. */
+export function requireTarget({ folder, manifest }: CompiledModel, device: Target): void {
+  if (manifest.target === device) return
   throw new UserError(
-    `${folder} was compiled for ${manifest.target}, this engine runs on the cpu; compile the checkpoint with --target cpu`,
+    `${folder} was compiled for ${manifest.target}, and it shall run on ${device}; give --device ${manifest.target}, or compile the checkpoint with --target ${device}`,
   )
 }
 

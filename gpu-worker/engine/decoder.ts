@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
-import type { CacheFormat } from '../../schemas/model-manifest.ts'
+import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { emptyRows } from './kv-cache.ts'
 import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
@@ -19,6 +19,8 @@ import type { HostTensor, Session } from './session.ts'
 
 export type DecoderOptions = {
   threads?: number
+  /** The CPU when left out. */
+  device?: Target
   /** The decoder graph's bytes in place of the file, for a trace. */
   decoderGraph?: Uint8Array
   /** Writes each node's times to files that start so, when the decoder is closed; the packed cache is not used. */
@@ -30,10 +32,10 @@ export type DecoderOptions = {
 /** Loads both graphs of a compiled model. */
 export async function openDecoder(
   compiled: CompiledModel,
-  { threads, decoderGraph, profilePrefix, cacheFormat = 'fp32' }: DecoderOptions = {},
+  { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32' }: DecoderOptions = {},
 ): Promise<Decoder> {
   const { folder, manifest } = compiled
-  const threadOption = threadsFor(compiled, threads)
+  const threadOption = { device, ...threadsFor(compiled, threads) }
   const kernel = await detectKernel(compiled)
   const open = (graph: string): Promise<Session> =>
     profilePrefix === undefined

@@ -3,7 +3,7 @@ import { totalmem } from 'node:os'
 import { patternOf } from '../../schemas/constraint.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
-import type { CacheFormat } from '../../schemas/model-manifest.ts'
+import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
@@ -11,9 +11,10 @@ import { createBatch } from './batch.ts'
 import type { Batch, OpenPrefix } from './batch.ts'
 import { prefixRowBytes, suffixRowBytes } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
-import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
+import { openCompiledModel, requireTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
-import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { expectPixels } from './contract.ts'
+import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder-contract.ts'
@@ -28,6 +29,8 @@ export type EngineOptions = {
   cacheFormat?: CacheFormat
   /** The most memory for keys and values. What does not fit waits. */
   cacheBytes?: number
+  /** The CPU when left out. */
+  device?: Target
 }
 
 /**
@@ -36,21 +39,24 @@ export type EngineOptions = {
 export async function openEngine({
   modelFolder,
   threads,
+  device = 'cpu',
   cacheFormat = 'fp32',
   cacheBytes,
-}: EngineOptions): Promise<Engine> {
+}: EngineOptions): Promise<PixelEngine> {
   const compiled = await openCompiledModel(modelFolder)
-  requireCpuTarget(compiled)
+  requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
-  const decoder = await openDecoder(compiled, { cacheFormat, ...(threads === undefined ? {} : { threads }) })
+  const threadOption = threads === undefined ? {} : { threads }
+  const decoder = await openDecoder(compiled, { device, cacheFormat, ...threadOption })
   const bos = await textPrefix(decoder)
   const needs = cacheNeeds(decoder, cacheBytes)
   const batch = createBatch(decoder, needs)
   const constrainer = openConstrainer(tokenizer)
   return {
     info: describe(compiled, decoder),
-    openImage: async (pixels, signal) => {
+    openImage: async (image, signal) => {
       signal?.throwIfAborted()
+      const pixels = expectPixels(image)
       if (pixels === null)
         return imageSession({
           decoder,
@@ -193,15 +199,20 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
   return tokenizer
 }
 
-function describe({ manifest }: CompiledModel, decoder: Decoder): EngineInfo {
+/** On a GPU the loop still keeps the cache in this process's memory. */
+const unmeasuredNotice =
+  'its rate on this device is unmeasured, and keys and values cross the bus at every step'
+
+function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
+  const notice = manifest.target === 'cpu' ? decoder.kernel.notice : unmeasuredNotice
   return {
     model: { name, digest, weights, licence },
-    engine: `${runtimeName}/cpu/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,
+    engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,
     engineVersion: runtimeVersion,
     template,
     capabilities,
-    image: { size: vision.imageSize, mean: vision.mean, std: vision.std },
-    ...(decoder.kernel.notice === undefined ? {} : { notice: decoder.kernel.notice }),
+    image: { kind: 'pixels', size: vision.imageSize, mean: vision.mean, std: vision.std },
+    ...(notice === undefined ? {} : { notice }),
   }
 }

@@ -1,10 +1,10 @@
 // Entry of the engine process: answers the host's messages with an engine. Ends when the host goes away.
 import { UserError } from '../../schemas/errors.ts'
-import type { Engine, ImageSession } from './contract.ts'
+import type { ImageSession, PixelEngine } from './contract.ts'
 import { openEngine } from './engine.ts'
 import type { HostReply, HostRequest } from './host-protocol.ts'
 
-let engine: Engine | undefined
+let engine: PixelEngine | undefined
 const images = new Map<number, ImageSession>()
 const cancels = new Map<number, AbortController>()
 

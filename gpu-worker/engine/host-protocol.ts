@@ -1,5 +1,5 @@
 // Messages between the engine host and its process. Both ends are this code of the same version, so they are not parsed.
-import type { Answer, EngineInfo, PromptRequest } from './contract.ts'
+import type { Answer, PixelEngine, PromptRequest } from './contract.ts'
 import type { EngineOptions } from './engine.ts'
 
 export type HostRequest =
@@ -10,7 +10,7 @@ export type HostRequest =
   | { kind: 'cancel'; id: number; target: number }
 
 export type HostReply =
-  | { kind: 'loaded'; id: number; info: EngineInfo }
+  | { kind: 'loaded'; id: number; info: PixelEngine['info'] }
   | { kind: 'opened'; id: number; imageId: number }
   | { kind: 'answered'; id: number; answers: Answer[] }
   | { kind: 'failed'; id: number; message: string; isUserError: boolean }

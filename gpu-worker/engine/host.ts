@@ -9,15 +9,15 @@ import { fileURLToPath } from 'node:url'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { createCompany } from './company.ts'
 import type { Company } from './company.ts'
-import { EngineCrashError } from './contract.ts'
-import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { EngineCrashError, expectPixels } from './contract.ts'
+import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import type { EngineOptions } from './engine.ts'
 import type { HostReply, HostRequest } from './host-protocol.ts'
 
 /** Crashes on one image after which it is given up. */
 const maxCrashesPerImage = 2
 
-export type EngineHost = Engine & {
+export type EngineHost = PixelEngine & {
   /** Of the process that runs the model now; changes after a crash. */
   readonly processId: number | undefined
   /** Times the process died while it was needed. */
@@ -56,7 +56,8 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
     get crashCount() {
       return crashCount
     },
-    openImage: async (pixels, signal) => openImage({ current, company, places, pixels, signal }),
+    openImage: async (image, signal) =>
+      openImage({ current, company, places, pixels: expectPixels(image), signal }),
     close: async () => {
       closed = true
       await restarting?.catch(() => undefined)
@@ -154,7 +155,7 @@ class ProcessGone extends Error {
 type EngineChild = {
   readonly alive: boolean
   readonly processId: number | undefined
-  readonly info: EngineInfo
+  readonly info: PixelEngine['info']
   open(pixels: Float32Array | null, signal: AbortSignal | undefined): Promise<number>
   generate(
     imageId: number,

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
+import type { Target } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession, runtimeVersion } from './session.ts'
 import type { Session } from './session.ts'
@@ -20,13 +21,19 @@ export const prepackedFolderName = '.prepacked'
  */
 export async function openCachedSession(
   { folder, manifest }: CompiledModel,
-  { graph, threads, minBytes = minCachedBytes }: { graph: string; threads?: number; minBytes?: number },
+  {
+    graph,
+    threads,
+    device = 'cpu',
+    minBytes = minCachedBytes,
+  }: { graph: string; threads?: number; device?: Target; minBytes?: number },
 ): Promise<Session> {
-  const threadOption = threads === undefined ? {} : { threads }
+  const threadOption = { device, ...(threads === undefined ? {} : { threads }) }
   const path = join(folder, graph)
   const weightBytes =
     manifest.files.find(({ name }) => name === graph.replace(/\.onnx$/, '.weights'))?.bytes ?? 0
-  if (weightBytes < minBytes) return openSession({ graph: path, ...threadOption })
+  // Packing is the CPU's.
+  if (weightBytes < minBytes || device !== 'cpu') return openSession({ graph: path, ...threadOption })
   const place = join(
     folder,
     prepackedFolderName,

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import * as ort from 'onnxruntime-node'
 import { InvariantError, UserError } from '../../schemas/errors.ts'
+import type { Target } from '../../schemas/model-manifest.ts'
 
 export type HostTensor =
   | { type: 'float32'; data: Float32Array; dims: readonly number[] }
@@ -25,6 +26,8 @@ export type SessionOptions = {
   /** The graph: a path, or bytes whose weights lie in `weightsFolder`. */
   graph: string | { bytes: Uint8Array; weightsFolder: string }
   threads?: number
+  /** The CPU when left out. */
+  device?: Target
   /** Writes the optimized graph and its weights, packed for this CPU, into a folder while loading. */
   saveOptimized?: { folder: string; graph: string }
   /** Start of the name of a file that takes each node's times, written when the session is closed. */
@@ -34,15 +37,16 @@ export type SessionOptions = {
 export const runtimeName = 'onnxruntime-node'
 export const runtimeVersion = ort.env.versions.common
 
-/** Loads a graph on the CPU. Throws UserError when the runtime refuses the file. */
+/** Loads a graph on a device, the whole of it. Throws UserError when the runtime refuses the file. */
 export async function openSession({
   graph,
   threads = availableParallelism(),
+  device = 'cpu',
   saveOptimized,
   profilePrefix,
 }: SessionOptions): Promise<Session> {
   const options: ort.InferenceSession.SessionOptions = {
-    executionProviders: ['cpu'],
+    executionProviders: [device],
     graphOptimizationLevel: 'all',
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
@@ -50,7 +54,7 @@ export async function openSession({
     ...(profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix }),
     ...(saveOptimized === undefined ? {} : saveOptions(saveOptimized)),
   }
-  const session = await load(graph, options).catch((cause: unknown) => {
+  const session = await load(graph, options, device).catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new UserError(`the runtime cannot load the compiled graph: ${reason}; compile the model again`, {
       cause,
@@ -64,6 +68,28 @@ export async function openSession({
       return session.release()
     },
   }
+}
+
+/** x + x, one number: the smallest graph that a provider has to run itself (ONNX, opset 17). */
+const additionGraph =
+  'CAg6OQoOCgF4CgF4EgF5IgNBZGQSBXByb2JlWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUICEBE='
+
+/** Adds two numbers on a device. Rejects with the runtime's own words where it cannot. */
+export async function tryDevice(device: Target): Promise<void> {
+  const options = { executionProviders: [device], logSeverityLevel: 4 as const, ...withoutFallback(device) }
+  const session = await ort.InferenceSession.create(Buffer.from(additionGraph, 'base64'), options)
+  const { y } = await session.run({ x: new ort.Tensor('float32', Float32Array.of(2), [1]) })
+  if (y?.data[0] !== 4) throw new InvariantError(`2 + 2 came out as ${String(y?.data[0])} on ${device}`)
+  await session.release()
+}
+
+/** What a device cannot run shall fail and not move to the CPU. */
+function withoutFallback(
+  device: Target,
+  { session = {}, ...rest }: { session?: object } = {},
+): Pick<ort.InferenceSession.SessionOptions, 'extra'> {
+  const strict = device === 'cpu' ? {} : { disable_cpu_ep_fallback: '1' }
+  return { extra: { ...rest, session: { ...session, ...strict } } }
 }
 
 function saveOptions({
@@ -84,10 +110,12 @@ function saveOptions({
 function load(
   graph: SessionOptions['graph'],
   options: ort.InferenceSession.SessionOptions,
+  device: Target,
 ): Promise<ort.InferenceSession> {
-  if (typeof graph === 'string') return ort.InferenceSession.create(graph, options)
+  if (typeof graph === 'string')
+    return ort.InferenceSession.create(graph, { ...options, ...withoutFallback(device, options.extra) })
   const extra = { session: { model_external_initializers_file_folder_path: graph.weightsFolder } }
-  return ort.InferenceSession.create(graph.bytes, { ...options, extra })
+  return ort.InferenceSession.create(graph.bytes, { ...options, ...withoutFallback(device, extra) })
 }
 
 async function run(

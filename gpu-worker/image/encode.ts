@@ -1,4 +1,4 @@
-// Upright pixels to a JPEG without metadata. It does not know who wants it.
+// Upright pixels to a JPEG without metadata, as large as whoever wants it allows. It does not know who that is.
 import sharp from 'sharp'
 import { UserError } from '../../schemas/errors.ts'
 import { decodeImage } from './decode.ts'
@@ -14,4 +14,41 @@ export async function encodeJpeg(bytes: Uint8Array, name: string): Promise<Uint8
   return await sharp(rgb, { raw: { width, height, channels: 3 } })
     .jpeg({ quality, chromaSubsampling: '4:4:4' })
     .toBuffer()
+}
+
+type Upright = { rgb: Uint8Array; width: number; height: number }
+type PictureLimits = { grid: number; minPixels: number; maxPixels: number }
+
+/** A JPEG for somebody else's model, within its limits of size. */
+export async function encodePicture({
+  rgb,
+  width,
+  height,
+  ...limits
+}: Upright & PictureLimits): Promise<{ bytes: Uint8Array; mime: string; width: number; height: number }> {
+  const size = pictureSize({ width, height }, limits)
+  const bytes = await sharp(rgb, { raw: { width, height, channels: 3 } })
+    .resize({ ...size, fit: 'fill', kernel: 'cubic' })
+    .jpeg({ quality, chromaSubsampling: '4:4:4' })
+    .toBuffer()
+  return { bytes, mime: 'image/jpeg', ...size }
+}
+
+/**
+ * The size nearest an image's own that has both sides on the grid and its pixels within the limits: smart_resize of
+ * Qwen2-VL (qwen_vl_utils, vision_process.py), so that a server which does the same changes nothing any more.
+ */
+export function pictureSize(
+  { width, height }: { width: number; height: number },
+  { grid, minPixels, maxPixels }: PictureLimits,
+): { width: number; height: number } {
+  const fit = (scale: number, round: (value: number) => number) => ({
+    width: Math.max(grid, round((width * scale) / grid) * grid),
+    height: Math.max(grid, round((height * scale) / grid) * grid),
+  })
+  const near = fit(1, Math.round)
+  const pixels = width * height
+  if (near.width * near.height > maxPixels) return fit(Math.sqrt(maxPixels / pixels), Math.floor)
+  if (near.width * near.height < minPixels) return fit(Math.sqrt(minPixels / pixels), Math.ceil)
+  return near
 }

@@ -7,8 +7,10 @@ import {
   type Engine,
   EngineCrashError,
   type ImageSession,
+  type Picture,
   type PromptRequest,
 } from '../engine/contract.ts'
+import { taskOf } from '../tasks/registry.ts'
 import { judgeAnswers, type RecordUnit, type UnitAnswers } from './record.ts'
 import { chooseAnswer, maxTries, samplingOf, samplingOfTry } from './samples.ts'
 import { type Followed, followUnits, type StagePlan, type TaskSaid } from './stages.ts'
@@ -38,7 +40,7 @@ export type Asked = { answers: AnsweredUnit[]; prefillMs: number; generateMs: nu
  * Throws what is not about the image.
  */
 export async function askModel(
-  pixels: Float32Array,
+  image: Float32Array | Picture,
   stages: Stages,
   { engine, inEngine, signal, asksAgain = () => false, asksAlone = false }: AskContext,
 ): Promise<Asked> {
@@ -51,11 +53,11 @@ export async function askModel(
     const startMs = performance.now()
     let prefilledMs = startMs
     try {
-      const session = await engine.openImage(pixels, signal)
+      const session = await engine.openImage(image, signal)
       prefilledMs = performance.now()
       try {
         const among = await askStages({ session, signal, asksAgain }, stages)
-        const answers = asksAlone ? await askEachAlone(among, { engine, pixels, signal }) : among
+        const answers = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
         return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
       } finally {
         await session.close()
@@ -91,9 +93,9 @@ export function failUnits(units: readonly RecordUnit[], failure: Failure): Answe
  */
 async function askEachAlone(
   answers: readonly AnsweredUnit[],
-  { engine, pixels, signal }: { engine: Engine; pixels: Float32Array; signal: AbortSignal },
+  { engine, image, signal }: { engine: Engine; image: Float32Array | Picture; signal: AbortSignal },
 ): Promise<AnsweredUnit[]> {
-  const session = await engine.openImage(pixels, signal)
+  const session = await engine.openImage(image, signal)
   try {
     const twice: AnsweredUnit[] = []
     for (const one of answers) {
@@ -182,6 +184,7 @@ async function askOnce({ session, signal }: Asking, units: readonly RecordUnit[]
 function promptsOf({ spec, sampling, problem }: RecordUnit): PromptRequest[] {
   if (problem !== undefined) return []
   const count = spec.samples?.count ?? 1
+  const form = spec.constraint ?? taskOf(spec).constraint
   return spec.prompts.flatMap(({ question }) =>
     Array.from({ length: count }, (_, index) => ({
       template: spec.template,
@@ -190,6 +193,7 @@ function promptsOf({ spec, sampling, problem }: RecordUnit): PromptRequest[] {
       maxNewTokens: spec.maxNewTokens,
       sampling: samplingOf(sampling, index),
       ...(spec.constraint === undefined ? {} : { constraint: spec.constraint }),
+      ...(form === undefined ? {} : { form }),
     })),
   )
 }
@@ -203,12 +207,15 @@ function settleSamples(
   if (spec.samples === undefined) return { answers: [...answers], drawn }
   const { count, choice } = spec.samples
   const groups = spec.prompts.map((_, index) => answers.slice(index * count, (index + 1) * count))
-  const chosen = groups.map((group) =>
-    chooseAnswer(
-      group.map(({ text }) => text),
+  const chosen = groups.map((group) => {
+    const answered = group.filter(({ failure }) => failure === undefined)
+    const among = answered.length === 0 ? group : answered
+    const at = chooseAnswer(
+      among.map(({ text }) => text),
       choice,
-    ),
-  )
+    )
+    return group.findIndex((answer) => answer === among[at])
+  })
   const others = groups.map((group, at) => group.filter((_, index) => index !== chosen[at]))
   return {
     answers: groups.flatMap((group, at) => group[chosen[at] ?? 0] ?? []),

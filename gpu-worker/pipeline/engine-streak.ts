@@ -56,7 +56,7 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
           `the engine failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
         )
       }
-      if (records.some((record) => record.raw !== null)) {
+      if (records.some((record) => record.raw !== null && !isEngineFailure(record))) {
         inRow = 0
         hasAnswered = true
         await rest()
@@ -66,6 +66,8 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
   }
 }
 
-function isEngineFailure({ error }: LabelRecord): boolean {
+/** An image that was not decoded in time is not the engine's fault. */
+function isEngineFailure({ error, image }: LabelRecord): boolean {
+  if (error?.code === 'timed-out') return image !== null
   return error?.code === 'engine-crashed' || error?.code === 'engine-error'
 }

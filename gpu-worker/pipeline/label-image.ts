@@ -9,8 +9,9 @@ import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Upstream } from '../../schemas/work-message.ts'
-import type { Engine } from '../engine/contract.ts'
+import type { Engine, Picture } from '../engine/contract.ts'
 import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
+import { encodePicture } from '../image/encode.ts'
 import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
 import { wantsExisting } from '../tasks/existing-caption.ts'
@@ -106,7 +107,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const asked =
     prepared?.ok === true
       ? await askModel(
-          prepared.pixels,
+          prepared.shown,
           { plan, said },
           {
             ...context,
@@ -204,7 +205,8 @@ type Decoded = { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
-      pixels: Float32Array
+      /** The image in the form that the engine takes. */
+      shown: Float32Array | Picture
       decoded: Decoded
       thumbnail: Promise<void> | undefined
     }
@@ -219,20 +221,25 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
   if (!result.ok)
     return { ok: false, answered: failed(result.failure), decodeMs: performance.now() - startMs }
   const { rgb, ...image } = result.image
-  const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
-  const check = turnDown(config.input ?? {}, { rgb, width: image.width, height: image.height })
+  const upright = { rgb, width: image.width, height: image.height }
+  const decoded = { image, perceptualHash: perceptualHash(upright) }
+  const check = turnDown(config.input ?? {}, upright)
   if (check !== null) {
     const answered = { ok: false, failure: null, turnedDown: { check } } as const
     return { ok: false, answered, decoded, decodeMs: performance.now() - startMs }
   }
-  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
+  const form = engine.info.image
+  const shown =
+    form.kind === 'pixels'
+      ? preprocess({ ...upright, ...form })
+      : await encodePicture({ ...upright, ...form })
   const { identity } = fetched
   const decodeMs = performance.now() - startMs
   const thumbnail =
     'sha256' in identity
       ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
       : undefined
-  return { ok: true, pixels, decoded, decodeMs, thumbnail }
+  return { ok: true, shown, decoded, decodeMs, thumbnail }
 }
 
 function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {

@@ -87,7 +87,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
     image: describeImage(facts),
     status: verdict.output !== null ? 'ok' : verdict.error === null ? 'filtered' : 'failed',
     output: verdict.output,
-    raw: answers.length > 0 ? answers.map((answer) => answer.text).join('\n') : null,
+    raw: rawOf(answers),
     ...(repairs.length === 0 ? {} : { repairs }),
     ...(answered.ok && answered.samples !== undefined ? { samples: [...answered.samples] } : {}),
     ...(unit.inputs === undefined ? {} : { inputs: unit.inputs }),
@@ -128,14 +128,17 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
     const message = `the prompt has ${promptTokens} tokens and the image ${imageTokens}, which leaves no room for an answer; ask something shorter`
     return { output: null, error: { code: 'prompt-too-long', message }, repairs: [] }
   }
+  const failure = answered.answers.find((answer) => answer.failure !== undefined)?.failure
+  const said = answered.answers.flatMap((answer) => answer.repairs ?? [])
+  if (failure !== undefined) return { output: null, error: failure, repairs: said }
   const task = taskOf(spec)
   const parsed = task.parse(
     spec,
     answered.answers.map((answer) => answer.text),
   )
-  if (!parsed.ok)
-    return { output: null, error: { code: parsed.code, message: parsed.message }, repairs: parsed.repairs }
-  return { output: task.outputSchema.parse(parsed.output), error: null, repairs: parsed.repairs }
+  const repairs = [...said, ...parsed.repairs]
+  if (!parsed.ok) return { output: null, error: { code: parsed.code, message: parsed.message }, repairs }
+  return { output: task.outputSchema.parse(parsed.output), error: null, repairs }
 }
 
 function describeTurnedDown(answered: UnitAnswers): Pick<LabelRecord, 'checks' | 'duplicateOf'> {
@@ -171,8 +174,17 @@ function describeImage({ decoded }: ImageFacts): LabelRecord['image'] {
   return { width, height, storedWidth, storedHeight, orientation }
 }
 
+/** The model's own words; null where a failed request left none. */
+function rawOf(answers: readonly Answer[]): string | null {
+  const words = answers.map(({ raw, text }) => raw ?? text)
+  const isAnswered = answers.some(({ failure }, index) => failure === undefined || words[index] !== '')
+  return isAnswered ? words.join('\n') : null
+}
+
 function finishReasonOf(answers: readonly Answer[]): LabelRecord['finishReason'] {
-  const asked = answers.filter((answer) => answer.finishReason !== 'prompt-too-long')
+  const asked = answers.filter(
+    ({ finishReason, failure }) => finishReason !== 'prompt-too-long' && failure === undefined,
+  )
   if (asked.length === 0) return null
   return asked.some((answer) => answer.finishReason === 'length') ? 'length' : 'stop'
 }

@@ -82,6 +82,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
   const { config, engine, source, store, done, clock, drain, stop, maxImages = Infinity } = options
   const { maxLabelled = Infinity, isDone = (recordId) => done.has(recordId) } = options
   const { limits = defaultRunLimits, onEvent = () => {} } = options
+  const { imagesAtOnce = 1 } = engine.info
   const writer = new PartWriter({ store, limits, onPart: (part) => onEvent({ kind: 'part', ...part }) })
   const failed = new AbortController()
   const context: LabelContext = {
@@ -89,7 +90,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     specs: hashSpecs(config.tasks, config),
     source: source.store,
     engine,
-    inEngine: limitConcurrency(limits.imagesInEngine),
+    inEngine: limitConcurrency(Math.max(limits.imagesInEngine, imagesAtOnce)),
     isDone,
     limits: limits.decode,
     texts: openRunTexts(),
@@ -105,7 +106,8 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
       items: source.items(),
       maxItems: maxImages,
       maxLabelled,
-      inFlight: limits.imagesInFlight,
+      // Some are read and decoded while others are answered.
+      inFlight: Math.max(limits.imagesInFlight, imagesAtOnce + 2),
       halt,
       work,
       failed,

@@ -281,6 +281,15 @@ function refuseUncapable(task: Task, model: WantedModel): void {
   )
 }
 
+/** What a model that can do everything is able to do: without boxes, and with them. */
+export function listAbilities(): { plain: string[]; boxes: string[] } {
+  const abilitiesOf = (some: readonly Task[]) => [...new Set(some.map(abilityOf))]
+  return {
+    plain: abilitiesOf(tasks.filter(({ role }) => role !== 'grounding')),
+    boxes: abilitiesOf(tasks.filter(({ role }) => role === 'grounding')),
+  }
+}
+
 function listCapabilities(model: WantedModel): string {
   const known = tasks.filter((task) => model.capabilities.includes(abilityOf(task))).map((task) => task.name)
   return known.length === 0 ? 'none of the tasks' : known.join(', ')

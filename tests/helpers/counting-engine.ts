@@ -1,6 +1,7 @@
 // An engine without a model: its answers follow from the pixels and the question, so that every run can be repeated.
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { expectPixels } from '../../gpu-worker/engine/contract.ts'
 import type { Answer, Engine, PromptRequest } from '../../gpu-worker/engine/contract.ts'
 
 export type CountingEngine = Engine & {
@@ -34,10 +35,11 @@ export function openCountingEngine({
       engineVersion: '1',
       template: 'chat',
       capabilities,
-      image: { size: 16, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+      image: { kind: 'pixels', size: 16, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
     },
-    async openImage(pixels, signal) {
+    async openImage(image, signal) {
       signal?.throwIfAborted()
+      const pixels = expectPixels(image)
       counts.images += 1
       counts.open += 1
       counts.maxOpen = Math.max(counts.maxOpen, counts.open)

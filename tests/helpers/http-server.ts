@@ -3,7 +3,15 @@ import { createServer } from 'node:http'
 import { onTestFinished } from 'vitest'
 
 export type HttpCall = { method: string; path: string; headers: Record<string, unknown>; body: string }
-export type HttpAnswer = { status?: number; body?: string; hang?: boolean }
+export type HttpAnswer = {
+  status?: number
+  headers?: Record<string, string>
+  body?: string
+  delayMs?: number
+  /** hang: nothing ever comes. cut: the connection ends in the middle of the body. */
+  hang?: boolean
+  cut?: boolean
+}
 
 /** Starts it; every call is kept. */
 export async function startHttpServer(answer: (call: HttpCall) => HttpAnswer) {
@@ -15,8 +23,22 @@ export async function startHttpServer(answer: (call: HttpCall) => HttpAnswer) {
       const { method = '', url: path = '', headers } = request
       const call = { method, path, headers, body: Buffer.concat(chunks).toString() }
       calls.push(call)
-      const { status = 200, body = '', hang = false } = answer(call)
-      if (!hang) response.writeHead(status).end(body)
+      const {
+        status = 200,
+        headers: sent = {},
+        body = '',
+        delayMs = 0,
+        hang = false,
+        cut = false,
+      } = answer(call)
+      if (hang) return
+      setTimeout(() => {
+        // Who asked may have gone.
+        if (response.destroyed) return
+        response.writeHead(status, cut ? { ...sent, 'content-length': body.length + 100 } : sent)
+        if (cut) response.write(body, () => response.destroy())
+        else response.end(body)
+      }, delayMs)
     })
   })
   await new Promise<void>((resolve) => {
