@@ -10,10 +10,10 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { InvariantError, UserError } from '../schemas/errors.ts'
 
-/** What runs. Folders that do not exist yet are skipped. */
-const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions', 'infra']
+/** What runs. Folders that do not exist yet are skipped. The stacks are deployed from a checkout, which has the CDK. */
+const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions']
 /** Copied as they are. */
-const dataEntries = ['models', 'examples', 'LICENSE', 'README.md', 'CHANGELOG.md']
+const dataEntries = ['models', 'examples', 'docs', 'LICENSE', 'README.md', 'CHANGELOG.md']
 /** The repository's own tools, of no use to who installs the package. */
 const leftOut = ['cli/build-package.js', 'schemas/write-json-schemas.js']
 /** Map.groupBy (dataset/seal.ts) is the newest thing used; it came with Node 21, and 22 is the next line that lived. */

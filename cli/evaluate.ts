@@ -1,5 +1,5 @@
 // `coglabel evaluate`: the labels of a run against gold answers. It does not know how a metric is counted.
-import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -11,22 +11,36 @@ import { openVocabulary, type Vocabulary } from '../dataset/metrics/vocabulary.t
 import { readRun } from '../dataset/run-folder.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
+import { benchmarkLayouts } from '../dataset/metrics/benchmarks/registry.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
+import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { GoldLine } from '../schemas/gold.ts'
 import type { RunModel } from '../schemas/run-config.ts'
 import { World } from '../schemas/world.ts'
-import { renderEvaluation, type Evaluation } from './evaluation-table.ts'
+import { readNumber } from './ask-flags.ts'
+import { openBenchmarkFiles } from './benchmark-files.ts'
+import { evaluateBenchmark, labelItems } from './evaluate-benchmark.ts'
+import { renderReport, type ReportCase } from './evaluation-html.ts'
+import { evaluationTable, renderEvaluation, type Evaluation } from './evaluation-table.ts'
+import type { LabelRoot } from './label.ts'
 import { describePicture, openRecordImage } from './pictures.ts'
 import { type JoinedImage, joinGold } from './join-gold.ts'
+import { writeWhole } from './write-whole.ts'
 
 export const evaluateUsage = `coglabel evaluate DIR --gold GOLD.jsonl [options]
+coglabel evaluate BENCHMARK --out DIR [options]
 
 Compares the labels of the run in DIR with answers known to be right. GOLD has a line for each image: {"key", "width",
 "height", "objects": [{"name", "box": [x0, y0, x1, y1] from 0 to 1}], "questions": [{"question", "answer", "kind"}]}.
 Answers are found by the exact question, asked with --ask or --ground or by a manifest; an answer that is missing or
-cannot be graded is wrong. Prints a table by number of objects, and writes DIR/evaluation.json and
-DIR/evaluation-worst.png, the images with the most wrong.
+cannot be graded is wrong. Prints a table by number of objects, and writes DIR/evaluation.json,
+DIR/evaluation-worst.png, the images with the most wrong, and DIR/evaluation.html, a report that needs no other file.
+
+BENCHMARK is the folder of a public benchmark, as it comes, with its images somewhere inside; it is labelled into DIR
+and scored:
+${benchmarkLayouts.map(({ kind, files }) => `  ${kind.padEnd(10)} ${files}`).join('\n')}
+  gold       gold.jsonl, as above, with what it asks
 
   --gold FILE     the gold lines (needed)
   --world FILE    names and synonyms of things (world.json of the model that comes with coglabel)
@@ -34,27 +48,76 @@ DIR/evaluation-worst.png, the images with the most wrong.
                   each figure, with the interval that chance leaves it (paired bootstrap, 95 %)
   --worst N       images on the sheet of the worst (12; 0 for none)
 
+  --out DIR       of a benchmark: the run folder
+  --kind NAME     of a benchmark whose files could be several
+  --model DIR     that labels the benchmark (the model that comes with coglabel)
+  --limit N       only the first N images of the benchmark
+
 Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
 
 export const evaluationName = 'evaluation.json'
 export const worstName = 'evaluation-worst.png'
+export const reportName = 'evaluation.html'
 const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
 const tileWidth = 380
 const maxWorst = 64
 
 type Flags = {
-  run: string
-  goldPath: string
+  /** A run folder, or a benchmark's. */
+  folder: string
+  goldPath: string | undefined
+  out: string | undefined
+  kind: string | undefined
+  maxImages: number | undefined
+  model: string | undefined
   worldPath: string
   againstRun: string | undefined
   worstCount: number
 }
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runEvaluate(args: readonly string[]): Promise<number> {
+export async function runEvaluate(args: readonly string[], root: LabelRoot): Promise<number> {
   const flags = parseFlags(args)
+  const { folder, goldPath, out } = flags
+  if (goldPath !== undefined && out === undefined)
+    return await evaluateGold({ ...flags, run: folder, goldPath }, root)
+  if (out === undefined) throw new UserError(await whatIsMissing(folder))
+  const files = await openBenchmarkFiles(folder, flags.maxImages)
+  const labelArgs = flags.model === undefined ? [] : ['--model', flags.model]
+  const ownGold = goldPath ?? (files.names.includes(goldName) ? join(folder, goldName) : undefined)
+  if (ownGold === undefined) {
+    const { kind, worstCount } = flags
+    return await evaluateBenchmark(files, { out, kind, worstCount, labelArgs }, root)
+  }
+  const gold = (await readGold(ownGold)).slice(0, flags.maxImages)
+  const items = gold.map(({ key, questions }) => ({
+    key,
+    questions: questions.map(({ question }) => question),
+  }))
+  const code = await labelItems({ files, items, out, tasks: goldTasks, labelArgs }, root)
+  if (code !== 0 && code !== 3) return code
+  return await evaluateGold({ ...flags, run: out, goldPath: ownGold }, root)
+}
+
+/** What our own gold asks: captions, boxes in captions, and its questions as they stand. */
+const goldTasks = ['caption', 'grounded-caption', 'qa']
+const goldName = 'gold.jsonl'
+
+async function whatIsMissing(folder: string): Promise<string> {
+  const isRun = await readRunOf(folder).then(
+    () => true,
+    () => false,
+  )
+  return isRun
+    ? `evaluate needs the right answers: coglabel evaluate ${folder} --gold GOLD.jsonl`
+    : `"${folder}" is no run folder; a benchmark is labelled first, into a folder given with --out`
+}
+
+type GoldFlags = Flags & { run: string; goldPath: string }
+
+async function evaluateGold(flags: GoldFlags, root: LabelRoot): Promise<number> {
   await readRunOf(flags.run)
-  const gold = await readGold(flags.goldPath)
+  const gold = (await readGold(flags.goldPath)).slice(0, flags.maxImages)
   const world = await readWorld(flags.worldPath)
   const vocabulary = openVocabulary(
     world,
@@ -73,8 +136,40 @@ export async function runEvaluate(args: readonly string[]): Promise<number> {
     await writeWhole(join(flags.run, worstName), worst)
     places.push(`the worst images, true boxes dashed: ${join(flags.run, worstName)}`)
   }
-  console.log(`${renderEvaluation(evaluation)}\n\n${places.join('\n')}`)
+  const report = await reportOf(graded, { evaluation, worstCount: flags.worstCount })
+  await writeWhole(join(flags.run, reportName), report)
+  places.push(`report, the worst pictured: ${join(flags.run, reportName)}`)
+  root.print(`${renderEvaluation(evaluation)}\n\n${places.join('\n')}`)
   return 0
+}
+
+async function reportOf(
+  run: GradedRun,
+  { evaluation, worstCount }: { evaluation: Evaluation; worstCount: number },
+): Promise<string> {
+  const [head = [], ...rows] = evaluationTable(evaluation)
+  const cases = await Promise.all(
+    rankWorst(run)
+      .slice(0, worstCount)
+      .map(async ({ joined, image }): Promise<ReportCase> => {
+        const picture = await drawOne(joined, image)
+        const wrong = image.grades.filter(({ missing, right, total }) => missing === 0 && right < total)
+        const facts = wrong
+          .slice(0, 8)
+          .map(({ metric, right, total, question }): [string, string] => [
+            metric,
+            `${right} of ${total}${question === undefined ? '' : `: ${question}`}`,
+          ])
+        return {
+          title: image.key,
+          facts,
+          picture: picture === null ? null : await encodeJpeg(picture, image.key),
+        }
+      }),
+  )
+  const { model, images, gold } = evaluation
+  const about = `${model.name} (${model.weights}) on ${images} images of ${gold}; percent right by number of things`
+  return renderReport({ title: `Evaluation of ${model.name}`, about, head, rows, cases })
 }
 
 type GradedRun = { model: RunModel; graded: GradedImage[]; joined: JoinedImage[] }
@@ -118,19 +213,24 @@ function parseFlags(args: readonly string[]): Flags {
       world: { type: 'string', default: defaultWorld },
       against: { type: 'string' },
       worst: { type: 'string', default: '12' },
+      out: { type: 'string' },
+      kind: { type: 'string' },
+      model: { type: 'string' },
+      limit: { type: 'string' },
     },
   })
-  const [run, ...rest] = positionals
-  if (run === undefined || rest.length > 0)
+  const [folder, ...rest] = positionals
+  if (folder === undefined || rest.length > 0)
     throw new UserError(
       `evaluate takes one run folder, got ${positionals.length}: coglabel evaluate DIR --gold GOLD.jsonl`,
     )
-  if (values.gold === undefined)
-    throw new UserError(`evaluate needs the right answers: coglabel evaluate ${run} --gold GOLD.jsonl`)
   const worstCount = Number(values.worst)
   if (!Number.isInteger(worstCount) || worstCount < 0 || worstCount > maxWorst)
     throw new UserError(`--worst is "${values.worst}"; expected a whole number from 0 to ${maxWorst}`)
-  return { run, goldPath: values.gold, worldPath: values.world, againstRun: values.against, worstCount }
+  const { out, kind, model } = values
+  const maxImages = readNumber('--limit', values.limit, z.int().min(1))
+  const { gold: goldPath, world: worldPath, against: againstRun } = values
+  return { folder, goldPath, worldPath, againstRun, worstCount, out, kind, model, maxImages }
 }
 
 async function readGold(path: string): Promise<GoldLine[]> {
@@ -192,18 +292,24 @@ function summarise(
 }
 
 /** The images with the most wrong, with their boxes and the true ones; null when none can be drawn. */
-async function drawWorst({ graded, joined }: GradedRun, count: number): Promise<Buffer | null> {
-  const ranked = graded
-    .map((image, index) => ({ joined: joined[index], wrong: wrongOf(image), image }))
-    .filter(({ wrong }) => wrong > 0)
-    .toSorted((a, b) => b.wrong - a.wrong)
+async function drawWorst(run: GradedRun, count: number): Promise<Buffer | null> {
   const tiles: Buffer[] = []
-  for (const { joined: image, image: grades } of ranked) {
+  for (const { joined, image } of rankWorst(run)) {
     if (tiles.length >= count) break
-    const tile = image === undefined ? null : await drawOne(image, grades)
+    const tile = await drawOne(joined, image)
     if (tile !== null) tiles.push(tile)
   }
   return tiles.length === 0 ? null : await contactSheet(tiles, { columns: 4, tileWidth })
+}
+
+function rankWorst({ graded, joined }: GradedRun): { joined: JoinedImage; image: GradedImage }[] {
+  return graded
+    .flatMap((image, index) => {
+      const own = joined[index]
+      return own === undefined ? [] : [{ joined: own, wrong: wrongOf(image), image }]
+    })
+    .filter(({ wrong }) => wrong > 0)
+    .toSorted((a, b) => b.wrong - a.wrong)
 }
 
 /** Share of what could be right that is not, with answers that are not there left out: there is nothing to look at. */
@@ -229,12 +335,4 @@ async function drawOne({ gold, records }: JoinedImage, { grades }: GradedImage):
     title: `${gold.key} · wrong: ${[...wrong].join(', ')}`,
     expected: gold.objects.map(({ box }) => box),
   })
-}
-
-/** Written aside and renamed, so that a reader never sees half. */
-async function writeWhole(path: string, content: string | Buffer): Promise<void> {
-  const aside = join(path, '..', '.tmp', `evaluate-${process.pid}`)
-  await mkdir(join(aside, '..'), { recursive: true })
-  await writeFile(aside, content)
-  await rename(aside, path)
 }

@@ -21,7 +21,23 @@ export type Evaluation = {
 }
 
 /** Rows are metrics, columns the number of objects in an image; shares in percent. */
-export function renderEvaluation({ model, images, imagesMissing, metrics, against }: Evaluation): string {
+export function renderEvaluation(evaluation: Evaluation): string {
+  const { model, images, imagesMissing, metrics, against } = evaluation
+  const title = `${model.name} (${model.weights}) on ${images} images; percent right, overall and by number of objects`
+  const parts = [
+    [title],
+    renderTable(evaluationTable(evaluation)),
+    noteMissing(metrics, imagesMissing),
+    against === null ? [] : renderAgainst(against),
+  ]
+  return parts
+    .filter((lines) => lines.length > 0)
+    .map((lines) => lines.join('\n'))
+    .join('\n\n')
+}
+
+/** The first row is the head. */
+export function evaluationTable({ metrics }: Evaluation): string[][] {
   const objectCounts = [...new Set(metrics.flatMap(({ byObjects }) => Object.keys(byObjects)))].toSorted(
     (a, b) => Number(a) - Number(b),
   )
@@ -33,22 +49,11 @@ export function renderEvaluation({ model, images, imagesMissing, metrics, agains
     String(all.total),
     String(missing),
   ])
-  const title = `${model.name} (${model.weights}) on ${images} images; percent right, overall and by number of objects`
-  const notes = noteMissing(metrics, imagesMissing)
-  const parts = [
-    [title],
-    renderTable([header, ...rows]),
-    notes,
-    against === null ? [] : renderAgainst(against),
-  ]
-  return parts
-    .filter((lines) => lines.length > 0)
-    .map((lines) => lines.join('\n'))
-    .join('\n\n')
+  return [header, ...rows]
 }
 
 /** First column to the left, the others to the right. */
-function renderTable(table: readonly (readonly string[])[]): string[] {
+export function renderTable(table: readonly (readonly string[])[]): string[] {
   const widths = (table[0] ?? []).map((_, column) =>
     Math.max(...table.map((row) => row[column]?.length ?? 0)),
   )

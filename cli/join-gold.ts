@@ -85,6 +85,13 @@ function hear(records: readonly LabelRecord[]): Said {
 
 /** What the ground task asks for a phrase, from the task itself. */
 function questionOfGround(phrase: string, template: LabelRecord['prompt']['template']): string {
-  const [plan] = groundTask.plan({ template, phrases: [phrase], questions: [] })
+  const [plan] = groundTask.plan({
+    template,
+    phrases: [phrase],
+    questions: [],
+    from: [],
+    objects: [],
+    regions: [],
+  })
   return plan?.prompts[0]?.question ?? phrase
 }

@@ -1,12 +1,24 @@
-// `coglabel label` tied to this process: its terminal, its clock, its interrupts and the real engine.
+// `coglabel label` and `plan` tied to this process: its terminal, its clock, its interrupts and the real engine.
 import { configureDecoder } from '../gpu-worker/image/decode.ts'
-import { runLabel } from './label.ts'
+import { runLabel, type LabelRoot } from './label.ts'
 import { openEngineForModel } from './open-model.ts'
+import { runPlan } from './plan.ts'
 
 /** Runs the verb in this process; returns the exit code. */
 export async function runLabelHere(args: readonly string[]): Promise<number> {
+  return await runLabel(args, labelRootHere())
+}
+
+/** This process as the root of labelling. */
+export function labelRootHere(): LabelRoot {
   configureDecoder({ threads: 1 })
-  return await runLabel(args, { ...processRoot(), openEngine: openEngineForModel })
+  return { ...processRoot(), openEngine: openEngineForModel }
+}
+
+/** Runs `plan` in this process; returns the exit code. */
+export async function runPlanHere(args: readonly string[]): Promise<number> {
+  configureDecoder({ threads: 1 })
+  return await runPlan(args, { ...processRoot(), openEngine: openEngineForModel })
 }
 
 /** Everything of a LabelRoot but the engine. */

@@ -1,21 +1,30 @@
 // `coglabel label`: images in a folder to labels in a run folder. It puts the pieces together and knows none of them closely.
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { HealthMonitor, worrying } from '../dataset/checks/health.ts'
+import { loadFailedIds } from '../dataset/failed-ids.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
-import { openRun } from '../dataset/run-folder.ts'
+import { openRun, readRun, type WantedRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
-import { labelSource, type RunOutcome } from '../gpu-worker/pipeline/run.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { defaultDecodeLimits } from '../gpu-worker/image/decode.ts'
+import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
+import { labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
+import type { RunSession } from '../schemas/run-report.ts'
+import type { AskFlags } from './ask-flags.ts'
+import { askedRun } from './asked-run.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
+import { costOf, watchStop } from './label-stop.ts'
 import type { OpenModelOptions } from './open-model.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
+import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
 
 export type LabelRoot = {
@@ -28,8 +37,12 @@ export type LabelRoot = {
   onInterrupt: (interrupt: () => void) => () => void
 }
 
-/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runLabel(args: readonly string[], root: LabelRoot): Promise<number> {
+/** Runs the verb; returns the exit code. A source that is given stands for SRC. Throws UserError for what the user can mend. */
+export async function runLabel(
+  args: readonly string[],
+  root: LabelRoot,
+  given: { source?: ImageSource } = {},
+): Promise<number> {
   const flags = parseLabelFlags(args)
   if (flags === null) {
     root.print(labelUsage)
@@ -37,7 +50,7 @@ export async function runLabel(args: readonly string[], root: LabelRoot): Promis
   }
   const out = resolve(flags.out)
   await checkOutFolder(out, flags)
-  const source = await openSource(flags.src, { exclude: out })
+  const source = given.source ?? (await openSource(flags.src, { exclude: out }))
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
@@ -65,79 +78,77 @@ type LabelJob = {
 async function labelWithEngine(job: LabelJob): Promise<number> {
   const { flags, out, engine, root } = job
   if (engine.info.notice !== undefined) tell(root, engine.info.notice)
+  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = openFsStore(out)
-  const config = await openRunFor(store, job)
+  const wanted = wantedLabelRun(flags, job, await readRun(store))
+  const config = await openRun(store, { wanted, now: root.clock() })
   await sweepStaleTemps(out, root.clock().getTime())
-  const startMs = performance.now()
-  const { outcome, labelled } = await labelInterruptibly(store, config, job)
-  if (outcome.ended === 'stopped') {
+  const ran = await labelStoppably(store, config, job)
+  if (ran.session.ended === 'stopped') {
     tell(root, 'stopped at once; what was finished is kept, the same command goes on from there')
-    return 130
+    return exitCodes.stopped
   }
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const view = await writeLabelsView(store, out)
-  const elapsedMs = performance.now() - startMs
-  const where = { ...view, path: join(flags.out, labelsViewName) }
+  const { session, plannedImages } = ran
+  const report = await writeRunReport({ out, runId: config.runId, plannedImages, estimate, session, view })
   root.print(
     renderSummary({
-      view: where,
-      labelled,
-      elapsedMs,
-      isInterrupted: outcome.ended === 'drained',
+      view: { ...view, path: join(flags.out, labelsViewName) },
+      report,
+      session,
       config,
       src: flags.src,
       out: flags.out,
     }),
   )
-  return exitCode(outcome, view)
+  return exitCode(session, view)
 }
 
-async function openRunFor(
-  store: ObjectStore,
-  { flags, source, scan, engine, root }: LabelJob,
-): Promise<RunConfig> {
+/** The settings of the run that the flags ask for; `standing` is the run that is there already. */
+export function wantedLabelRun(
+  { input, ...ask }: AskFlags & { input?: InputRules | undefined },
+  { source, scan, engine }: Pick<LabelJob, 'source' | 'scan' | 'engine'>,
+  standing: RunConfig | null = null,
+): WantedRun {
   const { model, template, capabilities } = engine.info
-  const { taskNames: names, questions, phrases, from, sampling } = flags
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
-    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+  const asked = askedRun(ask, {
     model: { name: model.name, template, capabilities },
-  }
-  const tasks = planTasks(wanted)
-  const itemTasks = listItemTasks(wanted)
-  return await openRun(store, {
-    wanted: {
-      source: source.source,
-      model,
-      template,
-      tasks,
-      ...(itemTasks.length === 0 ? {} : { itemTasks }),
-      sampling,
-    },
-    now: root.clock(),
+    ...(scan.brings === undefined ? {} : { brings: scan.brings }),
+    standing,
   })
+  return {
+    source: source.source,
+    model,
+    template,
+    ...asked,
+    ...(input === undefined ? {} : { input }),
+  }
 }
 
-/** Labels what is not done yet. The first interrupt finishes what is under way, the second stops at once. */
-async function labelInterruptibly(
+/** Labels what is not done yet, until all is, or an interrupt or a limit ends it. */
+async function labelStoppably(
   store: ObjectStore,
   config: RunConfig,
   { flags, source, scan, engine, root }: LabelJob,
-): Promise<{ outcome: RunOutcome; labelled: number }> {
+): Promise<{ session: RunSession; plannedImages: number }> {
   // Parts that a killed process left unsealed count as done only once they are sealed.
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const done = await loadIdIndex(store)
-  const [drain, stop] = [new AbortController(), new AbortController()]
-  const silence = root.onInterrupt(() => {
-    if (drain.signal.aborted) stop.abort()
-    else tell(root, 'interrupted: finishing the images under way; interrupt again to stop at once')
-    drain.abort()
+  const again = flags.retry === null ? null : await loadFailedIds(store, flags.retry)
+  const [startedAt, startMs] = [root.clock(), performance.now()]
+  const stopping = watchStop(flags.limits, {
+    onInterrupt: root.onInterrupt,
+    tell: (text) => tell(root, text),
   })
-  const imageCount = Math.min(scan.images, flags.maxImages ?? Infinity)
-  const progress = startProgress({ imageCount, output: root.progress, nowMs: () => performance.now() })
+  const health = flags.health === null ? null : new HealthMonitor(flags.health)
+  const duplicates = await lookForDuplicates(config, { flags, source, root, signal: stopping.drain })
+  const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
+  const progress = startProgress({
+    imageCount: plannedImages,
+    output: root.progress,
+    nowMs: () => performance.now(),
+  })
   try {
     const outcome = await labelSource({
       config,
@@ -145,22 +156,73 @@ async function labelInterruptibly(
       source,
       store,
       done,
+      isDone: (recordId) => done.has(recordId) && again?.has(recordId) !== true,
       clock: root.clock,
-      drain: drain.signal,
-      stop: stop.signal,
-      maxImages: flags.maxImages,
-      onEvent: progress.onEvent,
+      drain: stopping.drain,
+      stop: stopping.stop,
+      maxImages: flags.firstImages,
+      maxLabelled: flags.limits.maxImages,
+      duplicateOf: (key) => duplicates.get(key),
+      onEvent(event) {
+        const limits = flags.health
+        if (event.kind === 'image' && health !== null && limits !== null) {
+          const report = health.add(event.made)
+          progress.note(worrying(report, limits))
+          if (report.tripped !== null) stopping.trip(report.tripped)
+        }
+        progress.onEvent(event)
+      },
     })
-    return { outcome, labelled: progress.state.seen - progress.state.skipped }
+    const durationMs = Math.round(performance.now() - startMs)
+    const session = {
+      startedAt: startedAt.toISOString(),
+      endedAt: root.clock().toISOString(),
+      ...stopping.endOf(outcome),
+      labelled: progress.state.seen - progress.state.skipped,
+      durationMs,
+      usd: costOf(durationMs, flags.limits.hourUsd),
+      ...(health === null ? {} : { health: healthOf(health) }),
+    }
+    return { session, plannedImages }
   } finally {
-    silence()
+    stopping.close()
     progress.finish()
   }
 }
 
-function exitCode(outcome: RunOutcome, view: LabelsView): number {
-  if (outcome.ended !== 'all-done') return 130
-  return Object.values(view.byTask).some((counts) => counts.failed > 0) ? 3 : 0
+/** Looks at every image before the first is asked about, where the run leaves out duplicates. */
+async function lookForDuplicates(
+  { input }: RunConfig,
+  { flags, source, root, signal }: Pick<LabelJob, 'flags' | 'source' | 'root'> & { signal: AbortSignal },
+): Promise<Map<string, Duplicate>> {
+  if (input?.dedupe === undefined) return new Map()
+  const { dedupe: kind } = input
+  const found = await findDuplicates(source, {
+    kind,
+    limits: defaultDecodeLimits,
+    maxImages: flags.firstImages,
+    signal,
+    onImage: (seen) =>
+      seen % 10_000 === 0 ? tell(root, `looking for duplicates: ${seen} images`) : undefined,
+  })
+  if (found.size > 0) tell(root, `${found.size} images repeat others and are not asked about`)
+  return found
+}
+
+function healthOf(monitor: HealthMonitor): NonNullable<RunSession['health']> {
+  const { records, rates } = monitor.report()
+  const round = (value: number | null) => (value === null ? null : Math.round(value * 10_000) / 10_000)
+  return {
+    records,
+    rates: Object.fromEntries(Object.entries(rates).map(([name, value]) => [name, round(value)])),
+  }
+}
+
+const exitCodes = { 'all-done': 0, 'limit': 4, 'quality': 5, 'interrupted': 130, 'stopped': 130 } as const
+
+function exitCode({ ended }: RunSession, view: LabelsView): number {
+  const hasFailed = Object.values(view.byTask).some((counts) => counts.failed > 0)
+  return ended === 'all-done' && hasFailed ? 3 : exitCodes[ended]
 }
 
 async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void> {
@@ -179,7 +241,7 @@ async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void>
   )
 }
 
-function refuseNothing(src: string, { images, skipped }: SourceScan): void {
+export function refuseNothing(src: string, { images, skipped }: SourceScan): void {
   if (images > 0) return
   const reasons = describeSkipped(skipped)
   throw new UserError(
@@ -199,7 +261,7 @@ function describeSkipped(skipped: SourceScan['skipped']): string {
 }
 
 /** Says once that a compile is under way and how far it is at every tenth. */
-function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
+export function compileNotice(root: LabelRoot): NonNullable<OpenModelOptions['onCompile']> {
   let lastTenth = -1
   return ({ writtenBytes, totalBytes }) => {
     const tenth = totalBytes === 0 ? 10 : Math.floor((writtenBytes * 10) / totalBytes)

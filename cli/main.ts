@@ -16,6 +16,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./label-root.ts')).runLabelHere(args),
     usage: async () => (await import('./label-flags.ts')).labelUsage,
   },
+  'plan': {
+    summary: 'what a run will take: time and cost, measured on a few images',
+    run: async (args) => await (await import('./label-root.ts')).runPlanHere(args),
+    usage: async () => (await import('./plan-flags.ts')).planUsage,
+  },
   'dev': {
     summary: 'a cloud on this machine: images in, labels out, within seconds',
     run: async (args) => await (await import('./dev/here.ts')).runDevHere(args),
@@ -27,14 +32,32 @@ const verbs: Readonly<Record<string, Verb>> = {
     usage: async () => (await import('./draw.ts')).drawUsage,
   },
   'evaluate': {
-    summary: 'compare the labels of a run with answers known to be right',
-    run: async (args) => await (await import('./evaluate.ts')).runEvaluate(args),
+    summary: 'compare labels with answers known to be right, of a run or a public benchmark',
+    run: async (args) =>
+      await (
+        await import('./evaluate.ts')
+      ).runEvaluate(args, (await import('./label-root.ts')).labelRootHere()),
     usage: async () => (await import('./evaluate.ts')).evaluateUsage,
   },
   'export': {
     summary: 'write the labels of a run as a dataset for trainers, tools and people',
     run: async (args) => await (await import('./export.ts')).runExport(args),
     usage: async () => (await import('./export.ts')).exportUsage,
+  },
+  'review': {
+    summary: 'look through the labels of a run in a browser: accept, reject, edit',
+    run: async (args) => await (await import('./review.ts')).runReview(args, await verbRoot()),
+    usage: async () => (await import('./review.ts')).reviewUsage,
+  },
+  'report': {
+    summary: 'a run as one HTML page: counts, charts, pictures',
+    run: async (args) => await (await import('./report.ts')).runReport(args, await verbRoot()),
+    usage: async () => (await import('./report.ts')).reportUsage,
+  },
+  'import-reviews': {
+    summary: 'take in what people decided in SageMaker Ground Truth',
+    run: async (args) => await (await import('./import-reviews.ts')).runImportReviews(args, await verbRoot()),
+    usage: async () => (await import('./import-reviews.ts')).importReviewsUsage,
   },
   'compile': {
     summary: 'turn a checkpoint into a model that coglabel runs',
@@ -96,6 +119,16 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./gc.ts')).runGc(args, await verbRoot()),
     usage: async () => (await import('./gc.ts')).gcUsage,
   },
+  'doctor': {
+    summary: 'look at what labelling in the cloud needs, and say what to do',
+    run: async (args) => await (await import('./doctor.ts')).runDoctor(args, await verbRoot()),
+    usage: async () => (await import('./doctor.ts')).doctorUsage,
+  },
+  'teardown': {
+    summary: 'delete a deployment, in the order that works; labels stay',
+    run: async (args) => await (await import('./teardown.ts')).runTeardown(args, await verbRoot()),
+    usage: async () => (await import('./teardown.ts')).teardownUsage,
+  },
   'push-model': {
     summary: 'upload a compiled model for the workers of a place',
     run: async (args) => await (await import('./push-model.ts')).runPushModel(args),
@@ -156,7 +189,7 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
 }
 
 function usage(): string {
-  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`)
+  const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`)
   return `coglabel VERB …: captions, answers and boxes for folders of images\n\n${lines.join('\n')}\n\ncoglabel VERB --help says more; coglabel --version prints the version`
 }
 

@@ -11,6 +11,8 @@ export type ProgressState = {
   skipped: number
   records: { ok: number; filtered: number; failed: number }
   startMs: number
+  /** What checks find too often of late. */
+  notes: readonly string[]
   /** Times of the last images that were really labelled. */
   recentMs: number[]
 }
@@ -38,6 +40,7 @@ export function startProgress({
     skipped: 0,
     records: { ok: 0, filtered: 0, failed: 0 },
     startMs: nowMs(),
+    notes: [],
     recentMs: [nowMs()],
   }
   let lastMs = -Infinity
@@ -56,6 +59,9 @@ export function startProgress({
     onEvent(event: RunEvent) {
       applyEvent(state, event, nowMs())
       draw(false)
+    },
+    note(notes: readonly string[]) {
+      state.notes = notes
     },
     finish: () => draw(true),
     state,
@@ -96,7 +102,9 @@ export function renderProgress(
   const eta = rate === null || left <= 0 ? '' : `  ${formatDuration((left / rate) * 1000)} left`
   const failed = records.failed === 0 ? '' : `  ${records.failed} failed`
   const known = skipped === 0 ? '' : `  ${skipped} done before`
-  const counts = `${seen}/${imageCount} images  ${speed}${eta}  ${records.ok} ok${failed}${known}`
+  const filtered = records.filtered === 0 ? '' : `  ${records.filtered} filtered`
+  const notes = state.notes.map((note) => `  ${note}`).join('')
+  const counts = `${seen}/${imageCount} images  ${speed}${eta}  ${records.ok} ok${filtered}${failed}${known}${notes}`
   const barWidth = Math.min(24, columns - counts.length - 10)
   if (!Number.isFinite(columns) || barWidth < 5) return counts.slice(0, columns - 1)
   const filled = imageCount === 0 ? barWidth : Math.round((barWidth * seen) / imageCount)
@@ -105,6 +113,19 @@ export function renderProgress(
 
 export function formatRate(rate: number): string {
   return rate >= 10 ? rate.toFixed(0) : rate.toFixed(rate >= 1 ? 1 : 2)
+}
+
+/** Cents where they matter, whole dollars from a hundred on. */
+export function formatUsd(usd: number): string {
+  if (usd >= 100) return `$${Math.round(usd).toLocaleString('en-US')}`
+  return `$${usd.toFixed(usd > 0 && usd < 0.1 ? 4 : 2)}`
+}
+
+/** 1.3 ms, 420 ms, 2.31 s, and longer ones as durations. */
+export function formatImageTime(ms: number): string {
+  if (ms < 10) return `${ms.toFixed(1)} ms`
+  if (ms < 995) return `${ms.toFixed(0)} ms`
+  return ms < 9995 ? `${(ms / 1000).toFixed(2)} s` : formatDuration(ms)
 }
 
 /** 0.4 s, 42 s, 3 min 20 s, 5 h 10 min, 2 d 3 h. */

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { pushModel } from '../dataset/push-weights.ts'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { ModelManifest } from '../schemas/model-manifest.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 
 export const pushModelUsage = `coglabel push-model DIR [options]
@@ -34,11 +35,17 @@ export async function runPushModel(args: readonly string[]): Promise<number> {
       onProgress: progressPrinter(),
     })
     console.error(`pushed ${manifest.name}: ${(sentBytes / 1e6).toFixed(1)} MB sent`)
+    console.error(`in the settings of a fleet: ${JSON.stringify({ model: settingOf(manifest) })}`)
     console.log(uri)
     return 0
   } finally {
     place.close()
   }
+}
+
+/** The model as a deployment's settings name it: its bytes decide which instances hold it. */
+function settingOf({ digest, files }: ModelManifest): { digest: string; sizeBytes: number } {
+  return { digest, sizeBytes: files.reduce((sum, { bytes }) => sum + bytes, 0) }
 }
 
 /** One line on a terminal, rewritten; nothing elsewhere. */

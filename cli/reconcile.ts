@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { openShards } from '../dataset/plan-sources.ts'
 import { reconcileRun } from '../dataset/reconcile.ts'
 import { sealRun } from '../dataset/seal.ts'
+import { hashSpecs, recordsOfItem } from '../gpu-worker/pipeline/item-specs.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { counted, needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
 
@@ -31,8 +32,10 @@ export async function runReconcile(args: readonly string[], root: VerbRoot): Pro
       root.tell(`${counted(onTheirWay, 'message')} in the queue; images of theirs may be asked for twice`)
     await sealRun({ store, runId, clock: root.clock })
     const ticker = startTicker(root)
+    const specs = hashSpecs(config.tasks, config)
     const { listed, missing, messages } = await reconcileRun({
       config,
+      wantedOf: (image) => recordsOfItem(image, { config, specs }),
       shards: await openShards(config, place),
       store,
       queue: place.queueOf(runId),

@@ -1,10 +1,12 @@
 // `coglabel status`: how a run stands. Live on a terminal, once elsewhere; as JSON for programs.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import type { Comparison } from '../dataset/run-estimate.ts'
+import type { EstimateRange } from '../schemas/estimate.ts'
 import { isAllSealed, openRunStatus, type RunStatus } from '../dataset/run-status.ts'
 import { readNumber } from './ask-flags.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
-import { formatDuration, formatRate } from './progress.ts'
+import { formatDuration, formatRate, formatUsd } from './progress.ts'
 import { needOne, needRun, type VerbRoot } from './verb-root.ts'
 
 export const statusUsage = `coglabel status RUN --place URI
@@ -93,5 +95,17 @@ export function renderStatus(status: RunStatus): string[] {
     `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
     `speed      ${speed}${eta}`,
     `spend      ${hours}${usd}; assumes ${spend.assumes}`,
+    ...(status.plan === null ? [] : [planLine(status.plan)]),
   ]
+}
+
+function planLine({ planned, heading, verdict }: Comparison): string {
+  const { workerHours, usd, instance } = planned
+  const hours = ({ low, mid, high }: EstimateRange) =>
+    `${mid.toFixed(2)} worker-hours (${low.toFixed(2)} to ${high.toFixed(2)})`
+  const money = `${formatUsd(usd.mid)} (${formatUsd(usd.low)} to ${formatUsd(usd.high)})`
+  const cost = heading === null || heading.usd === null ? '' : `, ${formatUsd(heading.usd)}`
+  const now =
+    heading === null ? '' : `; heading for ${heading.workerHours.toFixed(2)}${cost}: ${verdict} the plan`
+  return `planned    ${hours(workerHours)}, ${money} on ${instance}${now}`
 }

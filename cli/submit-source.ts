@@ -2,13 +2,19 @@
 import { relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ImageSource, openSource } from '../dataset/ingest.ts'
-import { isListKey } from '../dataset/plan-lists.ts'
+import { isListKey, scanList } from '../dataset/plan-lists.ts'
 import type { Place } from '../dataset/place.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunSource } from '../schemas/run-config.ts'
+import type { Brings } from '../schemas/work-item.ts'
 
-/** Images that have to be uploaded come with where they are. */
-export type SubmitSource = { source: RunSource; upload: ImageSource | null }
+export type SubmitSource = {
+  source: RunSource
+  /** Where the images are that have to be uploaded. */
+  upload: ImageSource | null
+  /** What images bring themselves; absent where none brings anything. */
+  brings?: Brings
+}
 
 /** Extensions that make SRC one image rather than a folder of them. */
 const imageExtension = /\.[a-z0-9]{2,4}$/i
@@ -23,17 +29,12 @@ export function standingSource(place: Place): SubmitSource {
 /** Throws UserError when there is nothing at SRC, or it asks for more than messages can carry. */
 export async function openSubmitSource(src: string, place: Place): Promise<SubmitSource> {
   const inBucket = src.startsWith('s3:') ? splitUri(src) : splitPath(src, place)
-  if (inBucket !== null) return { source: sourceIn(inBucket, place), upload: null }
-  const upload = await openSource(src, { exclude: placeFolder(place) ?? sep })
+  if (inBucket !== null) return await openInBucket(inBucket, place)
+  const upload = await openSource(src, { exclude: placeFolder(place) ?? sep, forMessages: true })
   const { images, brings } = await upload.scan()
   if (images === 0)
     throw new UserError(`no images in "${src}"; give a folder of images, one image or a .jsonl manifest`)
-  if (brings !== undefined)
-    throw new UserError(
-      `"${src}" brings questions or phrases for single images, and a submitted run asks all images alike; ` +
-        'give them with --ask and --ground, or use coglabel label',
-    )
-  return { source: upload.source, upload }
+  return { source: upload.source, upload, ...(brings === undefined ? {} : { brings }) }
 }
 
 type InBucket = { bucket: string; key: string }
@@ -57,9 +58,16 @@ function placeFolder(place: Place): string | null {
   return place.uri.startsWith('file:') ? fileURLToPath(place.uri) : null
 }
 
-function sourceIn({ bucket, key }: InBucket, place: Place): RunSource {
+async function openInBucket({ bucket, key }: InBucket, place: Place): Promise<SubmitSource> {
+  const store = place.imagesOf(bucket)
+  if (!isListKey(key)) return { source: prefixIn({ bucket, key }, place), upload: null }
+  const brings = await scanList(store, { key, bucket })
+  const source = { kind: 'list' as const, uri: store.uri + key, bucket, key }
+  return { source, upload: null, ...(brings === null ? {} : { brings }) }
+}
+
+function prefixIn({ bucket, key }: InBucket, place: Place): RunSource {
   const { uri } = place.imagesOf(bucket)
-  if (isListKey(key)) return { kind: 'list', uri: uri + key, bucket, key }
   const isWhole = key === '' || key.endsWith('/') || imageExtension.test(key)
   const prefix = isWhole ? key : `${key}/`
   return { kind: 'bucket', uri: uri + prefix, bucket, prefix }

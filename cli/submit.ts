@@ -1,17 +1,22 @@
 // `coglabel submit`: a run is written to a place and its images are asked for. Workers do the rest.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import type { ImageSource } from '../dataset/ingest.ts'
+import { keepEstimate } from '../dataset/run-estimate.ts'
 import { planRun } from '../dataset/plan.ts'
 import { openShards, uploadPrefix } from '../dataset/plan-sources.ts'
 import type { Place } from '../dataset/place.ts'
 import { openRun, wantedRunId, type WantedRun } from '../dataset/run-folder.ts'
-import { uploadImages } from '../dataset/upload.ts'
-import { listItemTasks, planTasks } from '../gpu-worker/tasks/registry.ts'
+import { checkRunList, writeRunList } from '../dataset/run-list.ts'
+import { uploadImages, type UploadTally } from '../dataset/upload.ts'
+import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
+import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
 import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
 import { counted, startTicker, type VerbRoot } from './verb-root.ts'
@@ -21,8 +26,9 @@ coglabel submit --standing --place URI [options]
 
 Begins a run at a place and asks its workers for the labels. SRC is a folder, an image or a .jsonl manifest of this
 machine, which is uploaded; or s3://bucket/prefix, or a folder below buckets/ of a place that is a folder, which stays
-where it is; or a list of keys in a bucket: .jsonl, .csv (also .gz), or the manifest.json of an S3 Inventory. The same
-command goes on with what was interrupted, and asks for nothing twice.
+where it is; or a list of keys in a bucket: .jsonl, .csv (also .gz), or the manifest.json of an S3 Inventory. A line of
+JSON may have questions, phrases and other fields for its image, as for coglabel label. The same command goes on with
+what was interrupted, and asks for nothing twice.
 
   --standing             label whatever is uploaded from now on, instead of SRC
 ${placeUsage}
@@ -32,6 +38,7 @@ ${askUsage}
   --run NAME             the run's id (derived from everything above)
   --claims               workers claim an image before they label it: for events that come again and again
   --cost-cap USD         ask for no capacity beyond this spend
+  --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
 Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupted: the same command goes on.`
 
@@ -42,6 +49,7 @@ type SubmitFlags = AskFlags & {
   runId: string | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
+  planPath: string | undefined
 }
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
@@ -59,14 +67,16 @@ async function submit(
   flags: SubmitFlags,
   { place, root }: { place: Place; root: VerbRoot },
 ): Promise<number> {
-  const { source, upload } =
+  const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
   const chosen = await chooseModel(flags.model, place)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
-  const wanted = wantedRun(flags, { source, chosen, grounding })
+  const wanted = wantedRun(flags, { source, chosen, grounding, ...(brings === undefined ? {} : { brings }) })
   const runId = flags.runId ?? wantedRunId(wanted)
+  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = place.runStoreOf(runId)
   const config = await openRun(store, { wanted, now: root.clock(), runId })
+  if (estimate !== null) await keepEstimate(store, estimate)
   const interrupted = new AbortController()
   const silence = root.onInterrupt(() => interrupted.abort())
   try {
@@ -100,14 +110,8 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
   const lines: string[] = []
   const ticker = startTicker(root)
   if (upload !== null) {
-    const store = place.imagesOf(place.uploadBucket)
-    const target = { source: upload, store, prefix: uploadPrefix(runId), stop }
-    const tally = await uploadImages({
-      ...target,
-      onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} uploaded`),
-    })
-    lines.push(`uploaded ${counted(tally.images - tally.known, 'image')}, ${tally.known} were there already`)
-    lines.push(...skippedLines(tally.skipped))
+    const onProgress = ({ images }: UploadTally) => ticker.show(`${counted(images, 'image')} uploaded`)
+    lines.push(...(await uploadAll({ config, upload, place, stop, onProgress })))
   }
   const shards = await openShards(config, place)
   const progress = await planRun(shards, {
@@ -115,6 +119,7 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
     store: place.runStoreOf(runId),
     queue: place.queueOf(runId),
     clock: root.clock,
+    countRecords: config.itemTasks && ((image) => countItemRecords(config, image)),
     stop,
     onProgress: ({ images }) => ticker.show(`${counted(images, 'image')} asked for`),
   })
@@ -123,6 +128,27 @@ async function askForAll({ config, upload, place, root, stop }: Ask): Promise<st
     throw new UserError(`no images at ${config.source.uri}; the run ${runId} is there, and labels nothing`)
   lines.push(`asked for ${counted(progress.images, 'image')} in ${counted(progress.messages, 'message')}`)
   return [...lines, ...skippedLines(progress.skipped)]
+}
+
+type UploadAll = Pick<Ask, 'config' | 'place' | 'stop'> & {
+  upload: ImageSource
+  onProgress: (tally: UploadTally) => void
+}
+
+/** Images, and behind them the list that says what each brings: whoever finds the list finds its images. */
+async function uploadAll({ config, upload, place, stop, onProgress }: UploadAll): Promise<string[]> {
+  const { runId, source } = config
+  const bucket = place.uploadBucket
+  const prefix = uploadPrefix(runId, source.kind)
+  const list = () => ({ items: upload.items(), store: place.runStoreOf(runId), bucket, prefix, stop })
+  if (source.kind === 'manifest') await checkRunList(list())
+  const store = place.imagesOf(bucket)
+  const tally = await uploadImages({ source: upload, store, prefix, stop, onProgress })
+  if (source.kind === 'manifest' && !stop.aborted) await writeRunList(list())
+  return [
+    `uploaded ${counted(tally.images - tally.known, 'image')}, ${tally.known} were there already`,
+    ...skippedLines(tally.skipped),
+  ]
 }
 
 function skippedLines(skipped: Readonly<Record<string, number>>): string[] {
@@ -137,36 +163,34 @@ function pushHint({ model, isPushed }: ChosenModel, { weights }: Place): string[
   ]
 }
 
-type Models = { source: RunConfig['source']; chosen: ChosenModel; grounding: ChosenModel | null }
+type Models = Pick<SubmitSource, 'source' | 'brings'> & {
+  chosen: ChosenModel
+  grounding: ChosenModel | null
+}
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
   flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
-  { source, chosen, grounding }: Models,
+  { source, chosen, grounding, brings }: Models,
 ): WantedRun {
-  const { taskNames: names, questions, phrases, from, sampling, hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
     capabilities,
   })
-  const wanted = {
-    names,
-    questions,
-    phrases,
-    from,
+  const asked = askedRun(flags, {
     model: about(chosen),
     ...(grounding === null ? {} : { grounding: about(grounding) }),
-  }
-  const itemTasks = listItemTasks(wanted)
+    ...(brings === undefined ? {} : { brings }),
+  })
   return {
     source,
     model: chosen.model,
     ...(grounding === null ? {} : { grounding: grounding.model }),
     template: chosen.template,
-    tasks: planTasks(wanted),
-    ...(itemTasks.length === 0 ? {} : { itemTasks }),
-    sampling,
+    ...(grounding === null || asked.itemTasks === undefined ? {} : { groundingTemplate: grounding.template }),
+    ...asked,
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }
@@ -185,6 +209,7 @@ function parseSubmitFlags(args: readonly string[]) {
       'run': { type: 'string' },
       'claims': { type: 'boolean' },
       'cost-cap': { type: 'string' },
+      'plan': { type: 'string' },
     },
   })
   const isStanding = values.standing === true
@@ -204,6 +229,7 @@ function parseSubmitFlags(args: readonly string[]) {
     runId: values.run,
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
+    planPath: values.plan,
   }
   return { flags, place: values }
 }

@@ -1,14 +1,14 @@
 // What `label` says when it is done: counts, where the labels are, what to try next. Pure text.
 import type { LabelsView } from '../dataset/labels-view.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
-import { formatDuration, formatRate } from './progress.ts'
+import type { RunReport, RunSession } from '../schemas/run-report.ts'
+import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
 
 export type Summary = {
   view: LabelsView
-  /** Images labelled by this process; the view also holds those of earlier ones. */
-  labelled: number
-  elapsedMs: number
-  isInterrupted: boolean
+  /** Of all commands on this folder; the session is this one. */
+  report: RunReport
+  session: RunSession
   config: RunConfig
   src: string
   out: string
@@ -16,17 +16,47 @@ export type Summary = {
 
 /** The summary as lines of text, without a line feed at its end. */
 export function renderSummary(summary: Summary): string {
-  const { view, isInterrupted, src, out } = summary
-  const lines = ['', headline(summary), '', ...renderCounts(view.byTask), ...renderFailures(view)]
+  const { view, report, session, src, out } = summary
+  const lines = [
+    '',
+    headline(summary),
+    ...planLines(report, session),
+    '',
+    ...renderCounts(view.byTask),
+    ...renderFindings(view),
+    ...renderFailures(view),
+  ]
   lines.push('', `labels: ${view.path} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`)
-  if (isInterrupted) return [...lines, 'interrupted: the same command goes on from here'].join('\n')
+  if (session.ended !== 'all-done') {
+    if (session.ended === 'quality')
+      return [
+        ...lines,
+        `paused: ${session.limit}`,
+        `look at some of them; the same command goes on from here, with --health off whatever comes`,
+      ].join('\n')
+    const why = session.limit === null ? 'interrupted' : `stopped by ${session.limit}`
+    return [...lines, `${why}: the same command goes on from here`].join('\n')
+  }
   return [...lines, 'next:', ...nextSteps({ view, src, out, config: summary.config })].join('\n')
 }
 
-function headline({ labelled, elapsedMs, view }: Summary): string {
-  if (labelled === 0) return `nothing to do: all ${view.images} images had their labels already`
-  const rate = labelled / (elapsedMs / 1000)
-  return `labelled ${labelled} ${labelled === 1 ? 'image' : 'images'} in ${formatDuration(elapsedMs)} (${formatRate(rate)} images/s)`
+function headline({ session, view }: Summary): string {
+  const { labelled, durationMs, usd, ended } = session
+  if (labelled === 0 && ended === 'all-done')
+    return `nothing to do: all ${view.images} images had their labels already`
+  const rate = labelled / (durationMs / 1000)
+  const cost = usd === null ? '' : `, ${formatUsd(usd)}`
+  return `labelled ${counted(labelled, 'image')} in ${formatDuration(durationMs)} (${formatRate(rate)} images/s)${cost}`
+}
+
+/** How an image's mean time, over all commands, compares with what was measured before; nothing without a plan. */
+function planLines({ planned, actual }: RunReport, { labelled }: RunSession): string[] {
+  const pilot = planned.estimate?.pilot
+  if (pilot === undefined || pilot === null || actual.imageMs === null || labelled === 0) return []
+  const { low, mid, high } = pilot.imageMs
+  const verdict = actual.imageMs < low ? 'faster' : actual.imageMs > high ? 'slower' : 'as planned'
+  const [wanted, least, most, took] = [mid, low, high, actual.imageMs].map(formatImageTime)
+  return [`planned ${wanted} an image (${least} to ${most}), it took ${took}: ${verdict}`]
 }
 
 function renderCounts(byTask: LabelsView['byTask']): string[] {
@@ -37,6 +67,26 @@ function renderCounts(byTask: LabelsView['byTask']): string[] {
   return [
     row('task', ['ok', 'filtered', 'failed']),
     ...rows.map(([task, { ok, filtered, failed }]) => row(task, [ok, filtered, failed])),
+  ]
+}
+
+/** What checks turned down, and what they only noted. */
+function renderFindings({ byCheck, filtered, byTask }: LabelsView): string[] {
+  const counts = (kind: 'filtered' | 'noted') =>
+    Object.entries(byCheck).flatMap(([name, found]) => (found[kind] === 0 ? [] : [`${found[kind]} ${name}`]))
+  const shown = filtered.map(
+    ({ key, task, check, evidence }) =>
+      `  ${printable(key)} (${task}): ${check}${evidence === '' ? '' : `: ${printable(evidence)}`}`,
+  )
+  const total = Object.values(byTask).reduce((sum, one) => sum + one.filtered, 0)
+  const more =
+    total > shown.length
+      ? [`  … and ${total - shown.length} more; look for "status":"filtered" in the labels`]
+      : []
+  const [turnedDown, noted] = [counts('filtered'), counts('noted')]
+  return [
+    ...(turnedDown.length === 0 ? [] : ['', `filtered: ${turnedDown.join(', ')}`, ...shown, ...more]),
+    ...(noted.length === 0 ? [] : ['', `noted: ${noted.join(', ')}`]),
   ]
 }
 
@@ -78,6 +128,6 @@ export function printable(text: string): string {
   return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
 }
 
-function counted(count: number, noun: string): string {
+export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

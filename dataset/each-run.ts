@@ -1,12 +1,16 @@
 // One job for each run of a place, one after the other, until time is up. It does not know the jobs.
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
+import type { WorkImage } from '../schemas/work-message.ts'
 import { listRuns, type Place } from './place.ts'
 import { openShards } from './plan-sources.ts'
 import { planRun } from './plan.ts'
 import { readControl, type RunState } from './run-control.ts'
 import { readRun } from './run-folder.ts'
 import { sealRun } from './seal.ts'
+
+/** How many records each image of a run gets, where some bring their own questions or phrases. */
+export type CountRecords = (config: RunConfig, image: WorkImage) => number
 
 export type EachRun = {
   place: Place
@@ -21,13 +25,14 @@ export type EachRun = {
 export type RunOutcomes = Record<string, unknown>
 
 /** Goes on with the plans of runs whose images lie in buckets; what a verb uploads it plans itself, when all is there. */
-export async function planRuns(options: EachRun): Promise<RunOutcomes> {
+export async function planRuns(options: EachRun & { countRecords: CountRecords }): Promise<RunOutcomes> {
   const { place, clock, stop } = options
   return await eachRun(options, async (config, state) => {
     if (state !== 'running' || !['bucket', 'list'].includes(config.source.kind)) return null
     const { runId } = config
     const [store, queue] = [place.runStoreOf(runId), place.queueOf(runId)]
-    return await planRun(await openShards(config, place), { runId, store, queue, clock, stop })
+    const countRecords = config.itemTasks && ((image: WorkImage) => options.countRecords(config, image))
+    return await planRun(await openShards(config, place), { runId, store, queue, clock, countRecords, stop })
   })
 }
 

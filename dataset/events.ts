@@ -5,8 +5,9 @@ import {
   BucketName,
   maxImagesPerMessage,
   maxWorkMessageBytes,
+  messageText,
   ObjectKey,
-  olderWorkMessageSchema,
+  olderWorkMessageSchemas,
   RunId,
   type WorkImage,
   WorkMessage,
@@ -28,6 +29,11 @@ export const maxEventBytes = 256 * 1024
 
 /** Images that an upload puts under `incoming/<runId>/` belong to that run. */
 export const incomingPrefix = 'incoming/'
+/**
+ * Images whose run has a list that says what is asked of each lie here, under `<runId>/`: an event would ask for them
+ * without it, so no event is work.
+ */
+export const listedPrefix = 'listed-uploads/'
 /** Where runs are kept: an event about it is about our own output, and labelling that would never end. */
 export const runsPrefix = 'runs/'
 
@@ -51,23 +57,31 @@ export function writeWorkMessages(
   images: readonly WorkImage[],
   { runId, tasks, role, planShard }: Pick<WorkMessage, 'runId' | 'tasks' | 'role' | 'planShard'>,
 ): string[] {
-  const bodies: string[] = []
   const wrap = (items: readonly WorkImage[]) =>
-    JSON.stringify({ schema: workMessageSchema, runId, items, tasks, role, planShard })
-  for (let from = 0; from < images.length;) {
-    let until = Math.min(from + maxImagesPerMessage, images.length)
-    while (until > from + 1 && Buffer.byteLength(wrap(images.slice(from, until))) > maxWorkMessageBytes)
-      until -= 1
-    bodies.push(wrap(images.slice(from, until)))
-    from = until
+    messageText({ schema: workMessageSchema, runId, items, tasks, role, planShard })
+  const frameBytes = Buffer.byteLength(wrap([]))
+  const bodies: string[] = []
+  let held: WorkImage[] = []
+  let heldBytes = frameBytes
+  for (const image of images) {
+    const sizeBytes = Buffer.byteLength(messageText(image)) + 1
+    const isFull = held.length === maxImagesPerMessage || heldBytes + sizeBytes > maxWorkMessageBytes
+    if (isFull && held.length > 0) {
+      bodies.push(wrap(held))
+      held = []
+      heldBytes = frameBytes
+    }
+    held.push(image)
+    heldBytes += sizeBytes
   }
+  if (held.length > 0) bodies.push(wrap(held))
   return bodies
 }
 
 function readEnvelope(value: object, sizeBytes: number): QueueEvent {
   if (sizeBytes > maxWorkMessageBytes)
     return unknown(`the message has ${sizeBytes} bytes; ours have at most ${maxWorkMessageBytes}`)
-  const known: readonly unknown[] = [workMessageSchema, olderWorkMessageSchema]
+  const known: readonly unknown[] = [workMessageSchema, ...olderWorkMessageSchemas]
   if (!('schema' in value) || !known.includes(value.schema))
     return unknown(
       `the message's schema is ${show('schema' in value ? value.schema : null)}, expected ${workMessageSchema}`,
@@ -175,7 +189,8 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
   const items: WorkRequest[] = []
   for (const event of found) {
     const { key } = event
-    if (!event.isCreation || key.endsWith('/') || key.startsWith(runsPrefix)) continue
+    if (!event.isCreation || key.endsWith('/')) continue
+    if (key.startsWith(runsPrefix) || key.startsWith(listedPrefix)) continue
     const problem = ObjectKey.safeParse(key).error
     if (problem !== undefined) return unknown(`the key ${show(key)} cannot be used: ${firstIssue(problem)}`)
     const runId = runOfKey(key)

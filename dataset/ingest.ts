@@ -8,18 +8,19 @@ import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import type { RunSource } from '../schemas/run-config.ts'
-import { WorkItem } from '../schemas/work-item.ts'
+import type { Brings, WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { IdIndex } from './id-index.ts'
 import { type SkipReason, skipReason } from './image-keys.ts'
+import { readOwnFields, refuseOversized } from './own-fields.ts'
 import { openFsStore } from './stores/fs.ts'
 import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
 
 export type SourceScan = {
   images: number
   skipped: Partial<Record<SkipReason, number>>
-  /** Whether any image comes with questions or phrases of its own; absent where none can. */
-  brings?: { questions: boolean; phrases: boolean }
+  /** Absent where no image has any. */
+  brings?: Brings
 }
 
 export type ImageSource = {
@@ -36,28 +37,35 @@ const maxManifestLineChars = 1024 * 1024
 
 type Tell = (reason: SkipReason) => void
 
-/**
- * Opens SRC. `exclude` is a folder inside it that holds labels, not images. Throws UserError when there is
- * no such path or it cannot be a source.
- */
-export async function openSource(path: string, { exclude }: { exclude?: string } = {}): Promise<ImageSource> {
+export type OpenSource = {
+  /** A folder inside the source that holds labels, not images. */
+  exclude?: string
+  /** Refuse lines of a manifest that no message can carry. */
+  forMessages?: boolean
+}
+
+/** Opens SRC. Throws UserError when there is no such path or it cannot be a source. */
+export async function openSource(
+  path: string,
+  { exclude, forMessages = false }: OpenSource = {},
+): Promise<ImageSource> {
   const real = await realpath(path).catch(() => null)
   if (real === null)
     throw new UserError(
       `there is no file or folder "${path}"; give a folder of images, one image or a .jsonl manifest`,
     )
   const stats = await stat(real)
-  if (stats.isDirectory()) return folderSource(real, exclude === undefined ? {} : { exclude })
+  if (stats.isDirectory()) return await folderSource(real, exclude)
   if (!stats.isFile())
     throw new UserError(
       `"${path}" is neither a file nor a folder; give a folder of images, one image or a .jsonl manifest`,
     )
-  if (['.jsonl', '.ndjson'].includes(extname(real).toLowerCase())) return manifestSource(real)
+  if (['.jsonl', '.ndjson'].includes(extname(real).toLowerCase())) return manifestSource(real, forMessages)
   return imageSource(real)
 }
 
-async function folderSource(folder: string, { exclude }: { exclude?: string }): Promise<ImageSource> {
-  const excludedPrefix = exclude === undefined ? null : await prefixInside(folder, exclude)
+async function folderSource(folder: string, exclude: string | undefined): Promise<ImageSource> {
+  const excludedPrefix = exclude === undefined ? null : await prefixWithin(folder, exclude)
   const store = openFsStore(folder)
   return {
     source: { kind: 'folder', uri: pathToFileURL(folder + sep).href },
@@ -71,8 +79,8 @@ async function folderSource(folder: string, { exclude }: { exclude?: string }): 
   }
 }
 
-/** The excluded folder as a prefix of keys; null where it lies elsewhere. */
-async function prefixInside(folder: string, exclude: string): Promise<string | null> {
+/** Where a folder lies in the source; null when it lies elsewhere. */
+async function prefixWithin(folder: string, exclude: string): Promise<string | null> {
   const outside = relative(folder, await realpath(exclude).catch(() => resolve(exclude)))
   if (outside === '')
     throw new UserError(`"${folder}" is both the source and the run folder; give another folder to --out`)
@@ -115,12 +123,12 @@ function imageSource(path: string): ImageSource {
   }
 }
 
-function manifestSource(path: string): ImageSource {
+function manifestSource(path: string, forMessages: boolean): ImageSource {
   return {
     source: { kind: 'manifest', uri: pathToFileURL(path).href },
     store: openFsStore(dirname(path)),
-    scan: async () => await countItems((tell) => manifestItems(path, tell)),
-    items: () => manifestItems(path, () => {}),
+    scan: async () => await countItems((tell) => manifestItems(path, { tell, forMessages })),
+    items: () => manifestItems(path, { tell: () => {}, forMessages }),
   }
 }
 
@@ -139,28 +147,27 @@ async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Prom
   return scan
 }
 
-/**
- * A line names its image by one of three fields, and may have questions and phrases for it; all others go into the
- * records' `meta`, and so do questions in any other form: other people's manifests hold all kinds of things.
- */
-const ManifestLine = z
-  .looseObject({
-    image: z.string().optional(),
-    path: z.string().optional(),
-    file: z.string().optional(),
-    id: z.union([z.string(), z.number()]).optional(),
-    meta: z.record(z.string(), z.json()).optional(),
-  })
-  .catchall(z.json())
+/** A line names its image by one of three fields; the others are the image's own. */
+const ManifestLine = z.looseObject({
+  image: z.string().optional(),
+  path: z.string().optional(),
+  file: z.string().optional(),
+  id: z.union([z.string(), z.number()]).optional(),
+})
 
-async function* manifestItems(path: string, tell: Tell): AsyncGenerator<WorkItem> {
+async function* manifestItems(
+  path: string,
+  { tell, forMessages }: { tell: Tell; forMessages: boolean },
+): AsyncGenerator<WorkItem> {
   const seen = new IdIndex()
   let lineNumber = 0
   for await (const text of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
     lineNumber += 1
     const line = text.replace(/^\u{feff}/u, '').trim()
     if (line === '') continue
-    const item = parseManifestLine(line, { where: `line ${lineNumber} of ${path}`, folder: dirname(path) })
+    const where = `line ${lineNumber} of ${path}`
+    const item = parseManifestLine(line, { where, folder: dirname(path) })
+    if (forMessages) refuseOversized(item, where)
     const id = sha256Hex(item.key).slice(0, 32)
     if (seen.has(id)) {
       tell('named twice')
@@ -177,29 +184,11 @@ function parseManifestLine(line: string, { where, folder }: { where: string; fol
   const parsed = ManifestLine.safeParse(parseJson(line, where))
   if (!parsed.success)
     throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)
-  const { image, path, file, id, meta, ...others } = parsed.data
+  const { image, path, file, ...others } = parsed.data
   const named = image ?? path ?? file
   if (named === undefined)
     throw new UserError(`${where} names no image; expected a field "image", "path" or "file"`)
-  const { own, rest } = takeOwn(others)
-  const allMeta = { ...rest, ...meta, ...(id === undefined ? {} : { id }) }
-  const key = manifestKeyOf(named, { where, folder })
-  return { key, ...own, ...(Object.keys(allMeta).length === 0 ? {} : { meta: allMeta }) }
-}
-
-type Own = Pick<WorkItem, 'questions' | 'phrases'>
-
-/** Parts an image's own questions and phrases from the fields that we do not know. */
-function takeOwn<T>(fields: Record<string, T>): { own: Own; rest: Record<string, T> } {
-  const own: Own = {}
-  const rest = { ...fields }
-  for (const name of ['questions', 'phrases'] as const) {
-    const texts = WorkItem.shape[name].safeParse(fields[name])
-    if (!texts.success || texts.data === undefined) continue
-    own[name] = [...new Set(texts.data)]
-    delete rest[name]
-  }
-  return { own, rest }
+  return { key: manifestKeyOf(named, { where, folder }), ...readOwnFields(others, where) }
 }
 
 function parseJson(line: string, where: string): unknown {

@@ -9,12 +9,17 @@ import type { ObjectStore } from './stores/object-store.ts'
 export const labelsViewName = 'labels.jsonl'
 
 export type FailedRow = { key: string; task: string; code: string; message: string }
+export type FilteredRow = { key: string; task: string; check: string; evidence: string }
 export type LabelsView = {
   path: string
   images: number
   records: number
   byTask: Record<string, StatusCounts>
   byErrorCode: Record<string, number>
+  /** Checks that did not pass: of filtered records, and of those that were kept all the same. */
+  byCheck: Record<string, { filtered: number; noted: number }>
+  /** The first few filtered records. */
+  filtered: FilteredRow[]
   /** The first few failed records, in the order of the file. */
   failed: FailedRow[]
 }
@@ -52,7 +57,16 @@ async function writeRows(
   rows: AsyncGenerator<SortedRow>,
   { aside, path }: { aside: string; path: string },
 ): Promise<LabelsView> {
-  const view: LabelsView = { path, images: 0, records: 0, byTask: {}, byErrorCode: {}, failed: [] }
+  const view: LabelsView = {
+    path,
+    images: 0,
+    records: 0,
+    byTask: {},
+    byErrorCode: {},
+    byCheck: {},
+    filtered: [],
+    failed: [],
+  }
   let lastKey: string | null = null
   await writeLines(aside, rows, ({ head }) => {
     view.records += 1
@@ -63,7 +77,14 @@ async function writeRows(
   return view
 }
 
-function countRow(view: LabelsView, { task, status, source, error }: SortedRow['head']): void {
+function countRow(view: LabelsView, { task, status, source, error, checks }: SortedRow['head']): void {
+  for (const { name } of checks) {
+    const found = (view.byCheck[name] ??= { filtered: 0, noted: 0 })
+    found[status === 'filtered' ? 'filtered' : 'noted'] += 1
+  }
+  const [first] = checks
+  if (status === 'filtered' && first !== undefined && view.filtered.length < maxFailedShown)
+    view.filtered.push({ key: source.key, task, check: first.name, evidence: first.evidence })
   const counts = (view.byTask[task] ??= { ok: 0, filtered: 0, failed: 0 })
   counts[status] += 1
   if (error === null) return

@@ -43,6 +43,9 @@ export type PlaceConnection = {
   endpoint?: string | undefined
   region?: string | undefined
   credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | undefined
+  /** Of one fleet among several; left out, the queues that the deployment names. */
+  queueUrl?: string | undefined
+  deadLetterQueueUrl?: string | undefined
 }
 
 /** Deliveries before a message of a folder's queue goes to its dead letters; as a worker has it. */
@@ -105,7 +108,9 @@ async function openBucketPlace(uri: string, connection: PlaceConnection): Promis
     throw new UserError(
       `the place "${uri}" is not a whole bucket; expected s3://bucket, the one that holds the labels`,
     )
-  const deployment = await readDeployment(bucket, connection)
+  const named = await readDeployment(bucket, connection)
+  const { queueUrl = named.queueUrl, deadLetterQueueUrl = named.deadLetterQueueUrl } = connection
+  const deployment: Deployment = { ...named, queueUrl, deadLetterQueueUrl }
   const closers: (() => void)[] = []
   const keep = <T extends { close(): void }>(opened: T): T => {
     closers.push(() => opened.close())

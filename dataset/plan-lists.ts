@@ -5,11 +5,15 @@ import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
+import type { Brings, OwnFields } from '../schemas/work-item.ts'
+import { sha256Hex } from './canonical-json.ts'
 import { decodeEventKey } from './events.ts'
+import { IdIndex } from './id-index.ts'
+import { readOwnFields, refuseOversized } from './own-fields.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
-/** What a line names; `bucket` when it says one. */
-export type ListedKey = { bucket?: string; key: string; versionId?: string; sizeBytes?: number }
+/** What a line names; `bucket` when it says one. Lines of JSON may have more for their image. */
+export type ListedKey = { bucket?: string; key: string; versionId?: string; sizeBytes?: number } & OwnFields
 
 /** A file of keys. `columns` are those of its CSV, where they are known beforehand. */
 export type KeyList = { key: string; columns?: readonly string[] }
@@ -60,19 +64,26 @@ export async function* readList(
   list: KeyList,
   afterLine: number,
 ): AsyncGenerator<{ line: number; listed: ListedKey | null }> {
-  const isCsv = /\.csv(\.gz)?$/i.test(list.key) || list.columns !== undefined
+  const hasRows = isCsv(list)
   let columns = list.columns
   let line = 0
   for await (const text of readTextLines(store, list.key)) {
     line += 1
     const where = `line ${line} of ${store.uri}${list.key}`
-    if (isCsv && line === 1 && columns === undefined) {
+    if (hasRows && line === 1 && columns === undefined) {
       columns = headerOf(text)
       if (columns !== undefined) continue
     }
     if (line <= afterLine || text.trim() === '') continue
-    yield { line, listed: isCsv ? parseRow(text, { columns, where }) : parseJsonLine(text, { list, where }) }
+    yield {
+      line,
+      listed: hasRows ? parseRow(text, { columns, where }) : parseJsonLine(text, { list, where }),
+    }
   }
+}
+
+function isCsv({ key, columns }: KeyList): boolean {
+  return /\.csv(\.gz)?$/i.test(key) || columns !== undefined
 }
 
 /** Columns that a first row names, or undefined when it is a row like the others. */
@@ -86,6 +97,34 @@ function columnName(text: string): string {
     .trim()
     .toLowerCase()
     .replaceAll(/[\s_-]/g, '')
+}
+
+/**
+ * Whether lines of a list have questions or phrases for their images; null when none has. Throws UserError for a bad
+ * line, and where such a list names an image twice: which of the two lines says what is asked?
+ */
+export async function scanList(
+  store: ObjectStore,
+  { key, bucket: ownBucket }: { key: string; bucket: string },
+): Promise<Brings | null> {
+  const brings: Brings = { questions: false, phrases: false }
+  const seen = new IdIndex()
+  let twice: string | null = null
+  for (const list of await openLists(store, key)) {
+    if (isCsv(list)) continue
+    for await (const { line, listed } of readList(store, list, 0)) {
+      if (listed === null) continue
+      brings.questions ||= listed.questions !== undefined
+      brings.phrases ||= listed.phrases !== undefined
+      const { bucket = ownBucket, versionId = null } = listed
+      const id = sha256Hex(JSON.stringify([bucket, listed.key, versionId])).slice(0, 32)
+      if (seen.has(id)) twice ??= `line ${line} of ${store.uri}${list.key} names ${listed.key} again`
+      else seen.set(id, 0)
+    }
+  }
+  if (!brings.questions && !brings.phrases) return null
+  if (twice === null) return brings
+  throw new UserError(`${twice}; a list with questions or phrases names each image once`)
 }
 
 /** S3's own lists have no header and their keys are form-url-encoded; a list with a header has keys as they are. */
@@ -126,36 +165,51 @@ function splitRow(text: string): string[] | null {
   }
 }
 
-const JsonLine = z.union([
-  z.string().min(1),
-  z.looseObject({ key: z.string().min(1), bucket: z.string().optional(), versionId: z.string().optional() }),
-  z.looseObject({ image: z.string().min(1) }),
-  z.looseObject({ path: z.string().min(1) }),
-  z.looseObject({ file: z.string().min(1) }),
-])
+const KeyLine = z.looseObject({
+  key: z.string().min(1),
+  bucket: z.string().optional(),
+  versionId: z.string().optional(),
+})
+const Name = z.string().min(1).optional()
+const BesideLine = z.looseObject({ image: Name, path: Name, file: Name })
 
 /** `key` is whole; `image`, `path` and `file` are relative to the list, as in a manifest on a disk. */
 function parseJsonLine(text: string, { list, where }: { list: KeyList; where: string }): ListedKey {
-  const parsed = JsonLine.safeParse(parseJson(text))
-  if (!parsed.success)
+  const line = parseJson(text)
+  if (typeof line === 'string' && line !== '') return { key: line }
+  const { named, others } = parseNames(line, { list, where }) ?? {}
+  if (named === undefined || others === undefined)
     throw new UserError(
       `${where} is ${JSON.stringify(text.slice(0, 100))}; expected {"key": "folder/image.jpg"} or {"image": "beside/this/list.jpg"}`,
     )
-  const line = parsed.data
-  if (typeof line === 'string') return { key: line }
-  if ('key' in line && typeof line.key === 'string') {
-    const { key, bucket, versionId } = line
-    return {
-      key,
-      ...(typeof bucket === 'string' ? { bucket } : {}),
-      ...(typeof versionId === 'string' ? { versionId } : {}),
+  const own = readOwnFields(others, where)
+  refuseOversized(own, where)
+  return { ...named, ...own }
+}
+
+/** Parts what names an image from what is its own; null when nothing names it. */
+function parseNames(
+  line: unknown,
+  { list, where }: { list: KeyList; where: string },
+): { named: ListedKey; others: Record<string, unknown> } | null {
+  const keyed = KeyLine.safeParse(line).data
+  if (keyed !== undefined) {
+    const { key, bucket, versionId, ...others } = keyed
+    const place = {
+      ...(bucket === undefined ? {} : { bucket }),
+      ...(versionId === undefined ? {} : { versionId }),
     }
+    return { named: { key, ...place }, others }
   }
-  const named = Object.entries(line).find(([name]) => ['image', 'path', 'file'].includes(name))?.[1]
-  const key = posix.join(posix.dirname(list.key), String(named))
-  if (key.startsWith('..') || key === '.' || String(named).startsWith('/'))
-    throw new UserError(`${where} names ${JSON.stringify(String(named).slice(0, 200))}, outside the bucket`)
-  return { key }
+  const { image, path, file, ...others } = BesideLine.safeParse(line).data ?? {}
+  const beside = image ?? path ?? file
+  return beside === undefined ? null : { named: { key: keyBeside(beside, { list, where }) }, others }
+}
+
+function keyBeside(named: string, { list, where }: { list: KeyList; where: string }): string {
+  const key = posix.join(posix.dirname(list.key), named)
+  if (!key.startsWith('..') && key !== '.' && !named.startsWith('/')) return key
+  throw new UserError(`${where} names ${JSON.stringify(named.slice(0, 200))}, outside the bucket`)
 }
 
 /** The lines of an object, unzipped when its name says so. Throws UserError for one that is too long to be a name. */

@@ -2,23 +2,25 @@
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { BucketName, ObjectKey, type WorkImage } from '../schemas/work-message.ts'
-import { incomingPrefix, runsPrefix } from './events.ts'
+import { incomingPrefix, listedPrefix, runsPrefix } from './events.ts'
 import { skipReason } from './image-keys.ts'
 import type { Place } from './place.ts'
 import { openLists, readList, type KeyList, type ListedKey } from './plan-lists.ts'
 import type { PlanShard } from './plan.ts'
+import { openRunList } from './run-list.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
 
-type RunOf = Pick<RunConfig, 'runId' | 'source'>
-type Images = Pick<Place, 'imagesOf' | 'uploadBucket'>
+type RunOf = Pick<RunConfig, 'runId' | 'source' | 'itemTasks'>
+type Images = Pick<Place, 'imagesOf' | 'uploadBucket' | 'runStoreOf'>
 
-/** Where what is uploaded for a run lies. */
-export function uploadPrefix(runId: string): string {
-  return `${incomingPrefix}${runId}/`
+/** Where what is uploaded for a run lies: events are work, but for a run with a list of its images. */
+export function uploadPrefix(runId: string, kind: RunConfig['source']['kind'] = 'standing'): string {
+  return `${kind === 'manifest' ? listedPrefix : incomingPrefix}${runId}/`
 }
 
 /** The shards of a run's source. Throws UserError for a bucket that the place does not have, or a list that is none. */
-export async function openShards({ runId, source }: RunOf, place: Images): Promise<PlanShard[]> {
+export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]> {
+  const { runId, source } = run
   switch (source.kind) {
     case 'bucket':
       return [prefixShard(place, { bucket: source.bucket, prefix: source.prefix })]
@@ -27,11 +29,16 @@ export async function openShards({ runId, source }: RunOf, place: Images): Promi
     case 'list': {
       const store = place.imagesOf(source.bucket)
       const lists = await openLists(store, source.key)
-      return lists.map((list, n) => listShard(place, { store, list, n, bucket: source.bucket }))
+      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: source.bucket }))
+    }
+    case 'manifest': {
+      const store = place.runStoreOf(runId)
+      const lists = await openRunList(store)
+      if (lists === null) return [unlistedShard(runId)]
+      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: place.uploadBucket }))
     }
     case 'folder':
     case 'image':
-    case 'manifest':
       return [prefixShard(place, { bucket: place.uploadBucket, prefix: uploadPrefix(runId) })]
   }
 }
@@ -41,23 +48,40 @@ function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix
   return {
     name: 'prefix',
     async *images(after, tell) {
-      for await (const { key, sizeBytes } of listAll(store, {
+      for await (const { key, sizeBytes, etag } of listAll(store, {
         prefix,
         ...(after === null ? {} : { after }),
       })) {
         const reason = foreignReason(key, prefix) ?? imageReason(key)
-        if (reason === null) yield { image: { bucket, key, sizeBytes }, cursor: key }
-        else tell(reason)
+        if (reason === null) {
+          const version = etag === undefined ? {} : { etag }
+          yield { image: { bucket, key, sizeBytes, ...version }, cursor: key }
+        } else tell(reason)
       }
     },
   }
 }
 
-type ListShard = { store: ObjectStore; list: KeyList; n: number; bucket: string }
-
-function listShard(place: Images, { store, list, n, bucket }: ListShard): PlanShard {
+/** Of a run whose submitting was interrupted: what is asked of its images is not known yet. */
+function unlistedShard(runId: string): PlanShard {
   return {
-    name: `list-${String(n).padStart(5, '0')}`,
+    name: listName(0),
+    // oxlint-disable-next-line require-yield
+    async *images() {
+      throw new UserError(`the run ${runId} was not submitted to its end; repeat the command that submits it`)
+    },
+  }
+}
+
+function listName(n: number): string {
+  return `list-${String(n).padStart(5, '0')}`
+}
+
+type ListShard = { run: RunOf; store: ObjectStore; list: KeyList; n: number; bucket: string }
+
+function listShard(place: Images, { run, store, list, n, bucket }: ListShard): PlanShard {
+  return {
+    name: listName(n),
     async *images(after, tell) {
       for await (const { line, listed } of readList(store, list, Number(after ?? 0))) {
         const reason = listed === null ? 'deleted or replaced' : foreignReason(listed.key, incomingPrefix)
@@ -71,8 +95,12 @@ function listShard(place: Images, { store, list, n, bucket }: ListShard): PlanSh
           continue
         }
         // Told now, not by every worker that then gives the message back.
-        if (image.bucket !== bucket)
-          refuseUnknown(place, image.bucket, `line ${line} of ${store.uri}${list.key}`)
+        const where = `line ${line} of ${store.uri}${list.key}`
+        if (image.bucket !== bucket) refuseUnknown(place, image.bucket, where)
+        if ((image.questions ?? image.phrases) !== undefined && run.itemTasks === undefined)
+          throw new UserError(
+            `${where} has questions or phrases, and the run ${run.runId} was submitted without any; submit another run`,
+          )
         yield { image, cursor: String(line) }
       }
     },
@@ -97,8 +125,10 @@ function refuseUnknown(place: Images, bucket: string, where: string): void {
 /** Our own output is never work, wherever it lies, nor what was uploaded for another run. */
 function foreignReason(key: string, prefix: string): string | null {
   if (key.startsWith(runsPrefix)) return 'our own output'
-  if (key.startsWith(incomingPrefix) && !prefix.startsWith(incomingPrefix)) return 'uploaded for a run'
-  return null
+  const isUpload = [incomingPrefix, listedPrefix].some((uploads) => key.startsWith(uploads))
+  return isUpload && !prefix.startsWith(incomingPrefix) && !prefix.startsWith(listedPrefix)
+    ? 'uploaded for a run'
+    : null
 }
 
 /** A name that a store refuses is work all the same: it becomes a failed record, which names it. */

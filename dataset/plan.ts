@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { RetryableError, UserError } from '../schemas/errors.ts'
 import { PlanPage, planPageKey, planPageVersion, planPrefix } from '../schemas/plan-page.ts'
-import type { WorkImage } from '../schemas/work-message.ts'
+import { maxWorkMessageBytes, ownBytes, type WorkImage } from '../schemas/work-message.ts'
 import { writeWorkMessages } from './events.ts'
 import { maxBatchMessages, type WorkQueue } from './queues/work-queue.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
@@ -21,11 +21,17 @@ export type PlanShard = {
 export type PlanLimits = {
   /** Images between two pages: so many messages are sent twice at most when a planner is killed. */
   imagesPerPage: number
+  /** Questions, phrases and meta of one page's images: all are in memory. */
+  ownBytesPerPage: number
   /** Batches of messages under way at once. */
   batchesInFlight: number
 }
 
-export const defaultPlanLimits: PlanLimits = { imagesPerPage: 5000, batchesInFlight: 4 }
+export const defaultPlanLimits: PlanLimits = {
+  imagesPerPage: 5000,
+  ownBytesPerPage: 256 * maxWorkMessageBytes,
+  batchesInFlight: 4,
+}
 
 /** Tries for messages that the queue did not take. */
 const sendAttempts = 5
@@ -33,6 +39,8 @@ const sendAttempts = 5
 export type PlanProgress = {
   /** Images of the shards so far, each once. */
   images: number
+  /** Null where the plan does not count them: each image gets one for each of the run's tasks. */
+  records: number | null
   messages: number
   skipped: Record<string, number>
   /** Whether every shard was read to its end. */
@@ -45,6 +53,8 @@ export type PlanOptions = {
   store: ObjectStore
   queue: Pick<WorkQueue, 'send'>
   clock: () => Date
+  /** How many records an image gets, in a run of whose images some bring their own questions or phrases. */
+  countRecords?: ((image: WorkImage) => number) | undefined
   /** Finish the page and return. */
   stop?: AbortSignal
   limits?: PlanLimits
@@ -65,12 +75,14 @@ export async function readPlan(
   store: ObjectStore,
   shards: readonly Pick<PlanShard, 'name'>[],
 ): Promise<PlanProgress> {
-  const progress: PlanProgress = { images: 0, messages: 0, skipped: {}, isComplete: true }
+  const progress: PlanProgress = { images: 0, records: 0, messages: 0, skipped: {}, isComplete: true }
   for (const { name } of shards) {
     const page = await lastPage(store, name)
     progress.isComplete &&= page?.isLast === true
     if (page === null) continue
     progress.images += page.images
+    const counted = progress.records === null ? undefined : page.records
+    progress.records = counted === undefined ? null : (progress.records ?? 0) + counted
     progress.messages += page.messages
     for (const [reason, count] of Object.entries(page.skipped))
       progress.skipped[reason] = (progress.skipped[reason] ?? 0) + count
@@ -87,28 +99,31 @@ async function planShard(shard: PlanShard, options: PlanOptions): Promise<void> 
 }
 
 /** Plans on to the end of the shard, or until somebody stops it, or another planner has written the same page. */
-async function planBehind(
-  last: PlanPage | null,
-  { shard, runId, store, queue, clock, stop, limits = defaultPlanLimits, onProgress }: PlanBehind,
-): Promise<void> {
+async function planBehind(last: PlanPage | null, options: PlanBehind): Promise<void> {
+  const { shard, runId, store, queue, clock, countRecords, stop, limits = defaultPlanLimits } = options
   const tally = {
     page: last?.page ?? 0,
     cursor: last?.cursor ?? '',
     images: last?.images ?? 0,
+    ...(countRecords === undefined ? {} : { records: last?.records ?? 0 }),
     messages: last?.messages ?? 0,
     skipped: { ...last?.skipped },
   }
   let held: WorkImage[] = []
+  let heldBytes = 0
   const finishPage = async (isLast: boolean): Promise<'created' | 'exists'> => {
     const bodies = writeWorkMessages(held, { runId, planShard: shard.name })
     await sendAll(queue, bodies, limits.batchesInFlight)
     tally.page += 1
     tally.images += held.length
+    if (countRecords !== undefined)
+      tally.records = held.reduce((sum, image) => sum + countRecords(image), tally.records ?? 0)
     tally.messages += bodies.length
     held = []
+    heldBytes = 0
     const page = { v: planPageVersion, shard: shard.name, ...tally, isLast, createdAt: clock().toISOString() }
     const bytes = Buffer.from(`${JSON.stringify(PlanPage.parse(page))}\n`)
-    onProgress?.({ shard: shard.name, images: tally.images })
+    options.onProgress?.({ shard: shard.name, images: tally.images })
     return await store.putIfAbsent(planPageKey(shard.name, tally.page), bytes)
   }
   const tell = (reason: string) => {
@@ -116,8 +131,9 @@ async function planBehind(
   }
   for await (const { image, cursor } of shard.images(last?.cursor ?? null, tell)) {
     held.push(image)
+    heldBytes += ownBytes(image)
     tally.cursor = cursor
-    if (held.length < limits.imagesPerPage) continue
+    if (held.length < limits.imagesPerPage && heldBytes < limits.ownBytesPerPage) continue
     if ((await finishPage(false)) === 'exists' || stop?.aborted === true) return
   }
   await finishPage(true)

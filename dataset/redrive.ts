@@ -13,7 +13,7 @@ export const deadLetterClasses = {
   'no-run': 'there is no such run; it works once the run is submitted',
   'bad-run': "the run's settings cannot be read",
   'bad-bucket': 'the place does not have the bucket',
-  'unknown-task': 'the run lacks a task that the message asks for',
+  'unknown-task': 'the run lacks a task that the message asks for, or has questions or phrases for',
   'crash': 'one image, delivered alone again and again: it may be what kills workers',
   'try-again':
     'nothing is wrong with it as things stand: stores or workers failed, or the run has come since',
@@ -50,13 +50,15 @@ export function classifyDeadLetter({ message, lookAtRun, hasBucket }: DeadLetter
   if (event.kind === 'unknown') return 'unknown-message'
   // A message that is older than its run may have died of that alone.
   let isOlderThanRun = false
-  for (const { runId, bucket, tasks = [] } of event.items) {
+  for (const { runId, bucket, tasks = [], questions, phrases } of event.items) {
     const run = lookAtRun(runId)
     if (run.kind === 'none') return 'no-run'
     if (run.kind === 'bad') return 'bad-run'
     if (!hasBucket(bucket)) return 'bad-bucket'
     const known = new Set([...run.config.tasks.map(({ task }) => task), ...(run.config.itemTasks ?? [])])
     if (!tasks.every((task) => known.has(task))) return 'unknown-task'
+    // Which task takes which is the workers' to know; a run without such tasks takes neither.
+    if ((questions ?? phrases) !== undefined && run.config.itemTasks === undefined) return 'unknown-task'
     isOlderThanRun ||= Date.parse(run.config.createdAt) > message.sentAtMs
   }
   const isAlone = event.items.length === 1 && message.receiveCount >= isolateFromReceive

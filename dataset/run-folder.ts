@@ -76,6 +76,8 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   }
   const names = ['temperature', 'topK', 'topP', 'repetitionPenalty', 'seed'] as const
   for (const name of names) compare(name, standing.sampling[name], asked.sampling[name])
+  compare('images left out', standing.input, asked.input)
+  compare('checks', standing.checks, asked.checks)
   compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
   compare('cost cap', standing.costCapUsd, asked.costCapUsd)
   return lines
@@ -99,6 +101,8 @@ function compareSpecs(
   )
   compare(`${now.task} answer limit`, before?.maxNewTokens, now.maxNewTokens)
   compare(`${now.task} options`, before?.options, now.options)
+  compare(`${now.task} form of answers`, before?.constraint, now.constraint)
+  compare(`${now.task} samples`, before?.samples, now.samples)
   compare(`${now.task} role`, before?.role, now.role)
 }
 

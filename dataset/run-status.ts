@@ -13,6 +13,7 @@ import { openShards } from './plan-sources.ts'
 import { readPlan } from './plan.ts'
 import type { Place } from './place.ts'
 import type { QueueStats } from './queues/work-queue.ts'
+import { type Comparison, comparePlan, readKeptEstimate } from './run-estimate.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
 
 export type RunStatus = {
@@ -33,6 +34,8 @@ export type RunStatus = {
   recordsPerSecond: number | null
   etaMs: number | null
   spend: Spend
+  /** Against what `coglabel plan --cloud` said; null where nobody planned. */
+  plan: Comparison | null
 }
 
 export type Spend = {
@@ -100,6 +103,13 @@ export function openRunStatus(
       const sealed = sealedOf(known.last)
       const committed = sealed.records + unsealed.records
       const perSecond = speedOf(known.history, { atMs: now.getTime(), records: committed })
+      const images = committed / recordsPerImage(config, expected)
+      const spend = await estimateSpend(store, {
+        sampleKey: unsealed.newest ?? known.last?.manifest.shards.at(-1)?.key,
+        images,
+        workerHourUsd,
+      })
+      const estimate = await readKeptEstimate(store)
       const left = expected === null ? null : Math.max(0, expected.records - committed)
       return {
         runId: config.runId,
@@ -115,11 +125,11 @@ export function openRunStatus(
         deadLetters: dead.visible + dead.inFlight + dead.delayed,
         recordsPerSecond: perSecond,
         etaMs: etaOf(left, perSecond),
-        spend: await estimateSpend(store, {
-          sampleKey: unsealed.newest ?? known.last?.manifest.shards.at(-1)?.key,
-          images: committed / Math.max(1, config.tasks.length),
-          workerHourUsd,
-        }),
+        spend,
+        plan:
+          estimate === null
+            ? null
+            : comparePlan(estimate, { images, expectedImages: expected?.images ?? null, ...spend }),
       }
     },
   }
@@ -187,8 +197,13 @@ async function readExpected(
   { config, store }: { config: RunConfig; store: ObjectStore },
 ): Promise<RunStatus['expected']> {
   if (config.source.kind === 'standing') return null
-  const { images, messages, isComplete } = await readPlan(store, await openShards(config, place))
-  return { images, messages, records: images * config.tasks.length, isComplete }
+  const { images, records, messages, isComplete } = await readPlan(store, await openShards(config, place))
+  return { images, messages, records: records ?? images * config.tasks.length, isComplete }
+}
+
+function recordsPerImage({ tasks }: RunConfig, expected: RunStatus['expected']): number {
+  const planned = expected === null || expected.images === 0 ? 0 : expected.records / expected.images
+  return planned === 0 ? Math.max(1, tasks.length) : planned
 }
 
 function speedOf(history: Known['history'], now: { atMs: number; records: number }): number | null {

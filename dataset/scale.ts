@@ -14,6 +14,8 @@ export type ScalerOptions = {
   place: Place
   readPools: () => Promise<Pools>
   policy: CapacityPolicy
+  /** A dimension of the metric, so that fleets do not add up; left out, there is but one. */
+  fleet?: string | undefined
 }
 
 export type Scaler = { look(now: Date): Promise<CapacityPlan & { lines: string[] }> }
@@ -30,7 +32,7 @@ type Memory = {
 }
 
 /** A scaler that has seen nothing yet. */
-export function openScaler({ place, readPools, policy }: ScalerOptions): Scaler {
+export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): Scaler {
   const memory: Memory = {
     emptySinceMs: null,
     backlogSinceMs: null,
@@ -60,7 +62,7 @@ export function openScaler({ place, readPools, policy }: ScalerOptions): Scaler 
         restReason: runs.restReason,
       }
       const plan = planCapacity(state, nowMs, policy)
-      return { ...plan, lines: writeMetrics(plan, nowMs) }
+      return { ...plan, lines: writeMetrics(plan, { nowMs, fleet }) }
     },
   }
 }
@@ -121,13 +123,17 @@ function hasSpentCap({ spend }: RunStatus, { costCapUsd }: Watched): boolean {
 }
 
 /** One metric for each pool; the alarms that set capacity read them. */
-function writeMetrics({ spot, onDemand, reason }: CapacityPlan, timestampMs: number): string[] {
+function writeMetrics(
+  { spot, onDemand, reason }: CapacityPlan,
+  { nowMs, fleet }: { nowMs: number; fleet: string | undefined },
+): string[] {
+  const ofFleet = fleet === undefined ? {} : { fleet }
   return Object.entries({ spot, onDemand }).map(([pool, value]) =>
     encodeEmf({
       namespace: 'coglabel',
-      timestampMs,
-      dimensions: { pool },
-      dimensionSets: [['pool']],
+      timestampMs: nowMs,
+      dimensions: { ...ofFleet, pool },
+      dimensionSets: [[...Object.keys(ofFleet), 'pool']],
       metrics: [{ name: 'TasksNeeded', unit: 'Count', value }],
       properties: { reason },
     }),

@@ -17,6 +17,10 @@ const SortedHead = RecordHead.extend({
   source: z.object({ key: z.string(), uri: z.string() }),
   createdAt: z.string(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
+  // Only what did not pass: rows are many, and most of their checks did.
+  checks: z
+    .array(z.object({ name: z.string(), pass: z.boolean(), evidence: z.string() }))
+    .transform((checks) => checks.filter(({ pass }) => !pass)),
 })
 export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
 

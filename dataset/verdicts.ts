@@ -2,6 +2,7 @@
 import { UserError } from '../schemas/errors.ts'
 import { Verdict, VerdictKey, verdictsPrefix } from '../schemas/verdict.ts'
 import { canonicalJson, sha256Hex } from './canonical-json.ts'
+import { mapInParallel } from './in-parallel.ts'
 import { compareKeys, listAll, type ObjectStore } from './stores/object-store.ts'
 
 /** Objects read at once. */
@@ -10,30 +11,62 @@ const parallelReads = 16
 /** Adds a verdict; writing the same one again changes nothing. Returns its key. */
 export async function writeVerdict(store: ObjectStore, verdict: Verdict): Promise<string> {
   const text = canonicalJson(Verdict.parse(verdict))
-  const time = String(Date.parse(verdict.at)).padStart(13, '0')
-  const hash = sha256Hex(text).slice(0, 8)
-  const key = `${verdictsPrefix}${verdict.recordId.slice(0, 2)}/${verdict.recordId}-${time}-${hash}.json`
+  const key = verdictKey(verdict, text)
   await store.putIfAbsent(key, Buffer.from(`${text}\n`))
   return key
 }
 
 /** The newest verdict of each record, withdrawn ones left out. Keys order a record's verdicts by time, then by hash. */
 export async function readVerdicts(store: ObjectStore): Promise<Map<string, Verdict>> {
-  const newest = new Map<string, string>()
-  for await (const { key } of listAll(store, { prefix: verdictsPrefix })) {
-    if (!VerdictKey.safeParse(key).success) continue
-    const recordId = key.slice(verdictsPrefix.length + 3).slice(0, 32)
-    const known = newest.get(recordId)
-    if (known === undefined || compareKeys(known, key) < 0) newest.set(recordId, key)
+  const log = openVerdictLog(store)
+  await log.refresh()
+  return new Map([...log.newest].filter(([, { verdict }]) => verdict !== 'withdraw'))
+}
+
+export type VerdictLog = {
+  /** By recordId, withdrawals too, as of the last refresh. */
+  readonly newest: ReadonlyMap<string, Verdict>
+  /** Takes in what others wrote since; reads only verdicts that are new. */
+  refresh(): Promise<void>
+  /** Durable when it returns. */
+  add(verdict: Verdict): Promise<void>
+}
+
+/** Verdicts while they are being given. Nothing is read before the first refresh. */
+export function openVerdictLog(store: ObjectStore): VerdictLog {
+  const keys = new Map<string, string>()
+  const newest = new Map<string, Verdict>()
+  const take = (key: string, verdict: Verdict) => {
+    const known = keys.get(verdict.recordId)
+    if (known !== undefined && compareKeys(known, key) >= 0) return
+    keys.set(verdict.recordId, key)
+    newest.set(verdict.recordId, verdict)
   }
-  const keys = [...newest.values()]
-  const verdicts = new Map<string, Verdict>()
-  for (let at = 0; at < keys.length; at += parallelReads) {
-    const batch = keys.slice(at, at + parallelReads)
-    for (const verdict of await Promise.all(batch.map(async (key) => await readVerdict(store, key))))
-      if (verdict.verdict !== 'withdraw') verdicts.set(verdict.recordId, verdict)
+  return {
+    newest,
+    async refresh() {
+      const latest = new Map<string, string>()
+      for await (const { key } of listAll(store, { prefix: verdictsPrefix })) {
+        if (!VerdictKey.safeParse(key).success) continue
+        const recordId = key.slice(verdictsPrefix.length + 3).slice(0, 32)
+        const known = latest.get(recordId) ?? keys.get(recordId)
+        if (known === undefined || compareKeys(known, key) < 0) latest.set(recordId, key)
+      }
+      const found = await mapInParallel([...latest.values()], { max: parallelReads }, async (key) => ({
+        key,
+        verdict: await readVerdict(store, key),
+      }))
+      for (const { key, verdict } of found) take(key, verdict)
+    },
+    async add(verdict) {
+      take(await writeVerdict(store, verdict), verdict)
+    },
   }
-  return verdicts
+}
+
+function verdictKey({ recordId, at }: Verdict, text: string): string {
+  const time = String(Date.parse(at)).padStart(13, '0')
+  return `${verdictsPrefix}${recordId.slice(0, 2)}/${recordId}-${time}-${sha256Hex(text).slice(0, 8)}.json`
 }
 
 async function readVerdict(store: ObjectStore, key: string): Promise<Verdict> {

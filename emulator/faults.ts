@@ -9,6 +9,9 @@ export type FaultTarget = {
   name: string
   /** The object's key; empty for queues. */
   key: string
+  /** What policies of AWS decide by besides: of a listing, and whether an upload leaves a taken key alone. */
+  prefix?: string
+  ifNoneMatch?: string
   /** Counts the targets from 0. */
   sequence: number
 }

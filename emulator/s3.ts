@@ -28,7 +28,7 @@ export type S3Context = {
   checkTarget: (queueArn: string) => void
 }
 
-export type S3Call = Pick<FaultTarget, 'operation' | 'name' | 'key'>
+export type S3Call = Omit<FaultTarget, 'service' | 'sequence'>
 type Operation = (context: S3Context, request: WireRequest, call: S3Call) => WireResponse
 
 const maxKeyBytes = 1024
@@ -50,7 +50,15 @@ export function readS3Call(request: WireRequest): S3Call {
   )
   if (route === undefined || 'x-amz-copy-source' in request.headers)
     throw new AwsError('NotImplemented', `${request.method} of that is not implemented by the emulator.`, 501)
-  return { operation: route.operation, name, key }
+  const prefix = queryValue(request, 'prefix')
+  const ifNoneMatch = request.headers['if-none-match']
+  return {
+    operation: route.operation,
+    name,
+    key,
+    ...(prefix === undefined ? {} : { prefix }),
+    ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }),
+  }
 }
 
 /** Does what the call says. Throws AwsError. */

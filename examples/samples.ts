@@ -27,7 +27,7 @@ export const samples: readonly Sample[] = [
   },
   { seed: 4010, objectCount: 2, width: 480, height: 640, format: 'webp', note: 'a WebP, upright format' },
   {
-    seed: 4500,
+    seed: 4012,
     objectCount: 3,
     width: 800,
     height: 600,

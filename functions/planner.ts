@@ -1,10 +1,12 @@
 // Lambda root: goes on with plans that are not complete, of the runs it is given or of all. Scheduled and on demand.
 import { planRuns, type RunOutcomes } from '../dataset/each-run.ts'
+import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
 import { type FunctionContext, functionPlace, RunsEvent, untilTimeIsShort } from './settings.ts'
 
 /** Returns how far each plan is. What a killed planner has sent is sent again, which harms nothing. */
 export async function handler(event: unknown, context?: FunctionContext): Promise<RunOutcomes> {
   const { runIds } = RunsEvent.parse(event)
   const place = await functionPlace()
-  return await planRuns({ place, runIds, clock: () => new Date(), stop: untilTimeIsShort(context) })
+  const stop = untilTimeIsShort(context)
+  return await planRuns({ place, runIds, countRecords: countItemRecords, clock: () => new Date(), stop })
 }

@@ -5,6 +5,12 @@ import type { EcsServices } from './ecs-services.ts'
 
 const Count = z.coerce.number().int().nonnegative().max(1000)
 const Environment = z.object({
+  COGLABEL_FLEET: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .describe('sets its metric apart from those of others'),
   COGLABEL_CLUSTER: z.string().min(1),
   COGLABEL_SPOT_SERVICE: z.string().min(1),
   COGLABEL_ON_DEMAND_SERVICE: z.string().min(1).optional(),
@@ -17,11 +23,12 @@ const Environment = z.object({
 /** Throws zod's error, which names every variable that is wrong. */
 export function parseScalerSettings(
   environment: Readonly<Record<string, string | undefined>>,
-): EcsServices & { policy: CapacityPolicy } {
+): EcsServices & { fleet: string | undefined; policy: CapacityPolicy } {
   const values = Environment.parse(environment)
   const onDemand = values.COGLABEL_ON_DEMAND_SERVICE
   const objectiveSeconds = values.COGLABEL_OBJECTIVE_SECONDS
   return {
+    fleet: values.COGLABEL_FLEET,
     cluster: values.COGLABEL_CLUSTER,
     spot: values.COGLABEL_SPOT_SERVICE,
     onDemand,

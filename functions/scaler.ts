@@ -16,6 +16,6 @@ export async function handler(): Promise<CapacityPlan> {
 }
 
 async function open(): Promise<Scaler> {
-  const { policy, ...services } = parseScalerSettings(process.env)
-  return openScaler({ place: await functionPlace(), readPools: openEcsServices(services), policy })
+  const { policy, fleet, ...services } = parseScalerSettings(process.env)
+  return openScaler({ place: await functionPlace(), readPools: openEcsServices(services), policy, fleet })
 }

@@ -5,6 +5,11 @@ import { RunId } from '../schemas/work-message.ts'
 
 const Environment = z.object({
   COGLABEL_PLACE: z.string().min(1).describe('s3://bucket with the labels of the deployment'),
+  COGLABEL_QUEUE_URL: z.url().optional().describe('of its fleet; left out, that of the deployment'),
+  COGLABEL_DEAD_LETTER_QUEUE_URL: z
+    .url()
+    .optional()
+    .describe('of its fleet; left out, that of the deployment'),
   COGLABEL_ENDPOINT: z.url().optional().describe('another server that speaks S3 and SQS'),
   AWS_REGION: z.string().min(1).optional(),
 })
@@ -30,8 +35,13 @@ export async function functionPlace(): Promise<Place> {
 }
 
 async function openFromEnvironment(): Promise<Place> {
-  const { COGLABEL_PLACE, COGLABEL_ENDPOINT, AWS_REGION } = Environment.parse(process.env)
-  return await openPlace(COGLABEL_PLACE, { endpoint: COGLABEL_ENDPOINT, region: AWS_REGION })
+  const values = Environment.parse(process.env)
+  return await openPlace(values.COGLABEL_PLACE, {
+    endpoint: values.COGLABEL_ENDPOINT,
+    region: values.AWS_REGION,
+    queueUrl: values.COGLABEL_QUEUE_URL,
+    deadLetterQueueUrl: values.COGLABEL_DEAD_LETTER_QUEUE_URL,
+  })
 }
 
 /** Fires a margin before the function's time is up. */

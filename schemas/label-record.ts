@@ -96,7 +96,9 @@ export const LabelRecord = z
     source: RecordSource,
     image: RecordImage.nullable().describe('null when the image could not be decoded'),
     status: RecordStatus,
-    output: TaskOutput.nullable().describe('null exactly when the record failed'),
+    output: TaskOutput.nullable().describe(
+      'null when the record failed, and when the image was turned down before anything was asked',
+    ),
     raw: z
       .string()
       .nullable()
@@ -138,8 +140,8 @@ export const LabelRecord = z
     createdAt: z.iso.datetime(),
   })
   .refine(
-    (record) => (record.status === 'failed') === (record.output === null),
-    'a record has an output unless it failed',
+    ({ status, output }) => (status === 'filtered' ? true : (status === 'failed') === (output === null)),
+    'a record has an output unless it failed or its image was turned down',
   )
   .refine(
     (record) => (record.status === 'failed') === (record.error !== null),

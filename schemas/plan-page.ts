@@ -19,6 +19,7 @@ export const PlanPage = z.strictObject({
   cursor: z.string().max(4096).describe('the next page begins behind it: a key, or the number of a line'),
   isLast: z.boolean().describe('the shard holds nothing more'),
   images: Count,
+  records: Count.optional().describe("what the images get; when left out, one for each of the run's tasks"),
   messages: Count,
   skipped: z.record(z.string(), Count).describe('keys that are no work, by reason'),
   createdAt: z.iso.datetime(),

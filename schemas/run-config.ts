@@ -1,5 +1,7 @@
 // What a run is: its source, model, tasks and sampling. Written once as config.json and never changed.
 import { z } from 'zod'
+import { CheckSetting } from './check-setting.ts'
+import { InputRules } from './input-rules.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
 import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
@@ -58,12 +60,21 @@ export const RunConfig = z
       'answers the tasks of the role grounding; when left out, `model` does',
     ),
     template: PromptTemplate,
+    groundingTemplate: PromptTemplate.optional().describe(
+      "of the grounding model, for what images' own phrases ask it; `template` when left out",
+    ),
     tasks: z.array(TaskSpec).max(256).describe('one record for each of these and each image'),
     itemTasks: z
       .array(TaskName)
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
     sampling: RunSampling,
+    input: InputRules.optional().describe('images that are not asked about'),
+    checks: z
+      .array(CheckSetting)
+      .max(64)
+      .optional()
+      .describe('quality gates of every record, in this order; none when left out'),
     claims: z
       .enum(['on', 'off'])
       .optional()

@@ -43,5 +43,73 @@ export type QaTurn = z.infer<typeof QaTurn>
 export const QaOutput = z.strictObject({ turns: z.array(QaTurn).min(1) })
 export type QaOutput = z.infer<typeof QaOutput>
 
-export const TaskOutput = z.union([GroundedCaptionOutput, CaptionOutput, GroundOutput, QaOutput])
+export const YesNoProbe = z.strictObject({
+  question: z.string().min(1),
+  answer: z.enum(['yes', 'no']),
+  object: z
+    .string()
+    .min(1)
+    .exactOptional()
+    .describe('what was asked about, of a probe that was made from a thing'),
+  expected: z
+    .enum(['yes', 'no'])
+    .exactOptional()
+    .describe('yes: an earlier task names the object; no: it does not; absent: nobody said anything of it'),
+})
+export type YesNoProbe = z.infer<typeof YesNoProbe>
+
+export const YesNoOutput = z.strictObject({ probes: z.array(YesNoProbe) })
+export type YesNoOutput = z.infer<typeof YesNoOutput>
+
+export const CountOutput = z.strictObject({
+  counts: z.array(
+    z.strictObject({
+      object: z.string().min(1).describe('what was counted, in the plural'),
+      count: z.int().nonnegative(),
+    }),
+  ),
+})
+export type CountOutput = z.infer<typeof CountOutput>
+
+export const TagsOutput = z.strictObject({
+  tags: z.array(z.string().min(1)).describe('lower case, without articles and numbers, each once'),
+})
+export type TagsOutput = z.infer<typeof TagsOutput>
+
+export const ReadTextOutput = z.strictObject({
+  lines: z.array(z.string().min(1)).describe('as it stands in the image; empty when there is no text'),
+})
+export type ReadTextOutput = z.infer<typeof ReadTextOutput>
+
+export const RegionsOutput = z.strictObject({
+  regions: z.array(
+    z.strictObject({ box: Box, text: z.string().min(1).describe('what the model says is there') }),
+  ),
+})
+export type RegionsOutput = z.infer<typeof RegionsOutput>
+
+export const QuestionsOutput = z.strictObject({
+  questions: z.array(z.string().min(1)).describe('that the model thought of; another task answers them'),
+})
+export type QuestionsOutput = z.infer<typeof QuestionsOutput>
+
+export const CustomOutput = z.strictObject({
+  value: z.json().describe('what a task of the user answers: text, yes or no, a choice, a number or JSON'),
+  boxes: z.array(Box).exactOptional().describe('of the answer, where the task allows them'),
+})
+export type CustomOutput = z.infer<typeof CustomOutput>
+
+export const TaskOutput = z.union([
+  GroundedCaptionOutput,
+  CaptionOutput,
+  GroundOutput,
+  QaOutput,
+  YesNoOutput,
+  CountOutput,
+  TagsOutput,
+  ReadTextOutput,
+  RegionsOutput,
+  QuestionsOutput,
+  CustomOutput,
+])
 export type TaskOutput = z.infer<typeof TaskOutput>

@@ -1,5 +1,6 @@
 // One unit of work on every image: a task with its prompts spelled out. It does not know how an answer is parsed.
 import { z } from 'zod'
+import { Constraint } from './constraint.ts'
 import { PromptTemplate } from './model-manifest.ts'
 
 export const TaskName = z
@@ -13,6 +14,19 @@ export const TaskRole = z
   .enum(['chat', 'grounding'])
   .describe("which of a run's models: chat is its first, grounding the one for boxes")
 export type TaskRole = z.infer<typeof TaskRole>
+
+export const SampleChoice = z
+  .enum(['majority', 'medoid'])
+  .describe('majority: what is said most often; medoid: what shares most words with the others')
+export type SampleChoice = z.infer<typeof SampleChoice>
+
+/** What becomes of captions that stand beside the images. */
+export const ExistingMode = z
+  .enum(['keep', 'overwrite', 'append', 'context'])
+  .describe(
+    'keep: the model is not asked; append: its caption comes behind; context: it is told to the model',
+  )
+export type ExistingMode = z.infer<typeof ExistingMode>
 
 export const TaskPrompt = z.strictObject({
   question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
@@ -32,6 +46,20 @@ export const TaskSpec = z.strictObject({
     .max(64)
     .describe('asked independently of each other, about the same image'),
   maxNewTokens: z.int().positive().max(8192).describe('answer limit of each prompt'),
+  prefix: z
+    .string()
+    .min(1)
+    .max(60)
+    .optional()
+    .describe('put before each question: how one model is told to answer in the manner of a role'),
+  constraint: Constraint.optional(),
+  samples: z
+    .strictObject({
+      count: z.int().min(2).max(16).describe('answers drawn for each prompt'),
+      choice: SampleChoice,
+    })
+    .optional()
+    .describe('one answer to each prompt when left out'),
   options: z
     .record(z.string(), z.json())
     .optional()

@@ -2,20 +2,26 @@
 import { z } from 'zod'
 import { TaskOutput } from './task-output.ts'
 import { TaskName, TaskRole } from './task-spec.ts'
+import { type OwnFields, WorkItem } from './work-item.ts'
 
-export const workMessageSchema = 'coglabel.work.v2'
-/** Read too: the same without `role` and `upstream`. */
-export const olderWorkMessageSchema = 'coglabel.work.v1'
+export const workMessageSchema = 'coglabel.work.v3'
+/** Read too: v2 without an image's own questions, phrases and meta, and v1 besides without `role` and `upstream`. */
+export const olderWorkMessageSchemas = ['coglabel.work.v2', 'coglabel.work.v1'] as const
 
 /** One chunk of SQS billing, and room beside the service's own limit. */
 export const maxWorkMessageBytes = 64 * 1024
 export const maxImagesPerMessage = 25
 
-/**
- * Of one output that a message carries on to a later stage, as JSON. Written as \u escapes it is six times as many
- * bytes, which still leaves room for a key in one message.
- */
+/** Of one output that a message carries on to a later stage, as JSON. */
 export const maxUpstreamChars = 8000
+/** Of all outputs that one message carries on for an image, in whatever script they are. */
+export const maxUpstreamBytes = 24_100
+
+/**
+ * Of an image's own questions, phrases and meta in a message. With the longest key, version and outputs of an earlier
+ * stage they still fit, so an image that can be asked for can be sent on as well.
+ */
+export const maxOwnBytes = 20 * 1024
 
 /** Keys of S3 end here; also those of every ObjectStore. */
 const maxKeyBytes = 1024
@@ -53,7 +59,7 @@ export const Upstream = z
   .describe('by task: what an earlier stage said of this image')
 export type Upstream = z.infer<typeof Upstream>
 
-export const WorkImage = z.strictObject({
+const AnyWorkImage = z.strictObject({
   bucket: BucketName,
   key: ObjectKey,
   versionId: z.string().min(1).max(1024).optional().describe('of the object, in buckets that have versions'),
@@ -65,11 +71,17 @@ export const WorkImage = z.strictObject({
     .optional()
     .describe('of the bytes, when whoever asked has read them'),
   upstream: Upstream.optional(),
+  questions: WorkItem.shape.questions,
+  phrases: WorkItem.shape.phrases,
+  meta: WorkItem.shape.meta,
+})
+export const WorkImage = AnyWorkImage.refine((image) => ownBytes(image) <= maxOwnBytes, {
+  message: `questions, phrases and meta have at most ${maxOwnBytes} bytes together`,
 })
 export type WorkImage = z.infer<typeof WorkImage>
 
 export const WorkMessage = z.strictObject({
-  schema: z.enum([workMessageSchema, olderWorkMessageSchema]),
+  schema: z.enum([workMessageSchema, ...olderWorkMessageSchemas]),
   runId: RunId,
   items: z.array(WorkImage).min(1).max(maxImagesPerMessage),
   tasks: z
@@ -85,8 +97,20 @@ export const WorkMessage = z.strictObject({
 })
 export type WorkMessage = z.infer<typeof WorkMessage>
 
+/** What an image's own fields take up in a message. */
+export function ownBytes({ questions, phrases, meta }: OwnFields): number {
+  return utf8Bytes(messageText({ questions, phrases, meta }))
+}
+
+/** JSON without the two characters that queues refuse and JSON does not escape. */
+export function messageText(value: object): string {
+  return JSON.stringify(value).replaceAll(/[\ufffe\uffff]/g, (character) =>
+    character === '\ufffe' ? String.raw`\ufffe` : String.raw`\uffff`,
+  )
+}
+
 /** UTF-8 length of well-formed text, without what a browser or Node would have to lend. */
-function utf8Bytes(text: string): number {
+export function utf8Bytes(text: string): number {
   let bytes = 0
   for (const character of text) {
     const codePoint = character.codePointAt(0) ?? 0

@@ -5,13 +5,18 @@ import { z } from 'zod'
 import { ClaimEntry } from './claim.ts'
 import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
+import { Estimate } from './estimate.ts'
 import { GoldLine } from './gold.ts'
 import { LabelRecord } from './label-record.ts'
 import { ModelManifest } from './model-manifest.ts'
 import { PlanPage } from './plan-page.ts'
 import { RunConfig } from './run-config.ts'
 import { RunControlEntry } from './run-control.ts'
+import { Prices } from './prices.ts'
+import { RunList } from './run-list.ts'
+import { RunReport } from './run-report.ts'
 import { SealedManifest } from './sealed-manifest.ts'
+import { TaskFile } from './task-file.ts'
 import { TaskOutput } from './task-output.ts'
 import { TaskSpec } from './task-spec.ts'
 import { Verdict } from './verdict.ts'
@@ -23,6 +28,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'label-record': LabelRecord,
   'run-config': RunConfig,
   'task-spec': TaskSpec,
+  'task-file': TaskFile,
   'task-output': TaskOutput,
   'sealed-manifest': SealedManifest,
   'seal-checkpoint': SealCheckpoint,
@@ -35,6 +41,10 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'run-list': RunList,
+  'estimate': Estimate,
+  'run-report': RunReport,
+  'prices': Prices,
   'weights-lock': WeightsLock,
 }
 

@@ -1,10 +1,12 @@
 """Stages B and C: teach the decoder to talk about patch codes.
 
-    python train_language.py --sprites DIR --state DIR [--until talk]
+    python train_language.py --sprites DIR --state DIR [--until seen]
+    python train_language.py --sprites DIR --state DIR --from ../models/scenes-v1      # `telling` alone
 
 The stages follow each other: `binding` and `talk` read codes made up by hand, so they need no pictures and no tower;
 `seen` and `telling` read, three batches of four, what the tower of STATE/vision.pt really writes, and should begin when
-the tower is done. `telling` is mostly captions: what is left out of them is the last thing to be learnt.
+the tower is done. `telling` is mostly captions: what is left out of them is the last thing to be learnt. It starts with
+a new optimiser and a rate of its own, so it can begin from an exported checkpoint too.
 Resumes from STATE/language.pt, in the middle of a stage too.
 """
 
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import checkpoint
 import turns
 from codes import CENTRE, OBJECT
 from init import init_decoder
@@ -34,13 +37,15 @@ class Stage:
     objects: tuple[int, int]
     mix: dict[str, float]
     sees_tower: bool
+    rate: float = 2e-3
+    anew: bool = False  # with a new optimiser and a schedule that begins here
 
 
 STAGES = {
     "binding": Stage(600, (1, 4), turns.BINDING_MIX, False),
     "talk": Stage(1200, (1, 6), turns.MIX, False),
     "seen": Stage(1000, (1, 6), turns.MIX, True),
-    "telling": Stage(500, (2, 6), turns.TELLING_MIX, True),
+    "telling": Stage(1800, (1, 6), turns.TELLING_MIX, True, rate=1e-3, anew=True),
 }
 REPEAT = 0.3  # how often a new object is of a kind that is there already
 
@@ -51,6 +56,17 @@ def stage_at(step: int) -> Stage | None:
             return stage
         step -= stage.steps
     return None
+
+
+def schedule(step: int) -> tuple[int, int]:
+    """The step counted from where the current schedule of the rate began, and the steps of that schedule."""
+    begin, end = 0, 0
+    for stage in STAGES.values():
+        if stage.anew and end > step:
+            break
+        begin = end if stage.anew else begin
+        end += stage.steps
+    return step - begin, end - begin
 
 
 def steps_until(name: str) -> int:
@@ -84,10 +100,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites", required=True)
     parser.add_argument("--state", required=True)
+    parser.add_argument("--from", dest="source", help="an exported checkpoint to begin `telling` with, if STATE has no language.pt")
     parser.add_argument("--until", choices=list(STAGES), default=list(STAGES)[-1], help="the last stage to run")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--talks", type=int, default=4, help="conversations a scene")
-    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--reading", type=float, default=0.5, help="weight of the box-reading aid")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -100,8 +116,13 @@ def main():
     model = CogVLM(c)
     init_decoder(model, words.token_of)
     average = copy.deepcopy(model)
-    optimisers = make_optimisers(decoder_parameters(model), args.rate)
-    path, step, steps = state / "language.pt", 0, steps_until(list(STAGES)[-1])
+    optimisers = make_optimisers(decoder_parameters(model), STAGES["binding"].rate)
+    path, step = state / "language.pt", 0
+    if not path.exists() and args.source:
+        source = checkpoint.load(Path(args.source))[0]
+        average.load_state_dict(source.state_dict())
+        torch.save({"average": source.model.vision.state_dict()}, state / "vision.pt")
+        step = steps_until("seen")
     if path.exists():
         saved = torch.load(path, map_location="cpu")
         model.load_state_dict(saved["model"], strict=False)
@@ -111,7 +132,10 @@ def main():
         step = saved["step"]
     has_tower, mark, sums = False, time.time(), defaultdict(list)
     while step < steps_until(args.until):
-        stage = stage_at(step)
+        stage, (since, steps) = stage_at(step), schedule(step)
+        if stage.anew and since == 0:
+            model.load_state_dict(average.state_dict())
+            optimisers = make_optimisers(decoder_parameters(model), stage.rate)
         if stage.sees_tower and not has_tower:
             load_tower(model, state / "vision.pt")
             has_tower = True
@@ -127,7 +151,7 @@ def main():
         reading = box_reading_loss(words, rows.inside[1], batch.ids)
         stats["reading"] = reading.item()
         (loss + args.reading * reading).backward()
-        set_rate(optimisers, rate_at(step, steps, args.rate))
+        set_rate(optimisers, rate_at(since, steps, stage.rate))
         for o in optimisers:
             o.step()
             o.zero_grad()

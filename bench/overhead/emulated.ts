@@ -1,24 +1,14 @@
 // The cloud worker's loop through the AWS SDK and the emulator, which runs beside it in a process of its own.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
-import { z } from 'zod'
 import { openSqsQueue } from '../../dataset/queues/sqs.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
+import { startEmulatorProcess } from './emulator-process.ts'
 import { makePhotos, photoKeys } from './images.ts'
 import { beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
 import { drain, sendAll } from './worker.ts'
 
-const Connection = z.object({
-  endpoint: z.string(),
-  region: z.string(),
-  credentials: z.object({ accessKeyId: z.string(), secretAccessKey: z.string() }),
-  queueUrl: z.string(),
-})
-
 export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<Prepared> {
-  const emulator = await startEmulator()
+  const emulator = await startEmulatorProcess()
   const { queueUrl, ...connection } = emulator.connection
   const open = (name: string, prefix = '') =>
     openS3Store({ bucket: name, prefix, ...connection, forcePathStyle: true })
@@ -43,27 +33,6 @@ export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<
     async close() {
       for (const port of [photos, store, queue]) port.close()
       await emulator.close()
-    },
-  }
-}
-
-async function startEmulator(): Promise<{
-  connection: z.infer<typeof Connection>
-  close: () => Promise<void>
-}> {
-  const script = new URL('../../tests/helpers/emulator-child.ts', import.meta.url).pathname
-  const child = spawn(process.execPath, [script], { stdio: ['pipe', 'pipe', 'inherit'] })
-  const ended = once(child, 'exit')
-  const lines = createInterface({ input: child.stdout })
-  const line = await new Promise<string>((resolve, reject) => {
-    lines.once('line', resolve)
-    child.once('exit', (code) => reject(new Error(`the emulator ended with ${code}`)))
-  })
-  return {
-    connection: Connection.parse(JSON.parse(line)),
-    async close() {
-      child.stdin.end()
-      await ended
     },
   }
 }

@@ -52,13 +52,18 @@ export const groundTruth = rowFormat({
     )
     const after = regionBoxes(image.records.map(({ output }) => output))
     const caption = captionOf(image.records)
-    const isAdjusted = boxReviews(image).some(({ verdict }) => verdict === 'edit')
+    const edits = boxReviews(image).filter(({ verdict }) => verdict === 'edit')
+    const adjustedAt =
+      edits
+        .map(({ at }) => at)
+        .toSorted()
+        .at(-1) ?? null
     const row = {
       'source-ref': await image.place(),
-      ...(before.length === 0 ? {} : boxesOf(before, { image, context, name: boxesName, status: null })),
+      ...(before.length === 0 ? {} : boxesOf(before, { image, context, name: boxesName, adjustedAt: null })),
       ...(caption === null ? {} : captionAttribute(caption, context)),
       ...verification(boxReviews(image)),
-      ...(isAdjusted ? boxesOf(after, { image, context, name: adjustedName, status: 'adjusted' }) : {}),
+      ...(adjustedAt === null ? {} : boxesOf(after, { image, context, name: adjustedName, adjustedAt })),
     }
     return Object.keys(row).length === 1 ? [] : [row]
   },
@@ -197,9 +202,15 @@ function boxReviews({ reviews }: ExportImage): Review[] {
   return reviews.filter(({ before, after }) => regionBoxes([before, after]).length > 0)
 }
 
-type BoxesOptions = { image: ExportImage; context: WriterContext; name: string; status: 'adjusted' | null }
+type BoxesOptions = {
+  image: ExportImage
+  context: WriterContext
+  name: string
+  /** When a person changed them last; null for those of the model. */
+  adjustedAt: string | null
+}
 
-function boxesOf(boxes: readonly ClassedBox[], { image, context, name, status }: BoxesOptions): object {
+function boxesOf(boxes: readonly ClassedBox[], { image, context, name, adjustedAt }: BoxesOptions): object {
   const { width, height } = image
   const classes = [...new Set(boxes.map((one) => one.name))]
   const annotations = boxes.map(({ name: className, box: [x0, y0, x1, y1] }) => {
@@ -218,9 +229,10 @@ function boxesOf(boxes: readonly ClassedBox[], { image, context, name, status }:
       'objects': boxes.map(() => ({ confidence: 1 })),
       'class-map': Object.fromEntries(classes.map((one, index) => [String(index), one])),
       'type': 'groundtruth/object-detection',
-      'human-annotated': status === null ? 'no' : 'yes',
-      ...(status === null ? {} : { 'adjustment-status': status }),
+      'human-annotated': adjustedAt === null ? 'no' : 'yes',
+      ...(adjustedAt === null ? {} : { 'adjustment-status': 'adjusted' }),
       ...provenance(context),
+      ...(adjustedAt === null ? {} : { 'creation-date': awsTime(adjustedAt) }),
     },
   }
 }

@@ -1,9 +1,16 @@
 // Parquet with typed columns, one row a record: for data frames and dataset hubs. The only file that knows the Parquet
 // libraries.
 import { join } from 'node:path'
-import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet'
+import {
+  asyncBufferFromFile,
+  parquetMetadataAsync,
+  parquetReadObjects,
+  parquetSchema,
+  type SchemaElement,
+} from 'hyparquet'
 import { type BasicType, fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
 import { z } from 'zod'
+import { InvariantError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { TaskOutput } from '../../schemas/task-output.ts'
 import { contentOfRecord, questionOf } from './core/content.ts'
@@ -36,7 +43,6 @@ const columns: Readonly<Record<string, Column>> = {
   text: { type: 'STRING', nullable: true, of: (record) => contentOfRecord(record).text },
   box_count: { type: 'INT32', nullable: false, of: boxCount },
   output: { type: 'STRING', nullable: false, of: ({ output }) => JSON.stringify(output) },
-  checks: { type: 'STRING', nullable: false, of: ({ checks }) => JSON.stringify(checks) },
   finish_reason: { type: 'STRING', nullable: true, of: ({ finishReason }) => finishReason },
   output_tokens: { type: 'INT32', nullable: false, of: ({ usage }) => usage.outputTokens },
   model: { type: 'STRING', nullable: false, of: ({ model }) => model.name },
@@ -44,6 +50,51 @@ const columns: Readonly<Record<string, Column>> = {
   licence: { type: 'STRING', nullable: false, of: ({ model }) => model.licence },
   seed: { type: 'INT64', nullable: false, of: ({ sampling }) => sampling.seed },
   created_at: { type: 'TIMESTAMP', nullable: false, of: ({ createdAt }) => new Date(createdAt) },
+}
+
+type Fields = Readonly<Record<string, { type: 'STRING' | 'INT32' | 'DOUBLE' | 'BOOLEAN'; nullable?: true }>>
+type Nested = { fields: Fields; of(record: LabelRecord): Record<string, Cell | boolean>[] }
+
+/** Columns that hold a list of structs each. */
+const lists: Readonly<Record<string, Nested>> = {
+  boxes: {
+    fields: {
+      phrase: { type: 'STRING' },
+      phrase_number: { type: 'INT32' },
+      start: { type: 'INT32', nullable: true },
+      end: { type: 'INT32', nullable: true },
+      x0: { type: 'DOUBLE' },
+      y0: { type: 'DOUBLE' },
+      x1: { type: 'DOUBLE' },
+      y1: { type: 'DOUBLE' },
+    },
+    of: (record) =>
+      contentOfRecord(record).regions.flatMap(({ text, span, boxes }, number) =>
+        boxes.map(([x0, y0, x1, y1]) => ({
+          phrase: text,
+          phrase_number: number,
+          start: span?.start ?? null,
+          end: span?.end ?? null,
+          x0,
+          y0,
+          x1,
+          y1,
+        })),
+      ),
+  },
+  turns: {
+    fields: { question: { type: 'STRING' }, answer: { type: 'STRING' } },
+    of: (record) => contentOfRecord(record).turns,
+  },
+  checks: {
+    fields: {
+      name: { type: 'STRING' },
+      pass: { type: 'BOOLEAN' },
+      score: { type: 'DOUBLE', nullable: true },
+      evidence: { type: 'STRING' },
+    },
+    of: ({ checks }) => checks.map(({ name, pass, score, evidence }) => ({ name, pass, score, evidence })),
+  },
 }
 
 /** Rows of one group: the writer holds one group in memory, a reader too. */
@@ -106,11 +157,17 @@ export const parquet: ExportFormat = {
     },
     {
       name: 'typed-columns',
-      says: 'texts are strings of UTF-8, sizes are integers, times are timestamps',
+      says: 'texts are strings of UTF-8, sizes are integers, times are timestamps, boxes are a list of structs',
       source: specification,
       problem({ file, section, value }) {
         if (section !== 'schema') return null
-        const wanted = { record_id: 'UTF8', width: 'INT32', created_at: 'TIMESTAMP_MILLIS', output: 'UTF8' }
+        const wanted = {
+          record_id: 'UTF8',
+          width: 'INT32',
+          created_at: 'TIMESTAMP_MILLIS',
+          output: 'UTF8',
+          boxes: 'LIST',
+        }
         const wrong = Object.entries(wanted).find(([name, type]) => field(value, name) !== type)
         return wrong === undefined
           ? null
@@ -135,13 +192,14 @@ class GroupWriter {
     this.#file = fileWriter(path)
     this.#writer = new ParquetWriter({
       writer: this.#file,
-      schema: schemaFromColumnData({ columnData: columnData(emptyGroup()) }),
+      schema: schemaOf(),
       createdBy: 'coglabel',
     })
   }
 
   add(record: LabelRecord, image: ExportImage & { place0: string }): void {
     for (const [name, column] of Object.entries(columns)) this.#cells[name]?.push(column.of(record, image))
+    for (const [name, list] of Object.entries(lists)) this.#cells[name]?.push(list.of(record))
     this.#rows += 1
     if (this.#rows >= groupRows) this.#flush()
   }
@@ -158,15 +216,48 @@ class GroupWriter {
   }
 }
 
-function emptyGroup(): Record<string, (Cell | bigint)[]> {
-  return Object.fromEntries(Object.keys(columns).map((name) => [name, []]))
+type Cells = Record<string, (Cell | Record<string, Cell | boolean>[])[]>
+
+function emptyGroup(): Cells {
+  return Object.fromEntries([...Object.keys(columns), ...Object.keys(lists)].map((name) => [name, []]))
 }
 
-function columnData(cells: Record<string, (Cell | bigint)[]>) {
+function columnData(cells: Cells) {
+  return [...flatColumns(cells), ...Object.keys(lists).map((name) => ({ name, data: cells[name] ?? [] }))]
+}
+
+function flatColumns(cells: Cells) {
   return Object.entries(columns).map(([name, { type, nullable }]) => {
     const data = cells[name] ?? []
     return { name, type, nullable, data: type === 'INT64' ? data.map((cell) => BigInt(Number(cell))) : data }
   })
+}
+
+/** The flat columns as the library makes them, and behind them the lists, three levels each (LogicalTypes.md, Lists). */
+function schemaOf(): SchemaElement[] {
+  const [root, ...flat] = schemaFromColumnData({ columnData: flatColumns(emptyGroup()) })
+  if (root === undefined) throw new InvariantError('the schema of the columns has no root')
+  const nested = Object.entries(lists).flatMap(([name, { fields }]): SchemaElement[] => [
+    {
+      name,
+      repetition_type: 'REQUIRED',
+      num_children: 1,
+      converted_type: 'LIST',
+      logical_type: { type: 'LIST' },
+    },
+    { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+    { name: 'element', repetition_type: 'REQUIRED', num_children: Object.keys(fields).length },
+    ...Object.entries(fields).map(([field, { type, nullable }]): SchemaElement => {
+      const repetition = {
+        name: field,
+        repetition_type: nullable === true ? 'OPTIONAL' : 'REQUIRED',
+      } as const
+      return type === 'STRING'
+        ? { ...repetition, type: 'BYTE_ARRAY', converted_type: 'UTF8' }
+        : { ...repetition, type }
+    }),
+  ])
+  return [{ ...root, num_children: (root.num_children ?? 0) + Object.keys(lists).length }, ...flat, ...nested]
 }
 
 async function* parquetRows(files: ExportFiles): AsyncGenerator<RawRow> {

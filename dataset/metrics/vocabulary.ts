@@ -28,7 +28,7 @@ const numbers: Readonly<Record<string, number>> = {
 }
 
 /** The words of a world, and of `names` that it lacks, which then have themselves and a plural in s. */
-export function openVocabulary(world: World | null, names: Iterable<string>): Vocabulary {
+export function openVocabulary(world: Pick<World, 'concepts'> | null, names: Iterable<string>): Vocabulary {
   const nameByWord = new Map<string, string>()
   for (const concept of world?.concepts ?? [])
     for (const word of wordsOf(concept)) nameByWord.set(word, concept.name)
@@ -38,7 +38,7 @@ export function openVocabulary(world: World | null, names: Iterable<string>): Vo
   }
   const alternatives = [...nameByWord.keys()].toSorted((a, b) => b.length - a.length).map(escapePattern)
   const pattern = new RegExp(
-    String.raw`(?:\b(${Object.keys(numbers).join('|')}|\d+)\s+(?:\w+\s+)?)?(?<![\p{L}\p{N}])(${alternatives.join('|')})(?![\p{L}\p{N}])`,
+    String.raw`(?:\b(${Object.keys(numbers).join('|')}|\d+)\s+(?:\w+\s+)??)?(?<![\p{L}\p{N}])(${alternatives.join('|')})(?![\p{L}\p{N}])`,
     'giu',
   )
   return {

@@ -6,6 +6,8 @@ export type ObjectHead = {
   sizeBytes: number
   /** Names these very bytes in stores with versions. */
   versionId?: string
+  /** The service's own name for the content, without quotes; absent where there is none. */
+  etag?: string
 }
 
 /** What one request told of an object; no bytes when there are more than were wanted. */

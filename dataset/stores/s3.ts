@@ -70,7 +70,7 @@ export function openS3Store(options: S3StoreOptions): ObjectStore & { close(): v
     head: async (key) => await head(context, key),
     async list(page) {
       const { objects, next } = await list(context, page)
-      return { objects: objects.map(({ key, sizeBytes }) => ({ key, sizeBytes })), next }
+      return { objects: objects.map(({ modifiedAtMs: _, ...head }) => head), next }
     },
     close: () => context.client.destroy(),
   }
@@ -186,11 +186,25 @@ async function head(context: Context, key: string): Promise<ObjectHead | null> {
   })
 }
 
-type FoundObject = { ContentLength?: number | undefined; VersionId?: string | undefined }
+type FoundObject = {
+  ContentLength?: number | undefined
+  VersionId?: string | undefined
+  ETag?: string | undefined
+}
 
-function describe(key: string, { ContentLength = 0, VersionId }: FoundObject): ObjectHead {
+function describe(key: string, { ContentLength = 0, VersionId, ETag }: FoundObject): ObjectHead {
   const isVersioned = VersionId !== undefined && VersionId !== 'null'
-  return { key, sizeBytes: ContentLength, ...(isVersioned ? { versionId: VersionId } : {}) }
+  return {
+    key,
+    sizeBytes: ContentLength,
+    ...(isVersioned ? { versionId: VersionId } : {}),
+    ...(ETag === undefined ? {} : { etag: unquoted(ETag) }),
+  }
+}
+
+/** Answers carry an ETag in quotes, events carry it without. */
+function unquoted(etag: string): string {
+  return etag.replace(/^"(.*)"$/, '$1')
 }
 
 /**
@@ -231,9 +245,10 @@ async function listPage(
         ...(startAfter === undefined ? {} : { StartAfter: startAfter }),
       }),
     )
-    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
+    const keys = (page.Contents ?? []).map(({ Key = '', Size = 0, ETag, LastModified }) => ({
       key: decodeListed(Key),
       sizeBytes: Size,
+      ...(ETag === undefined ? {} : { etag: unquoted(ETag) }),
       // What has no date counts as new, so nothing is deleted for want of one.
       modifiedAtMs: LastModified?.getTime() ?? Infinity,
     }))

@@ -10,6 +10,7 @@ import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import { openFsStore } from '../../dataset/stores/fs.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
+import { claimsPrefix } from '../../schemas/claim.ts'
 import { UserError } from '../../schemas/errors.ts'
 import type { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
@@ -73,7 +74,32 @@ function openAwsPorts(backend: AwsBackend): Omit<Ports, 'queueOfRole'> {
       if (store !== undefined) return store
       throw new UserError(`the bucket ${bucket} is not in COGLABEL_SOURCE_BUCKETS; add it to read from it`)
     },
-    runStoreOf: (runId) => openS3Store({ bucket: labelsBucket, prefix: `${runsPrefix}${runId}/`, ...s3 }),
+    runStoreOf: (runId) =>
+      withClaimsApart(openS3Store({ bucket: labelsBucket, prefix: `${runsPrefix}${runId}/`, ...s3 }), {
+        claims: openS3Store({ bucket: labelsBucket, prefix: `${claimsPrefix}${runId}/`, ...s3 }),
+      }),
+  }
+}
+
+/**
+ * The same store with its claims elsewhere: below `claims/<run>/` of the bucket, for a lifecycle rule that takes them
+ * away after a day knows one prefix and no pattern. Only workers read claims.
+ */
+function withClaimsApart(store: ObjectStore, { claims }: { claims: ObjectStore }): ObjectStore {
+  const at = (key: string) =>
+    key.startsWith(claimsPrefix)
+      ? { place: claims, name: key.slice(claimsPrefix.length) }
+      : { place: store, name: key }
+  return {
+    ...store,
+    async putIfAbsent(key, bytes) {
+      const { place, name } = at(key)
+      return await place.putIfAbsent(name, bytes)
+    },
+    async get(key) {
+      const { place, name } = at(key)
+      return await place.get(name)
+    },
   }
 }
 

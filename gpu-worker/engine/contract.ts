@@ -1,5 +1,6 @@
 // What an engine is to its callers: it answers prompts about one image. It does not know tasks, records or files.
 // Implementations: the in-process engine over a compiled model (engine.ts), the same behind a child process (host.ts).
+import type { Constraint } from '../../schemas/constraint.ts'
 import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 
@@ -10,6 +11,8 @@ export type PromptRequest = {
   question: string
   maxNewTokens: number
   sampling: Sampling
+  /** What the answer can be; anything when left out. An engine that cannot hold it answers freely. */
+  constraint?: Constraint | undefined
 }
 
 export type PromptTurn = { question: string; answer: string }

@@ -1,5 +1,6 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
 import { totalmem } from 'node:os'
+import { patternOf } from '../../schemas/constraint.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../schemas/model-manifest.ts'
@@ -13,6 +14,7 @@ import type { CacheNeeds } from './cache-budget.ts'
 import { openCompiledModel, requireCpuTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Answer, Engine, EngineInfo, ImageSession, PromptRequest } from './contract.ts'
+import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder-contract.ts'
 import type { SequenceRequest } from './sequence.ts'
@@ -44,15 +46,22 @@ export async function openEngine({
   const bos = await textPrefix(decoder)
   const needs = cacheNeeds(decoder, cacheBytes)
   const batch = createBatch(decoder, needs)
+  const constrainer = openConstrainer(tokenizer)
   return {
     info: describe(compiled, decoder),
     openImage: async (pixels, signal) => {
       signal?.throwIfAborted()
       if (pixels === null)
-        return imageSession({ decoder, tokenizer, batch, open: { prefix: bos, close: () => {} } })
+        return imageSession({
+          decoder,
+          tokenizer,
+          constrainer,
+          batch,
+          open: { prefix: bos, close: () => {} },
+        })
       const bytes = imageBytes(decoder)
       const open = await batch.open(() => imagePrefix(decoder, bos, pixels), bytes, signal)
-      return imageSession({ decoder, tokenizer, batch, open })
+      return imageSession({ decoder, tokenizer, constrainer, batch, open })
     },
     close: async () => {
       await batch.idle()
@@ -86,11 +95,13 @@ function megabytes(bytes: number): number {
 function imageSession({
   decoder,
   tokenizer,
+  constrainer,
   batch,
   open: { prefix, close },
 }: {
   decoder: Decoder
   tokenizer: Tokenizer
+  constrainer: Constrainer
   batch: Batch
   open: OpenPrefix
 }): ImageSession {
@@ -107,6 +118,7 @@ function imageSession({
       const requests = rendered.map(({ prompt, tokenIds }) =>
         toRequest({
           prompt,
+          constrainer,
           tokenIds,
           stopIds: manifest.tokens.eos,
           room: manifest.language.maxPositions - firstPosition - tokenIds.length,
@@ -148,17 +160,21 @@ function imageSession({
 /** A prompt as token ids, its answer cut to the positions that are left; undefined where none is. */
 function toRequest({
   prompt,
+  constrainer,
   tokenIds,
   stopIds,
   room,
 }: {
   prompt: PromptRequest
+  constrainer: Constrainer
   tokenIds: readonly number[]
   stopIds: readonly number[]
   room: number
 }): SequenceRequest | undefined {
   if (room < 1) return undefined
-  return { tokenIds, maxNewTokens: Math.min(prompt.maxNewTokens, room), sampling: prompt.sampling, stopIds }
+  const follower = prompt.constraint && constrainer.follow(patternOf(prompt.constraint))
+  const maxNewTokens = Math.min(prompt.maxNewTokens, room)
+  return { tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
 }
 
 async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Tokenizer> {

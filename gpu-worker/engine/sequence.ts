@@ -1,5 +1,6 @@
 // One text being generated behind a prefix: what is asked, how far it is, how it goes on. Deals in token ids only.
 import type { Sampling } from '../../schemas/sampling.ts'
+import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
 import type { PrefixRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import type { PendingToken } from './scheduler.ts'
@@ -13,6 +14,8 @@ export type SequenceRequest = {
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
   stopIds: readonly number[]
+  /** Follows the answer where it has a form. */
+  follower?: Follower | undefined
 }
 
 export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'length' }
@@ -74,10 +77,20 @@ export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number
 /** Gives the sequence its next token, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
-  const { sampling, tokenIds, answer, stopIds, random } = sequence
+  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
   // Only the penalty looks back; without it a long answer need not be copied at every token.
   const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
-  const token = chooseToken({ logits, sampling, seen, random })
+  const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
+  const token =
+    follower !== undefined && isGreedy
+      ? largestAllowed(logits, follower, stopIds)
+      : chooseToken({
+          logits: follower === undefined ? logits : maskLogits(logits, follower, stopIds),
+          sampling,
+          seen,
+          random,
+        })
+  follower?.advance(token)
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

@@ -309,9 +309,12 @@ async function hashFile(path: string): Promise<{ sha256: string; bytes: number }
 }
 
 /** config.json does not say what a released checkpoint was trained for; its template and its name do. */
+/** What the released chat checkpoints do; the variants of it (yes-no, count, tags) follow from these. */
+const chatAbilities = ['caption', 'detailed-caption', 'qa', 'read-text', 'ask-questions']
+
 function inferCapabilities({ checkpointFolder, template }: CompileOptions, variant: Variant): string[] {
   if (/grounding/i.test(checkpointName(checkpointFolder))) return ['caption', 'grounded-caption', 'ground']
-  return (template ?? variant.template) === 'base' ? ['caption'] : ['caption', 'detailed-caption', 'qa']
+  return (template ?? variant.template) === 'base' ? ['caption'] : chatAbilities
 }
 
 /** The folder's name; in the Hugging Face cache, where folders are named by commit, the repository's. */

@@ -18,7 +18,17 @@ export type LinearOptions = {
   bias?: Value
   /** Channel gains of the norm right before the product, where there is one: tells how 8-bit inputs would fare. */
   inputGains?: Float32Array
+  /** Low-rank additions, one for each run of the matrix's rows, in their order. */
+  additions?: readonly LowRank[]
+  /** Name in the list of quantized matrices, where another product uses the same matrix. */
+  reportedAs?: string
 }
+
+/** What a plain product needs to know. */
+type Factor = Pick<LinearOptions, 'matrix' | 'bias'>
+
+/** The matrix up [out, r] times down [r, in], never multiplied out. */
+export type LowRank = { down: Matrix; up: Matrix }
 
 /** What the formats share while a graph is built: the chosen format, and what was chosen for each matrix. */
 export type LinearContext = {
@@ -30,6 +40,8 @@ export type LinearContext = {
   /** What a low code counts beside a high one: 1 / 2L. */
   lowWeight: Value | undefined
   quantized: QuantizedMatrix[]
+  /** Stored matrices by name: one that two products use stands in the graph, and in its weights, once. */
+  stored: Map<string, { data: Value; scales?: Value }>
 }
 
 /**
@@ -48,13 +60,23 @@ export function linear(
   const scope = builder.scope(options.name)
   const { packing, inputError } = choosePacking(context, options)
   if (packing !== 'fp32' && packing !== 'fp16') {
-    context.quantized.push({ name: options.matrix.name, format: packing, inputError })
+    context.quantized.push({ name: options.reportedAs ?? options.matrix.name, format: packing, inputError })
   }
+  const product = storedProduct(scope, context, x, { ...options, packing })
+  return addLowRank(scope, context, { x, product, additions: options.additions ?? [] })
+}
+
+function storedProduct(
+  scope: GraphBuilder,
+  context: LinearContext,
+  x: Value,
+  { packing, ...options }: LinearOptions & { packing: Packing },
+): Value {
   switch (packing) {
     case 'fp32':
-      return gemm(scope, x, options)
+      return gemm(scope, context, x, options)
     case 'fp16':
-      return halfGemm(scope, x, options)
+      return halfGemm(scope, context, x, options)
     case 'int8':
     case 'int8-split':
       return addBias(
@@ -66,10 +88,42 @@ export function linear(
     case 'int8-block':
       return addBias(
         scope,
-        blockProduct(scope, x, { ...options, bits: packing === 'int4' ? 4 : 8 }),
+        blockProduct(scope, context, x, { ...options, bits: packing === 'int4' ? 4 : 8 }),
         options.bias,
       )
   }
+}
+
+/**
+ *   x ─┬─ product ───────────────────────────── + ─
+ *      └─ Gemm(down [r, in]) ─ Gemm(up [out, r]) ┘      (several, side by side, where matrices are stacked)
+ * The factors are a few per cent of the matrix, so they keep their precision beside quantized weights.
+ */
+function addLowRank(
+  scope: GraphBuilder,
+  context: LinearContext,
+  { x, product, additions }: { x: Value; product: Value; additions: readonly LowRank[] },
+): Value {
+  if (additions.length === 0) return product
+  const factor = context.weights === 'fp16' ? halfGemm : gemm
+  const parts = additions.map(({ down, up }, index) => {
+    const within = scope.scope(`low_rank.${index}`)
+    const narrow = factor(within.scope('down'), context, x, { matrix: down })
+    return factor(within.scope('up'), context, narrow, { matrix: up })
+  })
+  const delta = scope.op('Concat', parts, { attributes: { axis: 1 }, as: 'delta' })
+  return scope.op('Add', [product, delta], { as: 'adapted' })
+}
+
+/** What `make` puts into the weights, or what the first product with this matrix has put there. */
+function storedOnce(
+  { stored }: LinearContext,
+  key: string,
+  make: () => { data: Value; scales?: Value },
+): { data: Value; scales?: Value } {
+  const known = stored.get(key) ?? make()
+  stored.set(key, known)
+  return known
 }
 
 function choosePacking(
@@ -89,29 +143,33 @@ function choosePacking(
 }
 
 /** Gemm(x, W, bias) with W [out, in] as the checkpoint has it. */
-function gemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
-  const weight = scope.weight('weight', {
-    elementType: 'float32',
-    dims: [matrix.rows, matrix.columns],
-    byteCount: matrix.rows * matrix.columns * 4,
-    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(tile))),
-  })
-  return scope.op('Gemm', bias === undefined ? [x, weight] : [x, weight, bias], { attributes: { transB: 1 } })
+function gemm(scope: GraphBuilder, context: LinearContext, x: Value, { matrix, bias }: Factor): Value {
+  const { data } = storedOnce(context, `fp32 ${matrix.name}`, () => ({
+    data: scope.weight('weight', {
+      elementType: 'float32',
+      dims: [matrix.rows, matrix.columns],
+      byteCount: matrix.rows * matrix.columns * 4,
+      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(tile))),
+    }),
+  }))
+  return scope.op('Gemm', bias === undefined ? [x, data] : [x, data, bias], { attributes: { transB: 1 } })
 }
 
 /**
  *   x ─ Cast(f16) ─ Gemm(W f16) ─ Cast(f32) ─ Add(bias)
  * The residual stream stays in float32: the tower's is never normalised and leaves the range of half precision.
  */
-function halfGemm(scope: GraphBuilder, x: Value, { matrix, bias }: LinearOptions): Value {
-  const weight = scope.weight('weight', {
-    elementType: 'float16',
-    dims: [matrix.rows, matrix.columns],
-    byteCount: matrix.rows * matrix.columns * 2,
-    write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
-  })
+function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matrix, bias }: Factor): Value {
+  const { data } = storedOnce(context, `fp16 ${matrix.name}`, () => ({
+    data: scope.weight('weight', {
+      elementType: 'float16',
+      dims: [matrix.rows, matrix.columns],
+      byteCount: matrix.rows * matrix.columns * 2,
+      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
+    }),
+  }))
   const half = scope.op('Cast', [x], { attributes: { to: 10 }, elementType: 'float16', as: 'half' })
-  const product = scope.op('Gemm', [half, weight], { attributes: { transB: 1 } })
+  const product = scope.op('Gemm', [half, data], { attributes: { transB: 1 } })
   return addBias(scope, scope.op('Cast', [product], { attributes: { to: 1 }, elementType: 'float32' }), bias)
 }
 
@@ -128,14 +186,18 @@ function integerProduct(
   x: Value,
   { matrix, split }: LinearOptions & { split: boolean },
 ): Value {
-  const { data, scales } = int8Weights(scope, matrix)
+  const { data, scales } = storedOnce(context, `int8 ${matrix.name}`, () => int8Weights(scope, matrix))
   const { codes, rowScale, lowWeight } = quantizeRows(scope, context, x, split)
   const one = scope.float32([1], [])
-  const sums = scope.op('MatMulIntegerToFloat', [codes, data, one, scales, context.zeroPoint ?? null], {
-    domain: 'com.microsoft',
-    elementType: 'float32',
-    as: 'sums',
-  })
+  const sums = scope.op(
+    'MatMulIntegerToFloat',
+    [codes, data, one, scales ?? null, context.zeroPoint ?? null],
+    {
+      domain: 'com.microsoft',
+      elementType: 'float32',
+      as: 'sums',
+    },
+  )
   if (lowWeight === undefined) return scope.op('Mul', [sums, rowScale], { as: 'product' })
   const [high, low] = scope.ops('Split', [sums], {
     attributes: { axis: 0, num_outputs: 2 },
@@ -209,13 +271,24 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales
 /** MatMulNBits(x, quants, scales), block 32, accuracy level 4: inputs are rounded to int8 per block. */
 function blockProduct(
   scope: GraphBuilder,
+  context: LinearContext,
   x: Value,
   { matrix, bits }: LinearOptions & { bits: 4 | 8 },
 ): Value {
+  const { data, scales } = storedOnce(context, `int${bits}-block ${matrix.name}`, () =>
+    blockWeights(scope, matrix, bits),
+  )
+  return scope.op('MatMulNBits', [x, data, scales ?? null], {
+    domain: 'com.microsoft',
+    attributes: { K: matrix.columns, N: matrix.rows, bits, block_size: blockSize, accuracy_level: 4 },
+  })
+}
+
+function blockWeights(scope: GraphBuilder, matrix: Matrix, bits: 4 | 8): { data: Value; scales: Value } {
   const blockCount = Math.ceil(matrix.columns / blockSize)
   const bytesPerBlock = (blockSize * bits) / 8
   const scales = new Float32Array(matrix.rows * blockCount)
-  const quants = scope.weight('weight', {
+  const data = scope.weight('weight', {
     elementType: 'uint8',
     dims: [matrix.rows, blockCount, bytesPerBlock],
     byteCount: matrix.rows * blockCount * bytesPerBlock,
@@ -226,10 +299,7 @@ function blockProduct(
         await sink(packed.quants)
       }),
   })
-  return scope.op('MatMulNBits', [x, quants, vectorWeight(scope, 'scales', scales)], {
-    domain: 'com.microsoft',
-    attributes: { K: matrix.columns, N: matrix.rows, bits, block_size: blockSize, accuracy_level: 4 },
-  })
+  return { data, scales: vectorWeight(scope, 'scales', scales) }
 }
 
 function addBias(scope: GraphBuilder, product: Value, bias: Value | undefined): Value {

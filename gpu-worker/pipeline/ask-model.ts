@@ -2,14 +2,25 @@
 // follows in the same session. It does not know where images or records are.
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
-import { type Engine, EngineCrashError, type ImageSession } from '../engine/contract.ts'
+import {
+  type Answer,
+  type Engine,
+  EngineCrashError,
+  type ImageSession,
+  type PromptRequest,
+} from '../engine/contract.ts'
 import { judgeAnswers, type RecordUnit, type UnitAnswers } from './record.ts'
+import { chooseAnswer, maxTries, samplingOf, samplingOfTry } from './samples.ts'
 import { type Followed, followUnits, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type AnsweredUnit = { unit: RecordUnit; answered: UnitAnswers }
 
 type AskContext = {
   engine: Engine
+  /** Whether an answer shall be drawn again; never when left out. */
+  asksAgain?: (unit: RecordUnit, answered: UnitAnswers) => boolean
+  /** Whether each prompt is asked a second time, by itself. */
+  asksAlone?: boolean
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
   signal: AbortSignal
 }
@@ -29,12 +40,13 @@ export type Asked = { answers: AnsweredUnit[]; prefillMs: number; generateMs: nu
 export async function askModel(
   pixels: Float32Array,
   stages: Stages,
-  { engine, inEngine, signal }: AskContext,
+  { engine, inEngine, signal, asksAgain = () => false, asksAlone = false }: AskContext,
 ): Promise<Asked> {
   const { plan, said } = stages
-  const followed = followUnits(plan.second, said)
-  if (plan.first.length === 0 && followed.every((one) => !one.ok || one.unit.spec.prompts.length === 0))
-    return { answers: await askFollowed(null, followed, signal), prefillMs: 0, generateMs: 0 }
+  if (!hasPrompts(stages)) {
+    const unasked = await askStages({ session: null, signal, asksAgain }, stages)
+    return { answers: unasked, prefillMs: 0, generateMs: 0 }
+  }
   return await inEngine(async () => {
     const startMs = performance.now()
     let prefilledMs = startMs
@@ -42,7 +54,8 @@ export async function askModel(
       const session = await engine.openImage(pixels, signal)
       prefilledMs = performance.now()
       try {
-        const answers = await askStages(session, stages, signal)
+        const among = await askStages({ session, signal, asksAgain }, stages)
+        const answers = asksAlone ? await askEachAlone(among, { engine, pixels, signal }) : among
         return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
       } finally {
         await session.close()
@@ -60,27 +73,58 @@ export async function askModel(
   })
 }
 
+/** What follows from this image's first stage is not known yet; what follows from a message is. */
+function hasPrompts({ plan, said }: Stages): boolean {
+  if (plan.first.some(({ unit }) => unit.problem === undefined && unit.spec.prompts.length > 0)) return true
+  if (plan.first.length > 0) return plan.second.length > 0
+  return followUnits(plan.second, said).some((one) => one.ok && one.unit.spec.prompts.length > 0)
+}
+
 /** The same failure for each unit. */
 export function failUnits(units: readonly RecordUnit[], failure: Failure): AnsweredUnit[] {
   return units.map((unit) => ({ unit, answered: { ok: false, failure } }))
 }
 
-async function askStages(
-  session: ImageSession,
-  { plan, said }: Stages,
-  signal: AbortSignal,
+/**
+ * The same answers with what each prompt gets by itself, from an image that is shown anew: what was shared is not, and
+ * nothing else is in the batch.
+ */
+async function askEachAlone(
+  answers: readonly AnsweredUnit[],
+  { engine, pixels, signal }: { engine: Engine; pixels: Float32Array; signal: AbortSignal },
 ): Promise<AnsweredUnit[]> {
+  const session = await engine.openImage(pixels, signal)
+  try {
+    const twice: AnsweredUnit[] = []
+    for (const one of answers) {
+      const { unit, answered } = one
+      const alone: string[] = []
+      for (const prompt of answered.ok ? promptsOf(unit) : [])
+        alone.push((await session.generate([prompt], signal))[0]?.text ?? '')
+      twice.push(answered.ok ? { unit, answered: { ...answered, alone } } : one)
+    }
+    return twice
+  } finally {
+    await session.close()
+  }
+}
+
+type Asking = Required<Pick<AskContext, 'asksAgain' | 'signal'>> & {
+  /** Null where nothing is left to ask. */
+  session: ImageSession | null
+}
+
+async function askStages(asking: Asking, { plan, said }: Stages): Promise<AnsweredUnit[]> {
   const answers = await askUnits(
-    session,
+    asking,
     plan.first.map(({ unit }) => unit),
-    signal,
   )
   for (const { unit, answered } of answers) {
     // Others come after the first output of a task.
     if (unit.spec.ordinal === 0) said.set(unit.spec.task, saidBy(unit, answered))
   }
   const kept = answers.filter((_, index) => plan.first[index]?.isKept)
-  return [...kept, ...(await askFollowed(session, followUnits(plan.second, said), signal))]
+  return [...kept, ...(await askFollowed(asking, followUnits(plan.second, said)))]
 }
 
 function saidBy(unit: RecordUnit, answered: UnitAnswers): TaskSaid {
@@ -89,42 +133,90 @@ function saidBy(unit: RecordUnit, answered: UnitAnswers): TaskSaid {
   return { ok: false, failure: error ?? { code: 'answer-unparsable', message: 'there is no output' } }
 }
 
-/** Units that cannot be asked fail, and those with nothing to ask have no answers; the session may be null for these. */
-async function askFollowed(
-  session: ImageSession | null,
-  followed: readonly Followed[],
-  signal: AbortSignal,
-): Promise<AnsweredUnit[]> {
+/** Units that cannot be asked fail, and those with nothing to ask have no answers. */
+async function askFollowed(asking: Asking, followed: readonly Followed[]): Promise<AnsweredUnit[]> {
   const asked = followed.flatMap((one) => (one.ok ? [one.unit] : []))
   const failed = followed.flatMap((one) => (one.ok ? [] : failUnits([one.unit], one.failure)))
-  return [...(await askUnits(session, asked, signal)), ...failed]
+  return [...(await askUnits(asking, asked)), ...failed]
 }
 
-/** Every prompt of every unit decoded together. */
-async function askUnits(
-  session: ImageSession | null,
-  units: readonly RecordUnit[],
-  signal: AbortSignal,
-): Promise<AnsweredUnit[]> {
-  const prompts = units.flatMap(({ spec, sampling }) =>
-    spec.prompts.map(({ question }) => ({
-      template: spec.template,
-      history: [],
-      question,
-      maxNewTokens: spec.maxNewTokens,
-      sampling,
-    })),
-  )
+/** Every prompt of every unit decoded together; answers that are worth another try are drawn again, together too. */
+async function askUnits(asking: Asking, units: readonly RecordUnit[]): Promise<AnsweredUnit[]> {
+  const answered = await askOnce(asking, units)
+  for (let attempt = 1; attempt <= maxTries; attempt += 1) {
+    const again = answered.flatMap((one, index) => (asking.asksAgain(one.unit, one.answered) ? [index] : []))
+    if (again.length === 0) break
+    const drawn = await askOnce(
+      asking,
+      again.map((index) => {
+        const unit = units[index]
+        if (unit === undefined) throw new InvariantError(`there is no unit ${index}`)
+        return { ...unit, sampling: samplingOfTry(unit.sampling, attempt) }
+      }),
+    )
+    for (const [at, index] of again.entries()) {
+      const next = drawn[at]
+      if (next?.answered.ok === true)
+        answered[index] = { unit: next.unit, answered: { ...next.answered, tries: attempt } }
+    }
+  }
+  return answered
+}
+
+async function askOnce({ session, signal }: Asking, units: readonly RecordUnit[]): Promise<AnsweredUnit[]> {
+  const prompts = units.flatMap((unit) => promptsOf(unit))
   const answers = prompts.length === 0 ? [] : ((await session?.generate(prompts, signal)) ?? [])
   if (answers.length !== prompts.length)
     throw new InvariantError(`${prompts.length} prompts got ${answers.length} answers`)
   let from = 0
   return units.map((unit) => {
-    const until = from + unit.spec.prompts.length
+    const until = from + promptsOf(unit).length
     const own = answers.slice(from, until)
     from = until
-    return { unit, answered: { ok: true, answers: own } }
+    if (unit.problem !== undefined) return { unit, answered: { ok: false, failure: unit.problem } }
+    return { unit, answered: { ok: true, ...settleSamples(unit, own) } }
   })
+}
+
+/** Each prompt as often as the task has samples, the samples of one prompt beside each other. */
+function promptsOf({ spec, sampling, problem }: RecordUnit): PromptRequest[] {
+  if (problem !== undefined) return []
+  const count = spec.samples?.count ?? 1
+  return spec.prompts.flatMap(({ question }) =>
+    Array.from({ length: count }, (_, index) => ({
+      template: spec.template,
+      history: [],
+      question: `${spec.prefix ?? ''}${question}`,
+      maxNewTokens: spec.maxNewTokens,
+      sampling: samplingOf(sampling, index),
+      ...(spec.constraint === undefined ? {} : { constraint: spec.constraint }),
+    })),
+  )
+}
+
+/** The answer of each prompt that stands, and the others in columns: each is one text, as the raw answer is. */
+function settleSamples(
+  { spec }: RecordUnit,
+  answers: readonly Answer[],
+): { answers: Answer[]; drawn: string[]; samples?: string[] } {
+  const drawn = answers.map(({ text }) => text)
+  if (spec.samples === undefined) return { answers: [...answers], drawn }
+  const { count, choice } = spec.samples
+  const groups = spec.prompts.map((_, index) => answers.slice(index * count, (index + 1) * count))
+  const chosen = groups.map((group) =>
+    chooseAnswer(
+      group.map(({ text }) => text),
+      choice,
+    ),
+  )
+  const others = groups.map((group, at) => group.filter((_, index) => index !== chosen[at]))
+  return {
+    answers: groups.flatMap((group, at) => group[chosen[at] ?? 0] ?? []),
+    drawn,
+    samples: Array.from({ length: count - 1 }, (_, column) =>
+      others.map((group) => group[column]?.text ?? '').join('\n'),
+    ),
+  }
 }
 
 /** What the engine's error means for this image; rethrows what is not about the image. */

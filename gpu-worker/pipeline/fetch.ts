@@ -38,7 +38,7 @@ export async function fetchImage(
     identity: unreadIdentity({
       uri,
       versionId: head?.versionId ?? known.versionId,
-      etag: known.etag,
+      etag: head?.etag ?? known.etag,
       sizeBytes: head?.sizeBytes,
     }),
     sizeBytes: head?.sizeBytes ?? null,

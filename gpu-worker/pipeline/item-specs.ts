@@ -15,13 +15,25 @@ export function hashSpecs(specs: readonly TaskSpec[], config: RunConfig): Hashed
   })
 }
 
+/** What records an image of the run gets, and by what spec where that is its own. */
+export function recordsOfItem(
+  item: Pick<WorkItem, 'questions' | 'phrases'>,
+  { config, specs }: { config: RunConfig; specs: readonly HashedSpec[] },
+): { task: string; ordinal: number; ownSpecHash?: string }[] {
+  const shared = new Set(specs)
+  return specsOfItem(item, { config, specs }).map((hashed) => ({
+    task: hashed.spec.task,
+    ordinal: hashed.spec.ordinal,
+    ...(shared.has(hashed) ? {} : { ownSpecHash: hashed.specHash }),
+  }))
+}
+
 /** `specs` are the run's. Of a task for which the image brings its own questions or phrases, only those are asked. */
 export function specsOfItem(
-  item: WorkItem,
+  item: Pick<WorkItem, 'questions' | 'phrases'>,
   { config, specs }: { config: RunConfig; specs: readonly HashedSpec[] },
 ): readonly HashedSpec[] {
-  const { questions, phrases } = item
-  const own = planItemTasks(config.itemTasks ?? [], { template: config.template, questions, phrases })
+  const own = planItemTasks(config, item)
   if (own.length === 0) return specs
   const replaced = new Set(own.map(({ task }) => task))
   return [...specs.filter(({ spec }) => !replaced.has(spec.task)), ...hashSpecs(own, config)]

@@ -1,5 +1,6 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
+import type { AnswerTwice } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Failure } from '../../schemas/failure.ts'
@@ -12,10 +13,17 @@ import type { Engine } from '../engine/contract.ts'
 import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
 import { perceptualHash } from '../image/perceptual-hash.ts'
 import { preprocess } from '../image/preprocess.ts'
-import { askModel, failUnits } from './ask-model.ts'
+import { wantsExisting } from '../tasks/existing-caption.ts'
+import type { PromptItem } from '../tasks/variables.ts'
+import { taskOf } from '../tasks/registry.ts'
+import { type AnsweredUnit, askModel, failUnits } from './ask-model.ts'
+import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
+import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import type { Duplicate } from './duplicates.ts'
+import { turnDown } from './input-rules.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
-import { type ImageFacts, makeRecord } from './record.ts'
+import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type LabelContext = {
@@ -34,6 +42,10 @@ export type LabelContext = {
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
   limits: DecodeLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
+  /** What checks compare with other images of the run; each image is compared with nothing when left out. */
+  texts?: RunTexts
   /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
   keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
   clock: () => Date
@@ -73,7 +85,8 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     ...(delivery === undefined ? {} : { known: delivery }),
   })
   const sha256 = 'sha256' in fetched.identity ? fetched.identity.sha256 : null
-  const plan = planImage(item, fetched, context)
+  const known = await withExisting(item, context)
+  const plan = planImage(known, fetched, context)
   const pending = pendingOf(plan)
   if (pending.length === 0) return { records: [], forwards: [], sha256 }
   signal.throwIfAborted()
@@ -81,14 +94,28 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.first.length + plan.second.length > 0
-  const prepared: Prepared | null = isAskedHere ? await prepareImage(fetched, context) : null
+  const repeated = context.duplicateOf?.(item.key)
+  const prepared: Prepared | null =
+    repeated !== undefined
+      ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
+      : isAskedHere
+        ? await prepareImage(fetched, context)
+        : null
   signal.throwIfAborted()
   const said = saidBefore(delivery, sha256)
   const asked =
     prepared?.ok === true
-      ? await askModel(prepared.pixels, { plan, said }, context)
+      ? await askModel(
+          prepared.pixels,
+          { plan, said },
+          {
+            ...context,
+            asksAgain: asksAgain(context.config),
+            asksAlone: asksAlone(context.config, sha256),
+          },
+        )
       : {
-          answers: prepared === null ? [] : failUnits(pending, prepared.failure),
+          answers: prepared === null ? [] : pending.map((unit) => ({ unit, answered: prepared.answered })),
           prefillMs: 0,
           generateMs: 0,
         }
@@ -99,7 +126,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const facts: ImageFacts = {
     item,
     fetched,
-    decoded: prepared?.ok === true ? prepared.decoded : null,
+    decoded: prepared?.decoded ?? null,
     timing: roundTiming({ ...asked, fetchMs: fetched.fetchMs, decodeMs: prepared?.decodeMs ?? 0 }),
     attempt: delivery?.attempt ?? 1,
   }
@@ -108,10 +135,22 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const records = [...asked.answers, ...unsent].map(({ unit, answered }) =>
     makeRecord({ config, engine: engine.info, unit, facts, answered, createdAt: clock() }),
   )
-  return { records, forwards, sha256 }
+  const gated = gateRecords(records, config, {
+    texts: context.texts ?? openRunTexts(),
+    alone: twiceAnswered(asked.answers),
+  })
+  return { records: gated, forwards, sha256 }
 }
 
-function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext): StagePlan {
+type KnownItem = WorkItem & Pick<PromptItem, 'existing'>
+
+/** The item with the caption that stands beside it, where the run asks for that. */
+async function withExisting(item: WorkItem, { specs, source }: LabelContext): Promise<KnownItem> {
+  if (!wantsExisting(specs.map(({ spec }) => spec))) return item
+  return { ...item, existing: await readExistingCaption(source, item.key) }
+}
+
+function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext): StagePlan {
   const { config, specs, isDone, delivery, engine } = context
   const units = specsOfItem(item, { config, specs }).map(({ spec, specHash }) => {
     const { task, ordinal } = spec
@@ -125,7 +164,7 @@ function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext)
       ordinal,
     })
     return {
-      spec,
+      ...fillUnit(spec, item),
       specHash,
       recordId,
       sampling: { ...config.sampling, seed: recordSeed(config.sampling.seed, recordId) },
@@ -137,6 +176,15 @@ function planImage(item: WorkItem, fetched: FetchedImage, context: LabelContext)
     isServed: (role) => modelOfRole(config, role).digest === engine.info.model.digest,
     upstream: delivery?.upstream ?? {},
   })
+}
+
+/** The prompts for this image; the hash stays that of the run's spec. */
+function fillUnit(spec: TaskSpec, item: KnownItem): Pick<RecordUnit, 'spec' | 'inputs' | 'problem'> {
+  const filled = taskOf(spec).fill?.(spec, item)
+  if (filled === undefined) return { spec }
+  if (!filled.ok) return { spec, problem: { code: 'prompt-incomplete', message: filled.message } }
+  const { prompts, options, inputs } = filled
+  return { spec: { ...spec, prompts, options }, ...(Object.keys(inputs).length === 0 ? {} : { inputs }) }
 }
 
 /** What the message brings of an earlier stage; nothing can be built on it when that stage read other bytes. */
@@ -151,25 +199,33 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
   )
 }
 
+type Decoded = { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
       pixels: Float32Array
-      decoded: { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
+      decoded: Decoded
       thumbnail: Promise<void> | undefined
     }
-  | { ok: false; failure: Failure }
+  | { ok: false; answered: Exclude<UnitAnswers, { ok: true }>; decoded?: Decoded }
 )
 
 async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
-  const { engine, limits, keepThumbnail } = context
-  if (!fetched.ok) return { ok: false, failure: fetched.failure, decodeMs: 0 }
+  const { engine, limits, keepThumbnail, config } = context
+  if (!fetched.ok) return { ok: false, answered: failed(fetched.failure), decodeMs: 0 }
   const startMs = performance.now()
   const result = await decodeImage(fetched.bytes, limits)
-  if (!result.ok) return { ok: false, failure: result.failure, decodeMs: performance.now() - startMs }
+  if (!result.ok)
+    return { ok: false, answered: failed(result.failure), decodeMs: performance.now() - startMs }
   const { rgb, ...image } = result.image
-  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const decoded = { image, perceptualHash: perceptualHash({ rgb, width: image.width, height: image.height }) }
+  const check = turnDown(config.input ?? {}, { rgb, width: image.width, height: image.height })
+  if (check !== null) {
+    const answered = { ok: false, failure: null, turnedDown: { check } } as const
+    return { ok: false, answered, decoded, decodeMs: performance.now() - startMs }
+  }
+  const pixels = preprocess({ rgb, width: image.width, height: image.height, ...engine.info.image })
   const { identity } = fetched
   const decodeMs = performance.now() - startMs
   const thumbnail =
@@ -177,6 +233,28 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
       ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
       : undefined
   return { ok: true, pixels, decoded, decodeMs, thumbnail }
+}
+
+function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
+  return { ok: false, failure }
+}
+
+function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const evidence =
+    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+  const check = { name: 'image-duplicate', pass: false, score: null, evidence }
+  return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
+}
+
+/** By record: what was asked a second time. */
+function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, AnswerTwice[]> {
+  return new Map(
+    answers.flatMap(({ unit, answered }): [string, AnswerTwice[]][] => {
+      if (!answered.ok || answered.alone === undefined) return []
+      const { drawn = [], alone } = answered
+      return [[unit.recordId, alone.map((by, index) => ({ among: drawn[index] ?? '', by }))]]
+    }),
+  )
 }
 
 /** To a tenth of a millisecond: more digits are noise that gzip has to carry. */

@@ -9,7 +9,9 @@ import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
+import { leftOver } from '../tasks/registry.ts'
 import type { EngineStreak } from './engine-streak.ts'
+import { specsOfItem } from './item-specs.ts'
 import { labelImage, type LabelledItem, type UprightPixels } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
 import type { StageSender } from './stage-sender.ts'
@@ -121,12 +123,15 @@ export const stopping: Problem = { reason: 'stopping', message: 'the worker stop
 /** Why this worker cannot do what is asked for, or null when it can. */
 function requestProblem(request: WorkRequest, run: OpenRun, context: RequestContext): Problem | null {
   const { tasks, role = 'chat' } = request
-  const has = (task: string) => run.specs.some(({ spec }) => spec.task === task)
-  if (tasks !== undefined && !tasks.every(has))
+  const known = new Set([...run.specs.map(({ spec }) => spec.task), ...(run.config.itemTasks ?? [])])
+  if (tasks !== undefined && !tasks.every((task) => known.has(task)))
     return {
       reason: 'unknown-task',
       message: `the message asks for ${tasks.join(', ')}; the run lacks one of them`,
     }
+  const left = leftOver(run.config, request)
+  if (left !== null)
+    return { reason: 'unknown-task', message: `the message brings ${left}, which no task of the run takes` }
   if (!run.serves(role)) {
     const { reason, message } = otherModel(run.config, {
       role,
@@ -134,7 +139,9 @@ function requestProblem(request: WorkRequest, run: OpenRun, context: RequestCont
     })
     return { reason, message }
   }
-  const roles = run.specs.filter(({ spec }) => isWanted(request, spec)).map(({ spec }) => spec.role ?? 'chat')
+  const roles = specsOfItem(request, run)
+    .filter(({ spec }) => isWanted(request, spec))
+    .map(({ spec }) => spec.role ?? 'chat')
   const unserved = roles.find((wanted) => !run.serves(wanted) && !context.hasQueueOf(wanted))
   if (unserved === undefined) return null
   return {
@@ -176,9 +183,9 @@ async function oncePerVersion(
   }
 }
 
-function versionOf({ versionId, etag, tasks, role }: WorkRequest): string | null {
+function versionOf({ versionId, etag, tasks, role, questions, phrases }: WorkRequest): string | null {
   if (versionId === undefined && etag === undefined) return null
-  return JSON.stringify([versionId, etag, tasks, role])
+  return JSON.stringify([versionId, etag, tasks, role, questions, phrases])
 }
 
 type Job = { request: WorkRequest; attempt: number; run: OpenRun; claims: ImageClaim | null }
@@ -259,16 +266,17 @@ type Made = (LabelledItem & { ok: true }) | { ok: false; outcome: Outcome }
 
 async function labelBytes({ request, attempt, run, claims }: Job, context: RequestContext): Promise<Made> {
   const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
-  const { bucket, key, versionId, etag, sha256, upstream } = request
+  const { bucket, key, versionId, etag, sha256, upstream, questions, phrases, meta } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
   if (source === null)
     return { ok: false, outcome: { reason: 'bad-bucket', message: `this worker may not read ${bucket}` } }
   const labelled = await labelImage(
-    { key },
+    { key, questions, phrases, meta },
     {
       config: run.config,
       specs: run.specs,
+      texts: run.texts,
       source,
       delivery: {
         attempt,

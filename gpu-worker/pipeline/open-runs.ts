@@ -9,6 +9,7 @@ import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { type LabelRecord, statusRank } from '../../schemas/label-record.ts'
 import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import { TaskRole } from '../../schemas/task-spec.ts'
+import { openRunTexts, type RunTexts } from './gates.ts'
 import { type HashedSpec, hashSpecs } from './item-specs.ts'
 import { type PartLimits, PartWriter, type Settled } from './part-writer.ts'
 
@@ -40,6 +41,8 @@ export const defaultOpenRunLimits: Omit<OpenRunLimits, keyof PartLimits> = {
 export type OpenRun = {
   config: RunConfig
   specs: readonly HashedSpec[]
+  /** What checks compare with other images. */
+  texts: RunTexts
   /** Whether this worker's model answers the tasks of a role. */
   serves(role: TaskRole): boolean
   /** Claims the making of records; null in a run without claims. */
@@ -155,6 +158,7 @@ async function openRun(runId: string, options: OpenRunsOptions): Promise<Awaited
   const run: OpenRun = {
     config,
     specs: hashSpecs(config.tasks, config),
+    texts: openRunTexts(),
     serves,
     claim: config.claims === 'on' ? async (ids) => await takeClaim(ids, { store, clock, limits }) : null,
     // A message is a request: what failed before is tried again, and only an ok row can then take its place.

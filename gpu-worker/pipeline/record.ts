@@ -1,15 +1,21 @@
 // Assembling one record from what became of an image and a task. Pure; it does not know how either was made.
 import type { FetchedImage } from './fetch.ts'
 import type { Failure } from '../../schemas/failure.ts'
-import { labelRecordVersion, type LabelRecord, type RecordTiming } from '../../schemas/label-record.ts'
+import {
+  labelRecordVersion,
+  type LabelRecord,
+  type RecordCheck,
+  type RecordTiming,
+} from '../../schemas/label-record.ts'
 import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
+import type { JsonValue } from '../tasks/variables.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Answer, EngineInfo } from '../engine/contract.ts'
 import type { DecodedImage } from '../image/decode.ts'
-import { findTask } from '../tasks/registry.ts'
+import { taskOf } from '../tasks/registry.ts'
 
 /** One record to be made: a spec of the run with the id and the sampling it has on this image. */
 export type RecordUnit = {
@@ -18,8 +24,10 @@ export type RecordUnit = {
   specHash: string
   recordId: string
   sampling: Sampling
-  /** By task: what the prompts took from an earlier one. */
-  inputs?: Record<string, TaskOutput>
+  /** What the prompts took from elsewhere: outputs by task, variables by name. */
+  inputs?: Record<string, JsonValue | TaskOutput>
+  /** Why it cannot be asked at all. */
+  problem?: Failure
 }
 
 export type ImageFacts = {
@@ -32,7 +40,24 @@ export type ImageFacts = {
 }
 
 /** What the model said to a unit's prompts, or why it could not be asked. */
-export type UnitAnswers = { ok: true; answers: readonly Answer[] } | { ok: false; failure: Failure }
+export type TurnedDown = { check: RecordCheck; duplicateOf?: string }
+
+export type UnitAnswers =
+  | {
+      ok: true
+      /** One for each prompt of the spec. */
+      answers: readonly Answer[]
+      /** Other answers to the same prompts, of a task that draws several. */
+      samples?: readonly string[]
+      /** Every answer that was drawn, also those that do not stand, and each again by itself where that was wanted. */
+      drawn?: readonly string[]
+      alone?: readonly string[]
+      /** How often the unit was asked again because its answer could not be kept. */
+      tries?: number
+    }
+  | { ok: false; failure: Failure }
+  /** The image was turned down before anything was asked of it. */
+  | { ok: false; failure: null; turnedDown: TurnedDown }
 
 type MakeRecord = {
   config: RunConfig
@@ -48,6 +73,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
   const { spec } = unit
   const answers = answered.ok ? answered.answers : []
   const verdict = judgeAnswers(spec, answered)
+  const repairs = [...verdict.repairs, ...describeTries(answered)]
   return {
     v: labelRecordVersion,
     recordId: unit.recordId,
@@ -59,10 +85,11 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
     attempt: facts.attempt,
     source: describeSource(facts),
     image: describeImage(facts),
-    status: verdict.output === null ? 'failed' : 'ok',
+    status: verdict.output !== null ? 'ok' : verdict.error === null ? 'filtered' : 'failed',
     output: verdict.output,
     raw: answers.length > 0 ? answers.map((answer) => answer.text).join('\n') : null,
-    ...(verdict.repairs.length === 0 ? {} : { repairs: verdict.repairs }),
+    ...(repairs.length === 0 ? {} : { repairs }),
+    ...(answered.ok && answered.samples !== undefined ? { samples: [...answered.samples] } : {}),
     ...(unit.inputs === undefined ? {} : { inputs: unit.inputs }),
     finishReason: finishReasonOf(answers),
     usage: {
@@ -79,7 +106,7 @@ export function makeRecord({ config, engine, unit, facts, answered, createdAt }:
       ).join('\n'),
     },
     sampling: unit.sampling,
-    checks: [],
+    ...describeTurnedDown(answered),
     ...(facts.item.meta === undefined ? {} : { meta: facts.item.meta }),
     error: verdict.error,
     timing: facts.timing,
@@ -101,7 +128,7 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
     const message = `the prompt has ${promptTokens} tokens and the image ${imageTokens}, which leaves no room for an answer; ask something shorter`
     return { output: null, error: { code: 'prompt-too-long', message }, repairs: [] }
   }
-  const task = findTask(spec.task)
+  const task = taskOf(spec)
   const parsed = task.parse(
     spec,
     answered.answers.map((answer) => answer.text),
@@ -109,6 +136,19 @@ export function judgeAnswers(spec: TaskSpec, answered: UnitAnswers): Verdict {
   if (!parsed.ok)
     return { output: null, error: { code: parsed.code, message: parsed.message }, repairs: parsed.repairs }
   return { output: task.outputSchema.parse(parsed.output), error: null, repairs: parsed.repairs }
+}
+
+function describeTurnedDown(answered: UnitAnswers): Pick<LabelRecord, 'checks' | 'duplicateOf'> {
+  if (answered.ok || answered.failure !== null) return { checks: [] }
+  const { check, duplicateOf } = answered.turnedDown
+  return { checks: [check], ...(duplicateOf === undefined ? {} : { duplicateOf }) }
+}
+
+function describeTries(answered: UnitAnswers): string[] {
+  if (!answered.ok || answered.tries === undefined) return []
+  return [
+    `asked again ${answered.tries} time${answered.tries === 1 ? '' : 's'}, since the answer repeated itself`,
+  ]
 }
 
 function describeSource({ fetched, item, decoded }: ImageFacts): LabelRecord['source'] {

@@ -10,6 +10,8 @@ import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import type { Duplicate } from './duplicates.ts'
+import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
 import { type LabelContext, labelImage } from './label-image.ts'
 import { type PartLimits, PartWriter } from './part-writer.ts'
@@ -34,7 +36,14 @@ export const defaultRunLimits: RunLimits = {
 }
 
 export type RunEvent =
-  | { kind: 'image'; key: string; statuses: RecordStatus[]; wasDone: boolean }
+  | {
+      kind: 'image'
+      key: string
+      statuses: RecordStatus[]
+      /** Made now; none when all were there. */
+      made: readonly LabelRecord[]
+      wasDone: boolean
+    }
   | { kind: 'part'; key: string; records: number }
 
 export type RunOptions = {
@@ -50,11 +59,19 @@ export type RunOptions = {
   drain: AbortSignal
   /** Then: stop now; what is under way gets no record. */
   stop: AbortSignal
+  /** Only the first of the source. */
   maxImages?: number | undefined
+  /** Images that get records now, at most; those that have theirs do not count. */
+  maxLabelled?: number | undefined
+  /** Whether a record needs not be made; by default, those in `done`. */
+  isDone?: (recordId: string) => boolean
   limits?: RunLimits
+  /** The earlier image of the source that one repeats. */
+  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   onEvent?: (event: RunEvent) => void
 }
 
+/** Drained: by the signal, or because enough images are labelled. */
 export type RunOutcome = { ended: 'all-done' | 'drained' | 'stopped' }
 
 /**
@@ -63,6 +80,7 @@ export type RunOutcome = { ended: 'all-done' | 'drained' | 'stopped' }
  */
 export async function labelSource(options: RunOptions): Promise<RunOutcome> {
   const { config, engine, source, store, done, clock, drain, stop, maxImages = Infinity } = options
+  const { maxLabelled = Infinity, isDone = (recordId) => done.has(recordId) } = options
   const { limits = defaultRunLimits, onEvent = () => {} } = options
   const writer = new PartWriter({ store, limits, onPart: (part) => onEvent({ kind: 'part', ...part }) })
   const failed = new AbortController()
@@ -72,8 +90,10 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     source: source.store,
     engine,
     inEngine: limitConcurrency(limits.imagesInEngine),
-    isDone: (recordId) => done.has(recordId),
+    isDone,
     limits: limits.decode,
+    texts: openRunTexts(),
+    duplicateOf: options.duplicateOf,
     clock,
     signal: AbortSignal.any([stop, failed.signal]),
   }
@@ -84,6 +104,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     const { isComplete } = await forEachInFlight({
       items: source.items(),
       maxItems: maxImages,
+      maxLabelled,
       inFlight: limits.imagesInFlight,
       halt,
       work,
@@ -103,9 +124,11 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
 type InFlight = {
   items: AsyncGenerator<WorkItem>
   maxItems: number
+  maxLabelled: number
   inFlight: number
   halt: AbortSignal
-  work: (item: WorkItem) => Promise<void>
+  /** Returns how many records it made. */
+  work: (item: WorkItem) => Promise<number>
   failed: AbortController
 }
 
@@ -113,22 +136,28 @@ type InFlight = {
 async function forEachInFlight({
   items,
   maxItems,
+  maxLabelled,
   inFlight,
   halt,
   work,
   failed,
 }: InFlight): Promise<{ isComplete: boolean }> {
   const underWay = new Set<Promise<void>>()
-  let taken = 0
+  let [taken, labelled] = [0, 0]
   let isComplete = true
   for await (const item of items) {
     if (taken >= maxItems) break
-    if (halt.aborted) {
+    // Whether an image needs labelling shows only when its bytes are read: all that are under way may.
+    while (labelled + underWay.size >= maxLabelled && underWay.size > 0) await Promise.race(underWay)
+    if (halt.aborted || labelled >= maxLabelled) {
       isComplete = false
       break
     }
     taken += 1
     const one = work(item)
+      .then((records) => {
+        labelled += records > 0 ? 1 : 0
+      })
       .catch((error: unknown) => failed.abort(error))
       .finally(() => underWay.delete(one))
     underWay.add(one)
@@ -154,8 +183,10 @@ function keepRecords({ writer, done, onEvent, maxFailures }: Keep) {
       kind: 'image',
       key: item.key,
       statuses: records.map((record) => record.status),
+      made: records,
       wasDone: records.length === 0,
     })
+    return records.length
   }
   return { image, rest: streak.rest }
 }

@@ -3,8 +3,14 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
-import { maxUpstreamChars, type Upstream } from '../../schemas/work-message.ts'
-import { findTask } from '../tasks/registry.ts'
+import {
+  maxUpstreamBytes,
+  maxUpstreamChars,
+  messageText,
+  type Upstream,
+  utf8Bytes,
+} from '../../schemas/work-message.ts'
+import { taskOf } from '../tasks/registry.ts'
 import type { RecordUnit } from './record.ts'
 
 export type StagePlan = {
@@ -67,12 +73,12 @@ export function followUnits(units: readonly RecordUnit[], said: ReadonlyMap<stri
     const { spec } = unit
     const before = said.get(spec.after ?? '')
     if (before === undefined || !before.ok) return { ok: false, unit, failure: upstreamFailure(spec, before) }
-    const plan = findTask(spec.task).follow?.(spec, before.output)
+    const plan = taskOf(spec).follow?.(spec, before.output)
     if (plan === undefined || !plan.ok) {
       const message = plan?.message ?? `the task ${spec.task} cannot come after another`
       return { ok: false, unit, failure: { code: 'task-upstream-failed', message } }
     }
-    const inputs = { [spec.after ?? '']: before.output }
+    const inputs = { ...unit.inputs, [spec.after ?? '']: before.output }
     return { ok: true, unit: { ...unit, spec: { ...spec, ...plan.plan }, inputs } }
   })
 }
@@ -89,24 +95,32 @@ export function forwardUnits(
   const failed: Extract<Followed, { ok: false }>[] = []
   for (const unit of units) {
     const { role = 'chat', after } = unit.spec
+    const forward = forwards.get(role) ?? { role, upstream: {} }
     const before = after === undefined ? undefined : said.get(after)
-    const failure = after === undefined ? null : carriageProblem(unit.spec, before)
+    const failure = after === undefined ? null : carriageProblem(unit.spec, { before, forward })
     if (failure !== null) {
       failed.push({ ok: false, unit, failure })
       continue
     }
-    const forward = forwards.get(role) ?? { role, upstream: {} }
     if (after !== undefined && before?.ok === true) forward.upstream[after] = before.output
     forwards.set(role, forward)
   }
   return { forwards: [...forwards.values()], failed }
 }
 
-function carriageProblem(spec: TaskSpec, before: TaskSaid | undefined): Failure | null {
+/** Why an output cannot go on: it is not there, or is too long for a message beside the others that go the same way. */
+function carriageProblem(
+  spec: TaskSpec,
+  { before, forward }: { before: TaskSaid | undefined; forward: Forward },
+): Failure | null {
   if (before === undefined || !before.ok) return upstreamFailure(spec, before)
   const chars = JSON.stringify(before.output).length
-  if (chars <= maxUpstreamChars) return null
-  const message = `the output of ${spec.after} has ${chars} characters; at most ${maxUpstreamChars} are passed on`
+  const upstream = { ...forward.upstream, [spec.after ?? '']: before.output }
+  const sizeBytes = utf8Bytes(messageText(upstream))
+  if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) return null
+  const message =
+    `the output of ${spec.after} has ${chars} characters, and all that is passed on ${sizeBytes} bytes; ` +
+    `at most ${maxUpstreamChars} and ${maxUpstreamBytes} are`
   return { code: 'task-upstream-failed', message }
 }
 

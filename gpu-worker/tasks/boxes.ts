@@ -90,6 +90,14 @@ function readBox(tuple: string, repairs: string[]): Box[] {
   return []
 }
 
+/** A box as the model reads it: thousandths, three digits each; the far edge is 999. */
+export function writeBox(box: Box): string {
+  const digits = box.map((value) =>
+    String(Math.min(999, Math.floor(value * perMille + 1e-9))).padStart(3, '0'),
+  )
+  return `[[${digits.join(',')}]]`
+}
+
 /** The text with its box groups taken out and the spaces around them closed up. */
 export function removeBoxes(text: string): { text: string; repairs: string[] } {
   const { groups, repairs } = findBoxes(text)

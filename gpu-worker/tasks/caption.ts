@@ -2,6 +2,7 @@
 // Example: "A dog sits beside two red apples on a blue background."
 import { CaptionOutput } from '../../schemas/task-output.ts'
 import { removeBoxes } from './boxes.ts'
+import { existingOptions, fillExisting, joinExisting } from './existing-caption.ts'
 import { emptyAnswer, type ParsedAnswer, type Task } from './task.ts'
 
 const questions = {
@@ -19,8 +20,12 @@ export const captionTask: Task = {
   isDefault: true,
   maxNewTokens: 256,
   outputSchema: CaptionOutput,
-  plan: ({ template }) => [{ prompts: [{ question: questions[template] }] }],
-  parse: (spec, answers) => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? ''),
+  plan: ({ template, existing }) => [
+    { prompts: [{ question: questions[template] }], ...existingOptions(existing) },
+  ],
+  fill: fillExisting,
+  parse: (spec, answers) =>
+    joinExisting(spec, () => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? '')),
 }
 
 /** A caption is any text; boxes that a grounding model put in are taken out. */

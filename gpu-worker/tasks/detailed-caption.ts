@@ -2,6 +2,7 @@
 // Example: "A brown dog sits at the left. Beside it lie two red apples, one above the other. The background is blue."
 import { CaptionOutput } from '../../schemas/task-output.ts'
 import { parseCaption } from './caption.ts'
+import { existingOptions, fillExisting, joinExisting } from './existing-caption.ts'
 import type { Task } from './task.ts'
 
 const questions = {
@@ -18,6 +19,10 @@ export const detailedCaptionTask: Task = {
   isDefault: false,
   maxNewTokens: 768,
   outputSchema: CaptionOutput,
-  plan: ({ template }) => [{ prompts: [{ question: questions[template] }] }],
-  parse: (spec, answers) => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? ''),
+  plan: ({ template, existing }) => [
+    { prompts: [{ question: questions[template] }], ...existingOptions(existing) },
+  ],
+  fill: fillExisting,
+  parse: (spec, answers) =>
+    joinExisting(spec, () => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? '')),
 }

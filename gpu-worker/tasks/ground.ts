@@ -3,10 +3,16 @@
 // Or one record for what an earlier caption of the same image names, each thing asked for on its own:
 //   "A dog and a cat." -> "[[112,308,471,902]]", "[[590,610,700,740]]" -> {text: "A dog and a cat.", phrases: [{text: "A dog", …}, …]}
 import { z } from 'zod'
-import { GroundedCaptionOutput, GroundOutput, type TaskOutput } from '../../schemas/task-output.ts'
+import {
+  GroundedCaptionOutput,
+  type GroundedPhrase,
+  GroundOutput,
+  type TaskOutput,
+} from '../../schemas/task-output.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { findBoxes } from './boxes.ts'
 import { nounPhrases } from './noun-phrase.ts'
+import { textOf } from './text-of.ts'
 import { emptyAnswer, type FollowedPlan, unparsable, type ParsedAnswer, type Task } from './task.ts'
 
 const questions = {
@@ -32,22 +38,25 @@ const FollowedOptions = FromOptions.extend({
 
 export const groundTask: Task = {
   name: 'ground',
-  version: 1,
+  version: 2,
   summary: 'the boxes of a phrase; give phrases with --ground, or --ground-from caption',
   takes: 'phrases',
   needs: 'something to find; add --ground "the dog" or --ground-from caption',
   role: 'grounding',
   isDefault: false,
   maxNewTokens: 128,
+  constraint: { kind: 'boxes', text: 'absence' },
   outputSchema: z.union([GroundOutput, GroundedCaptionOutput]),
   plan: ({ template, phrases, from }) => [
     ...phrases.map((phrase) => ({
       prompts: [{ question: questions[template](phrase) }],
       options: { phrase },
     })),
-    ...(from === undefined
-      ? []
-      : [{ prompts: [{ question: questions[template](blank) }], options: { from }, after: from }]),
+    ...from.map((after) => ({
+      prompts: [{ question: questions[template](blank) }],
+      options: { from: after },
+      after,
+    })),
   ],
   follow: followText,
   parse(spec, answers) {
@@ -60,12 +69,11 @@ export const groundTask: Task = {
 /** Asks for each thing that the text names. */
 function followText(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
   const { from } = FromOptions.parse(spec.options)
-  if (!('text' in upstream))
-    return { ok: false, message: `the output of ${from} has no text to find things in` }
-  const { text } = upstream
-  const phrases = nounPhrases(text)
-    .filter(({ start, end }) => end - start <= maxPhraseChars)
-    .slice(0, maxPhrases)
+  const text = textOf(upstream)
+  if (text === null) return { ok: false, message: `the output of ${from} has no text to find things in` }
+  // Phrases that are known to be things need no guessing; each is asked for once.
+  const known = 'phrases' in upstream ? distinctPhrases(upstream.phrases) : nounPhrases(text)
+  const phrases = known.filter(({ start, end }) => end - start <= maxPhraseChars).slice(0, maxPhrases)
   const question = spec.prompts[0]?.question ?? blank
   const prompts = phrases.map(({ start, end }) => {
     const phrase = text.slice(start, end).replaceAll(/\s+/g, ' ')
@@ -76,6 +84,14 @@ function followText(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
     return { question: question.replace(blank, () => inside) }
   })
   return { ok: true, plan: { prompts, options: { from, text, phrases } } }
+}
+
+function distinctPhrases(phrases: readonly GroundedPhrase[]): { start: number; end: number }[] {
+  const byText = new Map(phrases.toReversed().map((phrase) => [phrase.text.toLowerCase(), phrase]))
+  return phrases.flatMap((phrase) => {
+    const { text, start, end } = phrase
+    return byText.get(text.toLowerCase()) === phrase ? [{ start, end }] : []
+  })
 }
 
 /** A thing that the model says is not there gets no box; an answer that is neither fails the record. */

@@ -20,6 +20,7 @@ export const groundedCaptionTask: Task = {
   givesText: true,
   isDefault: true,
   maxNewTokens: 512,
+  constraint: { kind: 'boxes', text: 'around' },
   outputSchema: GroundedCaptionOutput,
   plan: ({ template }) => [{ prompts: [{ question: questions[template] }] }],
   parse: (spec, answers) => parseGroundedCaption(answers[0] ?? '', spec.prompts[0]?.question ?? ''),

@@ -71,8 +71,15 @@ function skipJoiners(words: readonly Word[], from: number): number {
   return at
 }
 
-function isDeterminer(word: Word | undefined): boolean {
+function isDeterminer(word: Pick<Word, 'text'> | undefined): boolean {
   return word !== undefined && (determiners.has(word.text) || /^\d+([.,]\d+)*$/.test(word.text))
+}
+
+/** The words of a noun phrase without those that say which or how many. */
+export function withoutDeterminers(phrase: string): string {
+  const words = phrase.trim().split(/\s+/)
+  const from = words.findIndex((word) => !isDeterminer({ text: word.toLowerCase() }))
+  return words.slice(from === -1 ? words.length : from).join(' ')
 }
 
 /** Verbs of captions: what they follow is over, and what follows them is another thing. */

@@ -29,6 +29,7 @@ export function createSentencePieceTokenizer(model: SentencePieceModel): Tokeniz
     },
     decode: (tokenIds) => decodePieces(tokenIds, model),
     tokenText: (tokenId) => pieces[tokenId]?.text,
+    tokenBytes: (tokenId) => pieceBytes(pieces[tokenId]),
   }
 }
 
@@ -195,6 +196,12 @@ function decodePieces(tokenIds: readonly number[], { pieces, addDummyPrefix }: S
   }
   flushBytes()
   return parts.join('')
+}
+
+function pieceBytes(piece: Piece | undefined): Uint8Array | undefined {
+  if (piece === undefined || piece.kind === 'control' || piece.kind === 'unknown') return undefined
+  if (piece.kind === 'byte') return Uint8Array.of(Number.parseInt(piece.text.slice(3, 5), 16))
+  return Buffer.from(piece.text.replaceAll(spaceMark, ' '), 'utf8')
 }
 
 /** As sentencepiece does: each byte that starts no valid character becomes one U+FFFD. */

@@ -16,4 +16,6 @@ export type Tokenizer = {
   decode(tokenIds: readonly number[]): string
   /** The vocabulary's own spelling of one token, for people who debug; undefined outside the vocabulary. */
   tokenText(tokenId: number): string | undefined
+  /** What a token adds to the text inside an answer, as UTF-8; undefined for special tokens and outside the vocabulary. */
+  tokenBytes(tokenId: number): Uint8Array | undefined
 }

@@ -91,6 +91,8 @@ export function createTokenizerFromJson({ bytes, path }: { bytes: Uint8Array; pa
   const file = parseFile(bytes, path)
   const texts = tokenTexts(file)
   const tokenizer = build(file, path)
+  const special = new Set(file.added_tokens.map(({ id }) => id))
+  const byteOf = new Map(byteCharacters().map((character, byte) => [character, byte]))
   return {
     vocabSize: texts.length,
     encode(text) {
@@ -103,7 +105,12 @@ export function createTokenizerFromJson({ bytes, path }: { bytes: Uint8Array; pa
       return tokenizer.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false })
     },
     tokenText: (tokenId) => texts[tokenId],
+    tokenBytes: (tokenId) => (special.has(tokenId) ? undefined : bytesOf(texts[tokenId], byteOf)),
   }
+}
+
+function bytesOf(text: string | undefined, byteOf: ReadonlyMap<string, number>): Uint8Array | undefined {
+  return text === undefined ? undefined : Uint8Array.from(text, (character) => byteOf.get(character) ?? 0)
 }
 
 function parseFile(bytes: Uint8Array, path: string): z.infer<typeof TokenizerFile> {

@@ -21,9 +21,11 @@ const records = [
   'chain',
   'claims',
   'checkpoint',
+  'cost',
   'each-run',
   'emf',
   'events',
+  'failed-ids',
   'fetch-weights',
   'gc',
   'id-index',
@@ -32,6 +34,7 @@ const records = [
   'in-parallel',
   'ingest',
   'labels-view',
+  'own-fields',
   'part-windows',
   'parts',
   'place',
@@ -44,7 +47,9 @@ const records = [
   'reconcile',
   'redrive',
   'run-control',
+  'run-estimate',
   'run-folder',
+  'run-list',
   'run-status',
   'pull',
   'scale',
@@ -56,9 +61,9 @@ const records = [
   'seal-state',
   'sealed-ids',
 ].map((name) => `dataset/${name}`)
-const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks', 'review']
+const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
-const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, ...story]
+const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'review', ...story]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
@@ -83,7 +88,13 @@ export const layers: readonly Layer[] = [
   {
     parts: readers,
     mayImport: ['schemas', ...adapters, ...identity, ...records],
-    packages: ['zod', 'hyparquet', 'hyparquet-writer', 'hono'],
+    packages: ['zod', 'hyparquet', 'hyparquet-writer'],
+  },
+  // Shows what exports write, so it has their conditions, their reading of outputs and their look-alikes.
+  {
+    parts: ['review'],
+    mayImport: ['schemas', ...adapters, ...identity, ...records, 'dataset/exports'],
+    packages: ['zod', 'hono'],
   },
   {
     parts: ['gpu-worker/pipeline'],
@@ -99,12 +110,30 @@ export const layers: readonly Layer[] = [
   { parts: ['gpu-worker/worker.ts'], mayImport: below, packages: ['zod'] },
   // S3 and SQS in one process, for tests and for the cloud on a laptop. It holds bytes and messages, no labels.
   { parts: ['emulator'], mayImport: ['schemas', 'dataset/queues'], packages: ['zod'] },
-  { parts: ['cli'], mayImport: [...below, 'cli/dev'], packages: ['zod', '@hono/node-server'] },
+  {
+    parts: ['cli'],
+    mayImport: [...below, 'cli/dev', 'cli/account'],
+    packages: ['zod', 'yaml', '@hono/node-server'],
+  },
+  // What only doctor and teardown ask AWS, a service a file.
+  {
+    parts: ['cli/account'],
+    mayImport: ['schemas'],
+    packages: [
+      'zod',
+      '@aws-sdk/client-sts',
+      '@aws-sdk/client-service-quotas',
+      '@aws-sdk/client-cloudformation',
+      '@aws-sdk/client-ecs',
+      '@aws-sdk/client-auto-scaling',
+    ],
+  },
   // Of all that ships only this verb starts the emulator.
   { parts: ['cli/dev'], mayImport: [...below, 'cli', 'emulator', 'gpu-worker/worker.ts'], packages: ['zod'] },
+  // Nothing native; what an image's own questions come to is the tasks' to know, and they are plain functions.
   {
     parts: ['functions'],
-    mayImport: ['schemas', ...adapters, ...identity, ...records, ...readers],
+    mayImport: ['schemas', 'gpu-worker/tasks', ...adapters, ...identity, ...records, ...readers, 'review'],
     packages: ['zod', 'hono', '@aws-sdk/client-ecs', '@aws-sdk/client-lambda'],
   },
   { parts: ['infra'], mayImport: ['schemas'], packages: ['aws-cdk-lib', 'constructs', 'cdk-nag', 'zod'] },
@@ -118,7 +147,7 @@ export const layers: readonly Layer[] = [
 ]
 
 /** Folders that hold no TypeScript: listed so that a new one is a decision. */
-export const foldersWithoutCode = ['models', '.ci']
+export const foldersWithoutCode = ['models', '.ci', 'docs']
 
 /** The only files that may import a package, native or wire-bound. A `/` at the end means any file of the folder. */
 export const soleImporters: Record<string, readonly string[]> = {
@@ -137,9 +166,15 @@ export const soleImporters: Record<string, readonly string[]> = {
   '@huggingface/tokenizers': ['gpu-worker/tokenizer/'],
   'hyparquet': ['dataset/exports/parquet.ts'],
   'hyparquet-writer': ['dataset/exports/parquet.ts'],
+  'yaml': ['cli/task-file.ts'],
   '@aws-sdk/client-s3': ['dataset/stores/s3.ts'],
   '@aws-sdk/client-sqs': ['dataset/queues/sqs.ts'],
-  '@aws-sdk/client-ecs': ['functions/ecs-services.ts'],
+  // The scaler looks, teardown changes: neither may load the other's root.
+  '@aws-sdk/client-ecs': ['functions/ecs-services.ts', 'cli/account/workers.ts'],
+  '@aws-sdk/client-sts': ['cli/account/identity.ts'],
+  '@aws-sdk/client-service-quotas': ['cli/account/quotas.ts'],
+  '@aws-sdk/client-cloudformation': ['cli/account/stacks.ts'],
+  '@aws-sdk/client-auto-scaling': ['cli/account/groups.ts'],
 }
 
 /** What functions/ may not reach, through any number of imports. */

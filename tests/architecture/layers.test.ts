@@ -10,7 +10,14 @@ import {
   partOf,
   soleImporters,
 } from './layer-table.ts'
-import { importsOf, repositoryFiles, sourceFiles, type Import, type SourceFile } from './source-tree.ts'
+import {
+  importsOf,
+  readRepositoryFile,
+  repositoryFiles,
+  sourceFiles,
+  type Import,
+  type SourceFile,
+} from './source-tree.ts'
 
 const files = sourceFiles()
 const byPath = new Map(files.map((file) => [file.path, file]))
@@ -74,8 +81,18 @@ describe('layers', () => {
   })
 
   it('imports name files that exist, with their .ts', () => {
-    const dangling = edges().filter(({ to }) => !byPath.has(to) && !to.endsWith('.json'))
+    const present = new Set(repositoryFiles())
+    const dangling = edges().filter(
+      ({ to }) => !byPath.has(to) && !(present.has(to) && /^review\/page\/|\.json$/.test(to)),
+    )
     expect(dangling.map(({ from, to }) => `${from} imports ${to}, which does not exist`)).toEqual([])
+  })
+
+  it('the page imports its own files only: browsers get no other', () => {
+    const scripts = repositoryFiles().filter((path) => /^review\/page\/.*\.js$/.test(path))
+    expect(scripts.length).toBeGreaterThan(5)
+    const targets = scripts.flatMap((path) => importsOf(path, readRepositoryFile(path)))
+    expect(targets.map(({ target }) => target).filter((target) => !scripts.includes(target))).toEqual([])
   })
 
   it('has no import cycle', () => {

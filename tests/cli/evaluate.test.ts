@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import type { LabelRoot } from '../../cli/label.ts'
+import { runEvaluate } from '../../cli/evaluate.ts'
 import { runLabel } from '../../cli/label.ts'
 import type { Evaluation } from '../../cli/evaluation-table.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
@@ -171,10 +172,45 @@ describe('coglabel draw', () => {
     [['draw', 'a'], /needs a place for the pictures/],
     [['draw', 'a', '--out', 'a'], /is the run folder itself/],
     [['evaluate', 'nowhere', '--gold', 'x'], /is no run folder/],
-    [['evaluate', 'a'], /needs the right answers/],
+    [['evaluate', 'a'], /given with --out/],
   ])('refuses %j', async (args, message) => {
     const ended = await coglabel(...args)
     expect(ended.code).toBe(2)
     expect(ended.stderr).toMatch(message)
   })
+})
+
+test('labels and scores a benchmark as it comes, with a report that needs no other file', async () => {
+  const folder = await tempFolder()
+  await mkdir(join(folder, 'pope/images'), { recursive: true })
+  await writeFile(join(folder, 'pope/images/one.png'), solidPng([200, 30, 30]))
+  const asks = (text: string, label: string) =>
+    JSON.stringify({ question_id: 1, image: 'one.png', text, label })
+  await writeFile(
+    join(folder, 'pope/coco_pope_random.json'),
+    [asks('Is there a dog?', 'yes'), asks('Is there a <cat>?', 'no')].join('\n'),
+  )
+  const printed: string[] = []
+  const root: LabelRoot = {
+    openEngine: async () => openCountingEngine({ answer: () => 'Yes.' }),
+    print: (text) => void printed.push(text),
+    progress: { isTerminal: false, columns: 80, write: () => {} },
+    clock: () => new Date(0),
+    onInterrupt: () => () => {},
+  }
+  const out = join(folder, 'out')
+  expect(await runEvaluate([join(folder, 'pope'), '--out', out], root)).toBe(0)
+  expect(printed.join('\n')).toMatch(/accuracy +50\.00 +2/)
+  expect(JSON.parse(await readFile(join(out, 'evaluation.json'), 'utf8'))).toMatchObject({
+    benchmark: 'pope',
+    images: 1,
+    rows: expect.arrayContaining([{ name: 'yesRatio', value: 100, of: 2 }]),
+  })
+  const page = await readFile(join(out, 'evaluation.html'), 'utf8')
+  expect(page).toContain('<dd>Is there a &lt;cat&gt;?</dd>')
+  expect(page).toContain('data:image/jpeg;base64,')
+  // Nothing is fetched and nothing runs.
+  expect(page).not.toMatch(/<script|src="(?!data:)|href=/)
+  // Again: everything is there already, and scored the same.
+  expect(await runEvaluate([join(folder, 'pope'), '--out', out], root)).toBe(0)
 })

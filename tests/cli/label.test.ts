@@ -49,6 +49,7 @@ describe('coglabel label', () => {
       'labels.jsonl',
       'manifests',
       'parts',
+      'run.json',
       'sealed',
     ])
     const second = await label(join(folder, 'in'), '--out', out)
@@ -118,7 +119,7 @@ describe('coglabel label', () => {
     [['.', '--out', '/tmp/coglabel-none', '--limit', '0'], /--limit is "0"/],
     [['.', '--out', '/tmp/coglabel-none', '--seed', 'x'], /--seed is "x"/],
     [['.', '--out', '/tmp/coglabel-none', '--temperature', '-1'], /--temperature|ambiguous/],
-    [['.', '--out', '/tmp/coglabel-none', '--tasks', ','], /names no task/],
+    [['.', '--out', '/tmp/coglabel-none', '--tasks', ','], /--tasks names nothing/],
     [['.', '--out', '/tmp/coglabel-none', '--ask', ' '], /--ask is empty/],
     [['.', '--out', '/tmp/coglabel-none', '--frobnicate'], /unknown option '--frobnicate'/],
   ])('ends with 2 and a sentence on %j', async (args, message) => {

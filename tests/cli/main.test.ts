@@ -45,6 +45,7 @@ const startState = (): ProgressState => ({
   skipped: 0,
   records: { ok: 0, filtered: 0, failed: 0 },
   startMs: 0,
+  notes: [],
   recentMs: [0],
 })
 
@@ -54,7 +55,7 @@ test('tells no rate before it knows one, then that of the last images', () => {
   for (let n = 0; n < 90; n += 1)
     applyEvent(
       state,
-      { kind: 'image', key: 'k', statuses: ['ok', 'failed'], wasDone: false },
+      { kind: 'image', key: 'k', statuses: ['ok', 'failed'], made: [], wasDone: false },
       n < 20 ? 1000 * n : 20_000 + 100 * n,
     )
   expect(rateOf(state, 29_000)).toBeGreaterThan(9)
@@ -65,10 +66,14 @@ test('tells no rate before it knows one, then that of the last images', () => {
 test('does not count images that were done before as speed', () => {
   const state = startState()
   for (let n = 0; n < 50; n += 1)
-    applyEvent(state, { kind: 'image', key: 'k', statuses: [], wasDone: true }, 5000)
+    applyEvent(state, { kind: 'image', key: 'k', statuses: [], made: [], wasDone: true }, 5000)
   expect(rateOf(state, 5000)).toBeNull()
   for (let n = 1; n <= 5; n += 1)
-    applyEvent(state, { kind: 'image', key: 'k', statuses: ['ok'], wasDone: false }, 5000 + 1000 * n)
+    applyEvent(
+      state,
+      { kind: 'image', key: 'k', statuses: ['ok'], made: [], wasDone: false },
+      5000 + 1000 * n,
+    )
   expect(rateOf(state, 10_000)).toBe(1)
   expect(renderProgress(state, { nowMs: 10_000, columns: 200 })).toMatch(/45 s left.*50 done before/)
 })

@@ -9,7 +9,8 @@ import {
   runOfKey,
   writeWorkMessages,
 } from '../../dataset/events.ts'
-import { maxWorkMessageBytes } from '../../schemas/work-message.ts'
+import { maxOwnBytes, maxUpstreamChars, maxWorkMessageBytes, ownBytes } from '../../schemas/work-message.ts'
+import { checkSend } from '../../dataset/queues/limits.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
 
 const record = (
@@ -180,8 +181,24 @@ const hostile: [string, string, RegExp][] = [
     /no valid/,
   ],
   ['a long envelope', JSON.stringify({ ...envelope, planShard: 'x'.repeat(70_000) }), /ours have at most/],
-  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v3' }), /schema is/],
+  ['a newer envelope', JSON.stringify({ ...envelope, schema: 'coglabel.work.v4' }), /schema is/],
   ['a schema that is no text', JSON.stringify({ ...envelope, schema: { $gt: '' } }), /schema is/],
+  [
+    'meta that is deep',
+    JSON.stringify({ ...envelope, items: [{ bucket: 'b-1', key: 'k', meta: 'DEEP' }] }).replace(
+      '"DEEP"',
+      `{"a":${'['.repeat(9000)}${']'.repeat(9000)}}`,
+    ),
+    /nested more than 64 deep/,
+  ],
+  [
+    'an image that brings too much',
+    JSON.stringify({
+      ...envelope,
+      items: [{ bucket: 'b-1', key: 'k', meta: { a: 'x'.repeat(maxOwnBytes) } }],
+    }),
+    /at most 20480 bytes together/,
+  ],
   ['an unknown field', JSON.stringify({ ...envelope, evil: 1 }), /no valid/],
   ['a prototype', '{"__proto__":{"schema":"coglabel.work.v1"}}', /neither/],
   [
@@ -250,16 +267,56 @@ test.each(hostile)('says in a sentence that it does not know %s', (_name, body, 
   expect(reason).not.toContain('\n')
 })
 
-test('carries a role and what an earlier stage said, and reads the version before', () => {
-  const image = { bucket: 'photos', key: 'k', upstream: { caption: { text: 'A "dog"\n\u0001' } } }
+test.each(['coglabel.work.v1', 'coglabel.work.v2', 'coglabel.work.v3'])('reads %s', (schema) => {
+  expect(keysOf(read({ ...envelope, schema }))).toEqual(['k'])
+})
+
+test("carries a role, what an earlier stage said and an image's own fields", () => {
+  const image = {
+    bucket: 'photos',
+    key: 'k',
+    upstream: { caption: { text: 'A "dog"\n\u0001' } },
+    questions: ['is it \uffff\ufffe\ud800?'],
+    phrases: ['the dog', 'a cat'],
+    meta: { id: 7, tags: ['x', null], inner: { at: 1.5 } },
+  }
   const [body = ''] = writeWorkMessages([image], { runId: 'r', role: 'grounding', tasks: ['ground'] })
+  checkSend([body], 0)
   expect(readQueueBody(body)).toEqual({
     kind: 'work',
     items: [{ ...image, runId: 'r', role: 'grounding', tasks: ['ground'] }],
     skipped: 0,
   })
-  expect(keysOf(read(envelope))).toEqual(['k'])
-  expect(JSON.parse(body)).toMatchObject({ schema: 'coglabel.work.v2' })
+  expect(JSON.parse(body)).toMatchObject({ schema: 'coglabel.work.v3' })
+})
+
+test('holds the largest image that can be asked for, with all a stage adds to it, in one message', () => {
+  const fill = (shortBytes: number, limit: number) => 'x'.repeat(limit - shortBytes)
+  const meta = { a: fill(ownBytes({ meta: { a: '' } }), maxOwnBytes) }
+  expect(ownBytes({ meta })).toBe(maxOwnBytes)
+  const image = {
+    bucket: 'b'.repeat(255),
+    key: '\u0001'.repeat(1024),
+    versionId: '漢'.repeat(1024),
+    etag: '漢'.repeat(256),
+    sizeBytes: Number.MAX_SAFE_INTEGER,
+    sha256: 'f'.repeat(64),
+    upstream: { caption: { text: '漢'.repeat(maxUpstreamChars - '{"text":""}'.length) } },
+    meta,
+  }
+  const tasks = Array.from({ length: 64 }, (_, n) => `${'t'.repeat(57)}-${String(n).padStart(2, '0')}`)
+  const asked = { runId: 'r'.repeat(100), tasks, role: 'grounding' as const, planShard: 's'.repeat(200) }
+  const bodies = writeWorkMessages([image, image], asked)
+  expect(bodies).toHaveLength(2)
+  for (const body of bodies) expect(readQueueBody(body)).toMatchObject({ kind: 'work', items: [{ meta }] })
+})
+
+test('asks for nothing when what a run has a list for is uploaded', () => {
+  expect(read({ Records: [record('listed-uploads/r/a.png')] })).toEqual({
+    kind: 'work',
+    items: [],
+    skipped: 1,
+  })
 })
 
 test('says where the images of a standing run are put', () => {

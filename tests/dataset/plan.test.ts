@@ -1,18 +1,24 @@
 // Planning: every image of a source is asked for, in messages within their limits, whatever interrupts the planner.
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { readQueueBody } from '../../dataset/events.ts'
+import { openSource } from '../../dataset/ingest.ts'
+import { readList, scanList } from '../../dataset/plan-lists.ts'
 import { openShards } from '../../dataset/plan-sources.ts'
 import { type PlanOptions, type PlanShard, planRun } from '../../dataset/plan.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
+import { openFsStore } from '../../dataset/stores/fs.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { listAll, type ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import type { RunSource } from '../../schemas/run-config.ts'
-import { maxImagesPerMessage, maxWorkMessageBytes } from '../../schemas/work-message.ts'
+import { maxImagesPerMessage, maxOwnBytes, maxWorkMessageBytes } from '../../schemas/work-message.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
 
 const runId = 'run-1'
-const limits = { imagesPerPage: 60, batchesInFlight: 2 }
+const limits = { imagesPerPage: 60, ownBytesPerPage: 256 * 1024, batchesInFlight: 2 }
 
 function openWorld(keys: readonly string[] = []) {
   const [images, others, store] = ['images', 'others', 'run'].map((name) => openMemoryStore(name))
@@ -29,6 +35,7 @@ function openWorld(keys: readonly string[] = []) {
         if (bucket === 'others') return others!
         throw new UserError(`no bucket ${bucket}`)
       },
+      runStoreOf: () => store!,
     },
     sender: {
       async send(batch: readonly string[]) {
@@ -39,8 +46,12 @@ function openWorld(keys: readonly string[] = []) {
     async put(more: readonly string[]) {
       for (const key of more) await images!.putIfAbsent(key, Buffer.from('x'))
     },
-    async plan(source: RunSource, options: Partial<PlanOptions> = {}) {
-      const shards = await openShards({ runId, source }, world.place)
+    async plan(
+      source: RunSource,
+      { itemTasks, ...options }: Partial<PlanOptions> & { itemTasks?: string[] } = {},
+    ) {
+      const run = { runId, source, ...(itemTasks === undefined ? {} : { itemTasks }) }
+      const shards = await openShards(run, world.place)
       return await world.planShards(shards, options)
     },
     planShards: async (shards: readonly PlanShard[], options: Partial<PlanOptions> = {}) =>
@@ -82,6 +93,7 @@ describe('a prefix', () => {
     const progress = await world.plan(prefix('p/'))
     expect(progress).toEqual({
       images: 200,
+      records: null,
       messages: world.bodies.length,
       skipped: { 'hidden': 1, 'not an image by its extension': 1 },
       isComplete: true,
@@ -97,7 +109,13 @@ describe('a prefix', () => {
 
   test('of a whole bucket never holds our own output nor what was uploaded for a run', async () => {
     const world = openWorld()
-    await world.put(['a.png', 'runs/run-1/thumbs/a.png', 'incoming/run-2/b.png', 'runs.png'])
+    await world.put([
+      'a.png',
+      'runs/run-1/thumbs/a.png',
+      'incoming/run-2/b.png',
+      'listed-uploads/run-3/c.png',
+      'runs.png',
+    ])
     await world.plan(prefix(''))
     expect(world.asked()).toEqual(['images/a.png', 'images/runs.png'])
     await world.plan({ kind: 'folder', uri: 'file:///x/' })
@@ -113,6 +131,7 @@ describe('a prefix', () => {
         { runId, source: prefix('') },
         {
           uploadBucket: 'images',
+          runStoreOf: () => openMemoryStore(),
           imagesOf: () => ({
             ...openMemoryStore(),
             list: async () => ({ objects: [{ key: 'a//b\\.png', sizeBytes: 1 }], next: null }),
@@ -244,6 +263,7 @@ describe('a list', () => {
       await world.images.putIfAbsent(key, gzipSync(`${rows[n]!.join('\n')}\n`))
     expect(await world.plan(list('inventory/manifest.json'))).toEqual({
       images: 2,
+      records: null,
       messages: 2,
       skipped: { 'deleted or replaced': 2, 'our own output': 1 },
       isComplete: true,
@@ -262,6 +282,100 @@ describe('a list', () => {
     await world.plan(list('keys.jsonl.gz'), { stop: stop.signal, onProgress: () => stop.abort() })
     expect(await world.plan(list('keys.jsonl.gz'))).toMatchObject({ images: 200, isComplete: true })
     expect(world.asked()).toHaveLength(200)
+  })
+
+  test('brings what its lines have of their own, whole, on every page and again after a stop', async () => {
+    const world = openWorld()
+    const own = (n: number) => ({
+      questions: [`is this ${n}? \uffff`, 'why?'],
+      meta: { id: n, note: 'é'.repeat(4000), deep: [{ n }] },
+    })
+    const lines = numbered(90).map((key, n) => {
+      const { questions, meta } = own(n)
+      const { id, ...rest } = meta
+      return JSON.stringify({ key, id, questions: [...questions, 'why?'], ...rest })
+    })
+    await world.images.putIfAbsent('keys.jsonl', Buffer.from(lines.join('\n')))
+    const stop = new AbortController()
+    const options = { countRecords: () => 3, itemTasks: ['qa'] }
+    await world.plan(list('keys.jsonl'), { ...options, stop: stop.signal, onProgress: () => stop.abort() })
+    const before = world.bodies.length
+    expect(await world.plan(list('keys.jsonl'), options)).toMatchObject({
+      images: 90,
+      records: 270,
+      isComplete: true,
+    })
+    expect(before).toBeGreaterThan(0)
+    expect(world.asked()).toEqual(numbered(90).map((key) => `images/${key}`))
+    const items = world.bodies.flatMap((body) => {
+      const event = readQueueBody(body)
+      return event.kind === 'work' ? event.items : []
+    })
+    expect(items.map(({ questions, meta }) => ({ questions, meta }))).toEqual(items.map((_item, n) => own(n)))
+    const pages: string[] = []
+    for await (const { key } of listAll(world.store, { prefix: 'plan/' })) pages.push(key)
+    // Of 8 kB each, so it is their bytes that end a page.
+    expect(pages).toHaveLength(3)
+  })
+
+  test('reads fields as a manifest of this machine does', async () => {
+    const lines = [
+      { image: 'a.png', questions: ['Is it?', 'Is it?'], phrases: ['the dog'], id: 7 },
+      {
+        path: 'b.png',
+        questions: [{ q: 'from another tool' }],
+        phrases: 'the cat',
+        meta: { split: 'train' },
+      },
+      { file: 'c.png', questions: [], meta: 5, caption: null },
+      { image: 'd.png', path: 'elsewhere.png' },
+    ].map((line) => JSON.stringify(line))
+    const folder = await tempFolder()
+    await writeFile(join(folder, 'list.jsonl'), lines.join('\n'))
+    const source = await openSource(join(folder, 'list.jsonl'), { exclude: '/nowhere' })
+    const items = []
+    for await (const item of source.items()) items.push(item)
+    const store = openFsStore(folder)
+    const listed = []
+    for await (const line of readList(store, { key: 'list.jsonl' }, 0)) listed.push(line.listed)
+    expect(listed).toEqual(items)
+    expect(await scanList(store, { key: 'list.jsonl', bucket: 'images' })).toEqual(
+      (await source.scan()).brings,
+    )
+  })
+
+  test.each([
+    [
+      'one image twice',
+      ['{"key":"a.png","phrases":["x"]}', '"b.png"', '"a.png"'],
+      /line 3 of .* names a\.png again/,
+    ],
+    [
+      'more than a message carries',
+      ['"b.png"', `{"key":"a.png","note":"${'x'.repeat(maxOwnBytes)}"}`],
+      /line 2 of .* has \d+ bytes of questions/,
+    ],
+    [
+      'depths',
+      [`{"key":"a.png","note":${'['.repeat(9000)}${']'.repeat(9000)}}`],
+      /line 1 of .* nested more than 64 deep/,
+    ],
+  ])('with %s is refused by line before anything is asked', async (_name, lines, message) => {
+    const world = openWorld()
+    await world.images.putIfAbsent('keys.jsonl', Buffer.from(lines.join('\n')))
+    const failed = scanList(world.images, { key: 'keys.jsonl', bucket: 'images' })
+    await expect(failed).rejects.toThrow(message)
+    await expect(failed).rejects.toThrow(UserError)
+  })
+
+  test('that has got questions since its run was submitted is refused', async () => {
+    const world = openWorld()
+    await world.images.putIfAbsent(
+      'keys.jsonl',
+      Buffer.from('"a.png"\n{"key":"b.png","questions":["is it?"]}'),
+    )
+    await expect(world.plan(list('keys.jsonl'))).rejects.toThrow(/line 2 of .* submit another run/)
+    expect(world.bodies).toEqual([])
   })
 
   test.each([

@@ -48,7 +48,7 @@ async function openWorld(fates: readonly Fate[]) {
     return fate.startsWith('failed') && task === 'qa' ? 'failed' : 'ok'
   })
   await seal((fate, task) => (fate === 'failed, then sealed' && task === 'qa' ? 'ok' : null))
-  const place = { uploadBucket: 'images', imagesOf: () => images }
+  const place = { uploadBucket: 'images', imagesOf: () => images, runStoreOf: () => store }
   const source = { kind: 'bucket', uri: 's3://images/p/', bucket: 'images', prefix: 'p/' } as const
   return {
     async reconcile(more: { windowRecords?: number; retriesFailed?: boolean } = {}) {

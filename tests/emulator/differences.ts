@@ -3,7 +3,8 @@
 
 /** As `CONFORMANCE_NAME` calls the server. */
 export const differences: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  // Ceph 16.2.15, as Debian 12 has it.
+  // Ceph 16.2.15, as Debian 12 has it. One monitor and one OSD (`osd objectstore = memstore`, pools of size 1) are
+  // enough; with `auth_client_required = none` radosgw also wants `--ms_mon_client_mode=crc --ms_client_mode=crc`.
   radosgw: {
     'replaces with If-Match only what is still the same': 'If-Match wants the ETag without its quotes',
     'checks and gives back the CRC32 that the SDK adds': 'newer checksums are taken and forgotten',

@@ -52,7 +52,7 @@ test('the planner goes on with plans, and leaves uploads to the verb that upload
   const { place, runId } = await open()
   const uploading = await begin(place, { ...wanted, source: { kind: 'folder', uri: 'file:///photos/' } })
   const { handler } = await import('../../functions/planner.ts')
-  const outcome = { images: 30, messages: 2, skipped: {}, isComplete: true }
+  const outcome = { images: 30, records: null, messages: 2, skipped: {}, isComplete: true }
   expect(await handler({ time: 'of a schedule' })).toEqual({ [runId]: outcome })
   expect(await handler({ runIds: [runId, uploading.runId] })).toEqual({ [runId]: outcome })
   expect((await place.queue.stats()).visible).toBe(2)

@@ -5,7 +5,7 @@ import { onTestFinished } from 'vitest'
 import { openPlace, type Place } from '../../dataset/place.ts'
 import { openS3Store } from '../../dataset/stores/s3.ts'
 import { type Deployment, deploymentKey } from '../../schemas/deployment.ts'
-import { startEmulator, type Emulator } from '../../emulator/emulator.ts'
+import { startEmulator, type Emulator, type EmulatorOptions } from '../../emulator/emulator.ts'
 import { tempFolder } from './temp-folder.ts'
 
 export type TestPlace = {
@@ -30,8 +30,11 @@ export async function openFolderTestPlace(): Promise<TestPlace> {
 }
 
 /** Buckets `images` and `others` for images, `labels` for the rest, and a queue that buries after `maxReceives`. */
-export async function openEmulatedTestPlace({ maxReceives = 8 } = {}): Promise<TestPlace> {
-  const emulator = await startEmulator()
+export async function openEmulatedTestPlace({
+  maxReceives = 8,
+  ...options
+}: { maxReceives?: number } & EmulatorOptions = {}): Promise<TestPlace> {
+  const emulator = await startEmulator(options)
   const { endpoint, region, credentials } = emulator
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
   const sqs = new SQSClient({ endpoint, region, credentials })

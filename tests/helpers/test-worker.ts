@@ -12,9 +12,10 @@ import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { runWorker, type WorkerEvent, type WorkerOptions } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { defaultWorkerLimits, type WorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
-import { planTasks } from '../../gpu-worker/tasks/registry.ts'
+import { listItemTasks, planTasks } from '../../gpu-worker/tasks/registry.ts'
 import { UserError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
+import type { Brings } from '../../schemas/work-item.ts'
 import type { WorkImage } from '../../schemas/work-message.ts'
 import { openCountingEngine, type CountingEngine } from './counting-engine.ts'
 import { numberedPng } from './images.ts'
@@ -28,6 +29,8 @@ type TestWorld = {
   /** The task in whose text ground finds its phrases. */
   from?: string
   phrases?: string[]
+  /** What images bring themselves. */
+  brings?: Brings
   /** The run's second model. */
   grounding?: CountingEngine
   claims?: 'on'
@@ -40,6 +43,7 @@ export async function openTestWorld({
   tasks = ['caption'],
   from,
   phrases = [],
+  brings,
   grounding,
   claims,
 }: TestWorld = {}) {
@@ -55,20 +59,26 @@ export async function openTestWorld({
     return store
   }
   const { model, template, capabilities } = engine.info
+  const asked = {
+    names: tasks,
+    questions: [],
+    phrases,
+    follows: from === undefined ? [] : [{ task: 'ground', after: from }],
+    model: { name: model.name, template, capabilities },
+    grounding: grounding && { ...grounding.info, name: grounding.info.model.name },
+    ...(brings === undefined ? {} : { brings }),
+  }
   const wanted = {
     source: { kind: 'folder' as const, uri: bucket.uri },
     model,
     template,
     ...(grounding === undefined ? {} : { grounding: grounding.info.model }),
     ...(claims === undefined ? {} : { claims }),
-    tasks: planTasks({
-      names: tasks,
-      questions: [],
-      phrases,
-      from,
-      model: { name: model.name, template, capabilities },
-      grounding: grounding && { ...grounding.info, name: grounding.info.model.name },
-    }),
+    tasks: planTasks(asked),
+    ...(brings === undefined ? {} : { itemTasks: listItemTasks(asked) }),
+    ...(brings === undefined || grounding === undefined
+      ? {}
+      : { groundingTemplate: grounding.info.template }),
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
   }
   const first = openMemoryStore('runs/first')

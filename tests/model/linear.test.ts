@@ -50,7 +50,9 @@ async function runLinear(
   const levels = builder.input('activation_levels', 'float32', [])
   const zeroPoint = builder.input('activation_zero', 'uint8', [])
   const lowWeight = builder.op('Div', [builder.float32([0.5], []), levels])
-  const context = { weights: format.weights, target: 'cpu' as const, levels, zeroPoint, lowWeight, quantized }
+  const stored = new Map()
+  const target = 'cpu' as const
+  const context = { weights: format.weights, target, levels, zeroPoint, lowWeight, quantized, stored }
   const y = linear(builder, context, x, {
     name: 'linear',
     matrix,

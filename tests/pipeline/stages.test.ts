@@ -5,7 +5,8 @@ import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
-import { maxUpstreamChars } from '../../schemas/work-message.ts'
+import { maxUpstreamBytes, maxUpstreamChars, messageText, utf8Bytes } from '../../schemas/work-message.ts'
+import { forwardUnits } from '../../gpu-worker/pipeline/stages.ts'
 import { type CountingEngine, openCountingEngine } from '../helpers/counting-engine.ts'
 import { numberedPng } from '../helpers/images.ts'
 import { openTestWorld, testBucket } from '../helpers/test-worker.ts'
@@ -278,4 +279,42 @@ test('splits a suspect of the second stage without losing what it carries', asyn
   expect(
     brief(await world.sealed()).filter(([task, , state]) => task === 'ground' && state === 'ok'),
   ).toHaveLength(4)
+})
+
+test('fails what would make the outputs of one image too long for a message, by name', () => {
+  const text = (character: string, count: number) => ({
+    ok: true as const,
+    output: { text: character.repeat(count) },
+  })
+  const unit = (after: string, ordinal: number) => ({
+    spec: {
+      task: 'ground',
+      taskVersion: 1,
+      ordinal,
+      template: 'chat' as const,
+      maxNewTokens: 8,
+      prompts: [{ question: '{phrase}' }],
+      role: 'grounding' as const,
+      after,
+    },
+    specHash: 'a',
+    recordId: 'b',
+    sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 1 },
+  })
+  const units = [unit('caption', 0), unit('detailed-caption', 1)]
+  const outcome = (first: ReturnType<typeof text>, second: ReturnType<typeof text>) => {
+    const said = new Map([
+      ['caption', first],
+      ['detailed-caption', second],
+    ])
+    const { forwards, failed } = forwardUnits(units, said)
+    expect(utf8Bytes(messageText(forwards[0]?.upstream ?? {}))).toBeLessThanOrEqual(maxUpstreamBytes)
+    return [Object.keys(forwards[0]?.upstream ?? {}), failed.map(({ failure }) => failure.code)]
+  }
+  expect(outcome(text('x', 7000), text('y', 7000))).toEqual([['caption', 'detailed-caption'], []])
+  expect(outcome(text('漢', 7000), text('y', 7000))).toEqual([['caption'], ['task-upstream-failed']])
+  expect(outcome(text('\uffff', 7000), text('y', 7000))).toEqual([
+    ['detailed-caption'],
+    ['task-upstream-failed'],
+  ])
 })

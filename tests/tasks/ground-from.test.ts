@@ -36,7 +36,14 @@ test.each(['the ', 'of ', 'x', "a'", 'a, '])('stays linear on ever more of %j', 
 const capabilities = tasks.map(({ name }) => name)
 const model = { name: 'm', template: 'chat' as const, capabilities }
 const plan = (others: object = {}) =>
-  planTasks({ names: ['caption'], questions: [], phrases: [], from: 'caption', model, ...others })
+  planTasks({
+    names: ['caption'],
+    questions: [],
+    phrases: [],
+    follows: [{ task: 'ground', after: 'caption' }],
+    model,
+    ...others,
+  })
 const follow = (text: string) => {
   const spec = plan().at(-1) as TaskSpec
   const followed = groundTask.follow!(spec, { text })
@@ -67,10 +74,11 @@ test('names the role of its model where the run has two, in the words of that mo
 })
 
 test.each([
-  [{ from: 'qa' }, /"qa" gives no text to find things in; choose from caption/],
-  [{ from: 'detailed-caption' }, /is no task of the run; add it/],
-  [{ from: 'nothing' }, /there is no task "nothing"/],
-])('fails with a sentence on %j', (others, sentence) => {
+  ['qa', /"qa" gives no text to find things in; choose from caption/],
+  ['detailed-caption', /is no task of the run; add it/],
+  ['nothing', /there is no task "nothing"/],
+])('fails with a sentence on %s', (after, sentence) => {
+  const others = { follows: [{ task: 'ground', after }] }
   expect(() => plan(others)).toThrow(UserError)
   expect(() => plan(others)).toThrow(sentence)
 })

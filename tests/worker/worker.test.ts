@@ -272,7 +272,7 @@ test('two workers with two models do both stages over folders', async () => {
     names: ['caption'],
     questions: [],
     phrases: [],
-    from: 'caption',
+    follows: [{ task: 'ground', after: 'caption' }],
     model: able,
     grounding: able,
   })

@@ -25,7 +25,7 @@ export function renderCard(facts: CardFacts): Record<string, string> {
   const pictures: Record<string, string> = {}
   for (const [task, { words }] of Object.entries(statistics.tasks))
     if (words.total > 0)
-      pictures[`card/words-${task}.svg`] = histogramSvg(words, { title: `${task}: length`, unit: 'words' })
+      pictures[`card/words-${task}.svg`] = histogramSvg(words, { title: `length of ${task}`, unit: 'words' })
   if (statistics.boxArea.total > 0) {
     pictures['card/box-area.svg'] = histogramSvg(statistics.boxArea, {
       title: 'area of boxes',
@@ -33,7 +33,7 @@ export function renderCard(facts: CardFacts): Record<string, string> {
       decimals: 2,
     })
     pictures['card/boxes-per-record.svg'] = histogramSvg(statistics.boxesPerRecord, {
-      title: 'boxes of a grounded record',
+      title: 'boxes of a record',
       unit: 'boxes',
     })
   }
@@ -47,7 +47,7 @@ export function renderCard(facts: CardFacts): Record<string, string> {
       ? ''
       : `## Lengths and boxes\n${Object.keys(pictures)
           .map((path) => `![${path.slice(5, -4)}](${path})`)
-          .join('\n')}`,
+          .join(' ')}`,
     limits(facts),
     reproduce(facts),
   ]
@@ -73,7 +73,7 @@ function head({ format, statistics, config }: CardFacts): string {
   return `${front.join('\n')}
 # Labels of ${escapeMarkdown(config.runId)} as ${format.name}
 
-${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model, not by people: ${statistics.entries} entries of this format.`
+${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model, not by people; ${statistics.entries} entries of ${format.name}.`
 }
 
 function licences({ models: used }: Statistics): string {
@@ -123,9 +123,11 @@ function models({ models: used, prompts, from, to }: Statistics): string {
   )
   return [
     '## Models',
-    `Labels were made from ${from ?? 'never'} to ${to ?? 'never'}.`,
+    from === null || to === null
+      ? 'There are no labels.'
+      : `Labels were made from ${minute(from)} to ${minute(to)}.`,
     '',
-    '| model | digest | numbers | family | base language model | records |',
+    '| model | digest | weights and engine | family | base language model | records |',
     '|---|---|---|---|---|---|',
     ...modelRows,
     '',
@@ -178,16 +180,21 @@ function loading(broken: readonly BrokenRule[] | null): string {
     .join('\n')
 }
 
-function limits({ format }: CardFacts): string {
+function limits({ format, statistics }: CardFacts): string {
+  const judged = Object.values(statistics.verdicts).reduce((sum, count) => sum + count, 0)
+  const seen =
+    judged === 0
+      ? 'nobody has looked at these labels'
+      : `people have looked at ${judged} of the run's records and at no other`
   return [
     '## Known limits',
-    '- nobody but the reviewers counted above has looked at these labels; a model says wrong things in a sure voice',
+    `- ${seen}; a model says wrong things in a sure voice`,
     '- a thing that no label names may still be in the image',
     "- boxes are a model's own, to a thousandth of the image at best",
     '- pictures are counted as near by a 64-bit difference hash; crops and collages of one picture may pass as different',
     '',
     `What ${format.name} cannot hold:`,
-    ...format.lost.map((loss) => `- ${loss}`),
+    ...format.lost.map((loss) => `- ${escapeMarkdown(loss)}`),
   ].join('\n')
 }
 
@@ -198,8 +205,13 @@ function reproduce({ command, version, config, createdAt }: CardFacts): string {
     '```sh',
     `npx coglabel@${version} ${command}`,
     '```',
-    `Exported ${createdAt} from the run ${escapeMarkdown(config.runId)} over ${escapeMarkdown(source.uri)}, with the model ${escapeMarkdown(model.name)} (${model.digest.slice(0, 16)}, ${model.weights}), temperature ${sampling.temperature}, seed ${sampling.seed}. The same records give the same files.`,
+    `Exported ${minute(createdAt)} from the run ${escapeMarkdown(config.runId)} over ${escapeMarkdown(source.uri)}, with the model ${escapeMarkdown(model.name)} (${model.digest.slice(0, 16)}, ${model.weights}), temperature ${sampling.temperature}, seed ${sampling.seed}. The same records give the same files.`,
   ].join('\n')
+}
+
+/** `2026-01-01 12:00 UTC`. */
+function minute(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`
 }
 
 /** Text of models and files must not become markup: it is data on this page. */

@@ -19,24 +19,49 @@ export type Content = {
 }
 
 export function contentOf(output: TaskOutput): Content {
-  if ('turns' in output) {
-    const turns = output.turns.map(({ question, answer }) => ({ question, answer }))
-    return { text: null, regions: [], turns, isAsked: false }
-  }
+  const turns = turnsOf(output)
+  if (turns !== null) return { ...nothing, turns }
   if ('phrase' in output) {
     const regions = [{ text: output.phrase, span: null, boxes: output.boxes }]
-    return { text: null, regions, turns: [], isAsked: true }
+    return { ...nothing, regions, isAsked: true }
   }
+  if ('regions' in output) {
+    return {
+      ...nothing,
+      regions: output.regions.map(({ text, box }) => ({ text, span: null, boxes: [box] })),
+    }
+  }
+  if (!('text' in output)) return nothing
   const phrases = 'phrases' in output ? output.phrases : []
   const regions = phrases.map(({ text, start, end, boxes }) => ({ text, span: { start, end }, boxes }))
-  return { text: output.text, regions, turns: [], isAsked: false }
+  return { ...nothing, text: output.text, regions }
+}
+
+/** Of tags, questions without answers and tasks of the user: formats that hold whole outputs have them. */
+const nothing: Content = { text: null, regions: [], turns: [], isAsked: false }
+
+/** What trainers can take as questions and answers; null where the output has none. */
+function turnsOf(output: TaskOutput): Content['turns'] | null {
+  if ('turns' in output) return output.turns.map(({ question, answer }) => ({ question, answer }))
+  if ('probes' in output)
+    return output.probes.map(({ question, answer }) => ({
+      question,
+      answer: answer === 'yes' ? 'Yes.' : 'No.',
+    }))
+  if ('counts' in output) {
+    return output.counts.map(({ object, count }) => ({
+      question: `How many ${object} are there?`,
+      answer: String(count),
+    }))
+  }
+  if ('lines' in output && output.lines.length > 0)
+    return [{ question: 'What text is in the image?', answer: output.lines.join('\n') }]
+  return null
 }
 
 /** The content of a record that has a label; records without one never reach a writer. */
 export function contentOfRecord(record: LabelRecord): Content {
-  return record.output === null
-    ? { text: null, regions: [], turns: [], isAsked: false }
-    : contentOf(record.output)
+  return record.output === null ? nothing : contentOf(record.output)
 }
 
 /** What the model was asked, without the template around it. */

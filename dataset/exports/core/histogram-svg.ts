@@ -1,36 +1,48 @@
 // A histogram as an SVG that reads in light and dark. Pure; text is escaped.
 import type { Histogram } from './statistics.ts'
 
-const [width, height, left, bottom, top] = [640, 240, 48, 40, 32]
+const [width, height, left, right, bottom, top] = [410, 190, 40, 14, 44, 34]
 
-/** Bars over their values; the last bar holds everything beyond. */
+/** Fewer bars than this would be as wide as doors. */
+const leastBars = 8
+const mostTicks = 8
+
+/** Bars over their values; empty ones at the end are left out, and the last of all holds everything beyond. */
 export function histogramSvg(
   { binWidth, counts, total }: Histogram,
   { title, unit, decimals = 0 }: { title: string; unit: string; decimals?: number },
 ): string {
-  const highest = Math.max(1, ...counts)
-  const step = (width - left - 8) / counts.length
-  const bars = counts.map((count, index) => {
-    const tall = (count / highest) * (height - bottom - top)
-    const label = `${(index * binWidth).toFixed(decimals)}${index === counts.length - 1 ? ' and more' : ''}: ${count}`
-    return `<rect x="${(left + index * step + 1).toFixed(1)}" y="${(height - bottom - tall).toFixed(1)}" width="${Math.max(1, step - 2).toFixed(1)}" height="${tall.toFixed(1)}"><title>${escapeXml(label)}</title></rect>`
+  const shown = counts.slice(0, Math.max(leastBars, counts.findLastIndex((count) => count > 0) + 1))
+  const highest = Math.max(1, ...shown)
+  const step = (width - left - right) / shown.length
+  const floor = height - bottom
+  const valueAt = (index: number) => (index * binWidth).toFixed(decimals)
+  const bars = shown.map((count, index) => {
+    const tall = (count / highest) * (floor - top)
+    const isLast = index === counts.length - 1
+    const label = `${valueAt(index)}${isLast ? ' and more' : ` to ${valueAt(index + 1)}`}: ${count}`
+    return `<rect x="${(left + index * step + 1).toFixed(1)}" y="${(floor - tall).toFixed(1)}" width="${Math.max(1, step - 2).toFixed(1)}" height="${tall.toFixed(1)}" rx="1.5"><title>${escapeXml(label)}</title></rect>`
   })
-  const every = Math.max(1, Math.ceil(counts.length / 10))
-  const ticks = counts.flatMap((_, index) =>
+  const every = Math.ceil(shown.length / mostTicks)
+  const ticks = shown.flatMap((_, index) =>
     index % every === 0
       ? [
-          `<text x="${(left + index * step).toFixed(1)}" y="${height - bottom + 16}">${(index * binWidth).toFixed(decimals)}</text>`,
+          `<text x="${(left + index * step).toFixed(1)}" y="${floor + 16}" text-anchor="middle">${valueAt(index)}</text>`,
         ]
       : [],
   )
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeXml(title)}">
-<style>text{font:12px sans-serif;fill:#555}rect{fill:#2a78b8}.bg{fill:#fff}@media(prefers-color-scheme:dark){text{fill:#bbb}rect{fill:#6db3e8}.bg{fill:#161616}}</style>
-<rect class="bg" width="${width}" height="${height}"/>
-<text x="${left}" y="20">${escapeXml(title)} (${total})</text>
+<style>text{font:11px system-ui,sans-serif;fill:#666}.title{font-size:13px;font-weight:600;fill:#222}rect{fill:#3874cb}line{stroke:#999}.grid{stroke:#ddd}.bg{fill:#fff}@media(prefers-color-scheme:dark){text{fill:#aaa}.title{fill:#eee}rect{fill:#7fb0ff}line{stroke:#777}.grid{stroke:#333}.bg{fill:#17181a}}</style>
+<rect class="bg" width="${width}" height="${height}" rx="6"/>
+<text class="title" x="${left}" y="20">${escapeXml(title)}</text>
+<text x="${width - right}" y="20" text-anchor="end">${total}</text>
+<line class="grid" x1="${left}" x2="${width - right}" y1="${top}" y2="${top}"/>
+<text x="${left - 6}" y="${top + 4}" text-anchor="end">${highest}</text>
+<text x="${left - 6}" y="${floor + 4}" text-anchor="end">0</text>
 ${bars.join('\n')}
+<line x1="${left}" x2="${width - right}" y1="${floor}" y2="${floor}"/>
 ${ticks.join('\n')}
-<text x="${width - 8}" y="${height - 6}" text-anchor="end">${escapeXml(unit)}</text>
-<text x="4" y="${top + 10}">${highest}</text>
+<text x="${width - right}" y="${height - 8}" text-anchor="end">${escapeXml(unit)}</text>
 </svg>
 `
 }

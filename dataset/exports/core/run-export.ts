@@ -265,7 +265,9 @@ function merge(record: LabelRecord, verdict: Verdict | null): LabelRecord | stri
   if (verdict?.verdict === 'edit' && verdict.output !== undefined && record.image !== null)
     return { ...record, status: 'ok', error: null, output: verdict.output }
   if (record.status === 'failed') return 'failed'
-  if (record.status === 'filtered' && verdict?.verdict !== 'accept') return 'turned down by a check'
+  // An image that was turned down before it was asked about has nothing that a person could accept.
+  if (record.status === 'filtered' && (verdict?.verdict !== 'accept' || record.output === null))
+    return 'turned down by a check'
   return record
 }
 

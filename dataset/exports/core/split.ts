@@ -59,6 +59,16 @@ export function assignSplits(
   return assignments
 }
 
+/** For each image the index of the first that has its bytes or looks like it: its own where it stands alone. */
+export function nearGroups(
+  images: readonly { sha256: string | null; perceptualHash: string | null }[],
+): number[] {
+  const groups = new DisjointSets(images.length)
+  joinEqual(images, groups, ({ sha256 }) => sha256)
+  joinNear(images, groups)
+  return images.map((_, index) => groups.find(index))
+}
+
 /** The folders a key is grouped by, or null when it stands alone: keys without a folder are no group. */
 export function sourcePrefix(key: string, groupDepth: number): string | null {
   const folders = key.split('/').slice(0, -1).slice(0, groupDepth)
@@ -105,11 +115,7 @@ class DisjointSets {
   }
 }
 
-function joinEqual(
-  images: readonly SplitImage[],
-  groups: DisjointSets,
-  nameOf: (image: SplitImage) => string | null,
-): void {
+function joinEqual<T>(images: readonly T[], groups: DisjointSets, nameOf: (image: T) => string | null): void {
   const first = new Map<string, number>()
   for (const [index, image] of images.entries()) {
     const name = nameOf(image)
@@ -121,7 +127,7 @@ function joinEqual(
 }
 
 /** Joins images whose hashes are near. Equal hashes are joined first, so that each is compared once. */
-function joinNear(images: readonly SplitImage[], groups: DisjointSets): void {
+function joinNear(images: readonly { perceptualHash: string | null }[], groups: DisjointSets): void {
   joinEqual(images, groups, ({ perceptualHash }) => perceptualHash)
   const byHash = new Map<string, number>()
   for (const [index, { perceptualHash }] of images.entries())

@@ -134,8 +134,16 @@ function countProvenance(
   models[modelKey] ??= { name, digest, weights, licence, engine, records: 0 }
   models[modelKey].records += 1
   const promptKey = named(prompts, `${task}@${taskVersion} ${specHash}`)
-  prompts[promptKey] ??= { task, taskVersion, specHash, question: prompt.text.slice(0, 200), records: 0 }
+  prompts[promptKey] ??= { task, taskVersion, specHash, question: questionsOf(prompt.text), records: 0 }
   prompts[promptKey].records += 1
+}
+
+/** What was asked, without the words that a template puts around it. */
+function questionsOf(text: string): string {
+  const lines = text
+    .split('\n')
+    .map((line) => line.replace(/^Question: (.*) (?:Short answer|Answer):$/, '$1'))
+  return lines.join(' · ').slice(0, 200)
 }
 
 function named(known: Record<string, unknown>, key: string): string {

@@ -13,6 +13,7 @@ import type { LinearContext, LinearOptions } from '../linear.ts'
 import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
 import { toFloat16 } from '../quantize.ts'
 import type { Variant } from './config.ts'
+import { expertMatrix, stackExpertMatrices } from './low-rank.ts'
 import { attentionWays, prefixSlots } from '../../../schemas/model-manifest.ts'
 import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
 
@@ -457,12 +458,10 @@ function expertMlp(
     vector(within, build, gains, 'post_attention_layernorm.weight'),
     build.variant.rmsEpsilon,
   )
-  const stacked = ['gate_proj', 'up_proj'].map((name) =>
-    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
-  )
+  const stacked = ['gate_proj', 'up_proj'].map((name) => `${prefix}.${name}.weight`)
   const gateUp = linear(scope, build.context, normed, {
     name: 'gate_up',
-    matrix: stackRows(`${prefix}.gate_up`, stacked),
+    ...stackExpertMatrices(build.checkpoint, `${prefix}.gate_up`, stacked),
     role: roleOf(expert),
     inputGains: knownVector(build, gains),
   })
@@ -533,6 +532,7 @@ function linearContext(
     weights,
     target,
     quantized,
+    stored: new Map(),
     levels,
     zeroPoint: levels === undefined ? undefined : builder.input('activation_zero', 'uint8', []),
     lowWeight:
@@ -557,7 +557,7 @@ function product(
 ): Value {
   return linear(scope, build.context, x, {
     name,
-    matrix: matrixOf(build.checkpoint, tensor),
+    ...expertMatrix(build.checkpoint, tensor),
     role,
     ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
     ...(gains === undefined ? {} : { inputGains: knownVector(build, gains) }),

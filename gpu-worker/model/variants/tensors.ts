@@ -1,6 +1,7 @@
 // Every tensor of a CogVLM or CogVLM2 checkpoint with its shape, and the check that a folder holds exactly these.
 import { UserError } from '../../../schemas/errors.ts'
 import type { Variant } from './config.ts'
+import { expectFactors } from './low-rank.ts'
 
 /** Name and shape of every tensor the variant must have. Linear weights are [out, in]. */
 export function expectedTensors(variant: Variant): Map<string, readonly number[]> {
@@ -86,6 +87,7 @@ const maxNamed = 6
 /** Throws UserError that names missing, extra and misshapen tensors, with the shapes seen and expected. */
 export function checkTensors(variant: Variant, shapes: ReadonlyMap<string, readonly number[]>): void {
   const expected = expectedTensors(variant)
+  expectFactors(expected, shapes)
   for (let layer = 0; layer < variant.layerCount; layer++) {
     const name = inverseFrequencyName(layer)
     if (shapes.has(name)) expected.set(name, [variant.headDim / 2])

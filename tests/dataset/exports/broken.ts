@@ -1,5 +1,5 @@
 // One breaking export for each loading rule: all else about it is right, so that only this rule speaks.
-import { parquetWriteBuffer } from 'hyparquet-writer'
+import { parquetWriteBuffer, schemaFromColumnData } from 'hyparquet-writer'
 import { someRecord } from '../../helpers/records.ts'
 import { tarEnd, tarMember } from '../../../dataset/exports/core/tar.ts'
 
@@ -185,13 +185,22 @@ const table = (change: object = {}) => {
     DOUBLE: [1],
     TIMESTAMP: [new Date(0)],
   }
+  const columnData = Object.entries(types).map(([name, type]) => ({
+    name,
+    type: type as 'STRING',
+    data: values[type]!,
+  }))
+  const [root, ...flat] = schemaFromColumnData({ columnData })
   return new Uint8Array(
     parquetWriteBuffer({
-      columnData: Object.entries(types).map(([name, type]) => ({
-        name,
-        type: type as 'STRING',
-        data: values[type]!,
-      })),
+      columnData: [...columnData.map(({ name, data }) => ({ name, data })), { name: 'boxes', data: [[1]] }],
+      schema: [
+        { ...root!, num_children: root!.num_children! + 1 },
+        ...flat,
+        { name: 'boxes', repetition_type: 'REQUIRED', num_children: 1, converted_type: 'LIST' },
+        { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
+        { name: 'element', repetition_type: 'REQUIRED', type: 'DOUBLE' },
+      ],
     }),
   )
 }

@@ -1,8 +1,10 @@
 // An export as a whole: which records it takes, verdicts, images that are gone, splits, and the card.
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
 import { expect, test } from 'vitest'
 import { escapeMarkdown } from '../../../dataset/exports/core/card.ts'
+import { contentOfRecord } from '../../../dataset/exports/core/content.ts'
 import { readJsonElements } from '../../../dataset/exports/core/json-elements.ts'
 import { parseShares } from '../../../dataset/exports/core/split.ts'
 import { parseWhere } from '../../../dataset/exports/core/where.ts'
@@ -221,4 +223,24 @@ test('a Ground Truth manifest says what people verified and adjusted, and reads 
     },
     { image: 's3://test/good.jpg', verdict: 'accept', comment: 'fine' },
   ])
+})
+
+test('Parquet has boxes, turns and checks as lists of structs, as many as the records have', async () => {
+  const checks = [
+    { name: 'cycle', pass: true, score: 0.5, evidence: 'e' },
+    { name: 'yes-no', pass: false, score: null, evidence: '' },
+  ]
+  const records = recordsOf(everyShape.map((image) => ({ ...image, checks })))
+  const { folder } = await exportStore(await sealedStore(records), findFormat('parquet'))
+  const rows = await parquetReadObjects({ file: await asyncBufferFromFile(join(folder, 'parquet.parquet')) })
+  expect(rows).toHaveLength(records.length)
+  for (const row of rows) {
+    const record = records.find(({ recordId }) => recordId === row['record_id'])!
+    const { regions, turns } = contentOfRecord(record)
+    const boxes = regions.flatMap((region) => region.boxes.map((box) => [region.text, ...box]))
+    const found = row['boxes'] as { phrase: string; x0: number; y0: number; x1: number; y1: number }[]
+    expect(found.map(({ phrase, x0, y0, x1, y1 }) => [phrase, x0, y0, x1, y1])).toEqual(boxes)
+    expect(row['turns']).toEqual(turns)
+    expect(row['checks']).toEqual(checks)
+  }
 })

@@ -1,0 +1,136 @@
+// `coglabel report`: a run as one HTML file, for people who would rather look. It does not know how the page is made.
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
+import { sha256Hex } from '../dataset/canonical-json.ts'
+import { readRun } from '../dataset/run-folder.ts'
+import { openFsStore } from '../dataset/stores/fs.ts'
+import { readVerdicts } from '../dataset/verdicts.ts'
+import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
+import { openRunIndex, type RunIndex } from '../review/run-index.ts'
+import { UserError } from '../schemas/errors.ts'
+import { RunReport, runReportName } from '../schemas/run-report.ts'
+import { openPictures } from './review-pictures.ts'
+import { reviewCache } from './review.ts'
+import { counted, type VerbRoot } from './verb-root.ts'
+
+export const reportUsage = `coglabel report DIR [options]
+
+Writes what a run did as one HTML file: counts, lengths, boxes, checks, failures, verdicts, and pictures with their
+labels drawn over them. It needs no other file, loads nothing, and may be mailed.
+
+  --out FILE      where (DIR/report.html)
+  --pictures N    how many, drawn at random (48; 0 for none)
+  --seed N        of the draw (0)
+
+Exit code: 0 written, 1 fatal, 2 wrong usage.`
+
+const maxFailuresShown = 20
+const defaultPictures = 48
+/** Each takes about 15 kB. */
+const maxPictures = 2000
+
+/** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
+export async function runReport(args: readonly string[], root: VerbRoot): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { out: { type: 'string' }, pictures: { type: 'string' }, seed: { type: 'string' } },
+  })
+  const [run, ...rest] = positionals
+  if (run === undefined || rest.length > 0)
+    throw new UserError(`report takes one run folder, got ${positionals.length}: coglabel report DIR`)
+  const wanted = readWhole('--pictures', values.pictures, defaultPictures)
+  if (wanted > maxPictures)
+    throw new UserError(`--pictures is ${wanted}; a page that opens has at most ${maxPictures}`)
+  const seed = readWhole('--seed', values.seed, 0)
+  const out = resolve(values.out ?? join(run, 'report.html'))
+  const isFolder = await stat(run).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  )
+  const store = openFsStore(resolve(run))
+  const config = isFolder ? await readRun(store) : null
+  if (config === null)
+    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  const index = await openRunIndex(store, reviewCache(run))
+  try {
+    const { statistics, failures } = await countRun(index)
+    for (const verdict of (await readVerdicts(store)).values()) countVerdict(statistics, verdict)
+    const html = renderReport({
+      config,
+      statistics,
+      sessions: await readSessions(run),
+      failures,
+      pictures: await drawPictures(index, { count: wanted, seed, ...openPictures({ store, place: null }) }),
+      chosen:
+        index.images.length <= wanted
+          ? 'All of them.'
+          : `${wanted} of ${index.images.length}, drawn at random with seed ${seed}.`,
+      createdAt: root.clock().toISOString(),
+    })
+    await writeFile(out, html)
+    root.print(`${counted(index.recordCount, 'record')} of ${counted(index.images.length, 'image')}: ${out}`)
+    return 0
+  } finally {
+    await index.close()
+  }
+}
+
+function readWhole(flag: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
+  throw new UserError(`${flag} is "${text}"; expected a whole number from 0`)
+}
+
+async function countRun(index: RunIndex) {
+  const statistics = emptyStatistics()
+  const failures: ReportFailure[] = []
+  for await (const { records } of index.readAll()) {
+    for (const record of records) {
+      countSeen(statistics, record)
+      const { source, task, error } = record
+      if (error !== null && failures.length < maxFailuresShown)
+        failures.push({ key: source.key, task, ...error })
+    }
+    countImage(statistics, { records: records.filter(({ output }) => output !== null), split: null })
+  }
+  return { statistics, failures }
+}
+
+/** What run.json tells, where it can be read: it is a view, and may be of another version. */
+async function readSessions(run: string): Promise<RunReport | null> {
+  const text = await readFile(join(run, runReportName), 'utf8').catch(() => null)
+  if (text === null) return null
+  try {
+    return RunReport.parse(JSON.parse(text))
+  } catch {
+    return null
+  }
+}
+
+type Draw = { count: number; seed: number } & Pick<ReturnType<typeof openPictures>, 'readThumbnail'>
+
+/** Images whose seeded hash is smallest, in order of key. */
+async function drawPictures(index: RunIndex, { count, seed, readThumbnail }: Draw): Promise<ReportPicture[]> {
+  const ranked = index.images.map((image) => ({
+    image,
+    rank: sha256Hex(`${seed} ${image.sha256} ${image.key}`),
+  }))
+  const drawn = new Set(
+    ranked
+      .toSorted((left, right) => (left.rank < right.rank ? -1 : 1))
+      .slice(0, count)
+      .map(({ image }) => image),
+  )
+  const pictures: ReportPicture[] = []
+  for (const image of index.images.filter((one) => drawn.has(one)))
+    pictures.push({
+      key: image.key,
+      picture: await readThumbnail(image),
+      records: await index.readRecords(image),
+    })
+  return pictures
+}

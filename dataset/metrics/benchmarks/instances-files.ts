@@ -1,0 +1,95 @@
+// COCO instances: boxes of named things, against the boxes of grounded captions, and CHAIR of plain ones.
+import type { Box } from '../../../schemas/task-output.ts'
+import { scoreChair } from '../chair.ts'
+import { openCocoVocabulary } from '../coco-things.ts'
+import { type GoldBox, scoreDetection } from '../detection.ts'
+import { openVocabulary, type Vocabulary } from '../vocabulary.ts'
+import { type BenchmarkLayout, fileLike, openImageFinder, percent } from './benchmark.ts'
+import { boxOf, CocoInstances } from './coco-json.ts'
+import { parseAs } from './parse.ts'
+
+const pattern = /(?:^|\/)instances[^/]*\.json$/i
+
+export const instancesFiles: BenchmarkLayout = {
+  kind: 'instances',
+  files: 'instances_….json',
+  matches: (names) => names.some((name) => pattern.test(name)),
+  async read(files) {
+    const name = fileLike(files, pattern, 'instances_….json')
+    const { images, annotations, categories } = parseAs(CocoInstances, await files.readJson(name), name)
+    const find = openImageFinder(files)
+    const nameOf = new Map(categories.map((category) => [category.id, category.name]))
+    const keyOf = new Map(images.slice(0, files.maxImages).map((image) => [image.id, find(image.file_name)]))
+    const sizeOf = new Map(images.map((image) => [image.id, image]))
+    const gold = annotations.flatMap((annotation): GoldBox[] => {
+      const [image, thing] = [keyOf.get(annotation.image_id), nameOf.get(annotation.category_id)]
+      const box = boxOf(annotation.bbox, sizeOf.get(annotation.image_id) ?? {})
+      if (image === undefined || thing === undefined || box === null) return []
+      return [{ image, name: thing, box, isCrowd: Number(annotation.iscrowd ?? 0) === 1 }]
+    })
+    const vocabulary = vocabularyFor([...nameOf.values()])
+    const byImage = Map.groupBy(gold, ({ image }) => image)
+    const keys = [...keyOf.values()]
+    return {
+      kind: 'instances',
+      about: `boxes: ${gold.length} of ${categories.length} kinds of things in ${keys.length} images`,
+      tasks: ['grounded-caption', 'caption'],
+      items: keys.map((key) => ({ key })),
+      score(said) {
+        const boxes = keys.flatMap((image) =>
+          saidBoxes(said.get(image)?.phrases ?? [], vocabulary).map((one) => ({ image, ...one })),
+        )
+        const detection = scoreDetection(boxes, gold)
+        const captions = keys.map((key) => ({
+          key,
+          caption: said.get(key)?.caption ?? '',
+          there: (byImage.get(key) ?? []).map((one) => one.name),
+        }))
+        const chair = scoreChair(captions, vocabulary)
+        return {
+          rows: [
+            { name: 'F1@0.5', value: percent(detection.f1), of: detection.gold },
+            { name: 'precision@0.5', value: percent(detection.precision), of: detection.said },
+            { name: 'recall@0.5', value: percent(detection.recall), of: detection.gold },
+            { name: 'AP', value: orNull(detection.averagePrecision), of: detection.gold },
+            { name: 'AP50', value: orNull(detection.averagePrecisionAt50), of: detection.gold },
+            { name: 'CHAIR_i', value: percent(chair.chairI), of: chair.mentions },
+            { name: 'CHAIR_s', value: percent(chair.chairS), of: chair.captions },
+          ],
+          worst: captions
+            .map((one, index) => ({ one, wrong: chair.hallucinated[index] ?? [] }))
+            .filter(({ wrong }) => wrong.length > 0)
+            .toSorted((a, b) => b.wrong.length - a.wrong.length)
+            .map(({ one, wrong }) => ({
+              key: one.key,
+              asked: `names ${wrong.join(', ')}, which is not there`,
+              said: one.caption,
+              expected: [...new Set(one.there)].join(', '),
+              boxes: (byImage.get(one.key) ?? []).map(({ box }) => box),
+            })),
+        }
+      },
+    }
+  },
+}
+
+/** COCO's own words where its things are meant, else the names as they are. */
+function vocabularyFor(names: readonly string[]): Vocabulary {
+  const coco = openCocoVocabulary()
+  return names.every((name) => coco.nameOf(name) === name) ? coco : openVocabulary(null, names)
+}
+
+/** Boxes of text have no score of their own: all are equal. */
+function saidBoxes(
+  phrases: readonly { text: string; boxes: readonly Box[] }[],
+  vocabulary: Vocabulary,
+): { name: string; box: Box; score: number }[] {
+  return phrases.flatMap(({ text, boxes }) => {
+    const name = vocabulary.mentionsIn(text).at(-1)?.name ?? text.toLowerCase()
+    return boxes.map((box) => ({ name, box, score: 1 }))
+  })
+}
+
+function orNull(value: number | null): number | null {
+  return value === null ? null : percent(value)
+}

@@ -1,0 +1,68 @@
+// POPE's files: a line {"question_id", "image", "text", "label"} for each question.
+import { z } from 'zod'
+import { readPopeAnswer, scorePope } from '../pope.ts'
+import {
+  type Benchmark,
+  type BenchmarkLayout,
+  firstImages,
+  gatherItems,
+  openImageFinder,
+  percent,
+} from './benchmark.ts'
+import { parseLineAs, YesNo } from './parse.ts'
+
+const Line = z.looseObject({ image: z.string(), text: z.string().min(1), label: YesNo })
+const pattern = /pope[^/]*\.jsonl?$/i
+
+export const popeFiles: BenchmarkLayout = {
+  kind: 'pope',
+  files: 'coco_pope_random.json and its like',
+  matches: (names) => names.some((name) => pattern.test(name)),
+  async read(files) {
+    const find = openImageFinder(files)
+    const splits = files.names.filter((name) => pattern.test(name))
+    const rows = await Promise.all(
+      splits.map(async (split) => {
+        const lines = await files.readLines(split)
+        return lines.map((line, index) => {
+          const { image, text, label } = parseLineAs(Line, line, `line ${index + 1} of ${split}`)
+          return { split, key: find(image), question: text, label }
+        })
+      }),
+    )
+    return benchmarkOf(firstImages(rows.flat(), files))
+  },
+}
+
+type Row = { split: string; key: string; question: string; label: 'yes' | 'no' }
+
+function benchmarkOf(rows: readonly Row[]): Benchmark {
+  return {
+    kind: 'pope',
+    about: `POPE: ${rows.length} questions whether a thing is there`,
+    tasks: ['qa'],
+    items: gatherItems(rows),
+    score(said) {
+      const answered = rows.map((row) => ({
+        ...row,
+        gold: row.label,
+        said: said.get(row.key)?.answers.get(row.question) ?? '',
+      }))
+      const splits = [...Map.groupBy(answered, ({ split }) => split)]
+      return {
+        rows: splits.flatMap(([split, own]) => {
+          const name = splits.length === 1 ? '' : `${split.replace(/^.*\/|\.jsonl?$/g, '')} `
+          const { questions, ...shares } = scorePope(own)
+          return Object.entries(shares).map(([metric, value]) => ({
+            name: `${name}${metric}`,
+            value: percent(value),
+            of: questions,
+          }))
+        }),
+        worst: answered
+          .filter((row) => readPopeAnswer(row.said) !== row.gold)
+          .map((row) => ({ key: row.key, asked: row.question, said: row.said, expected: row.gold })),
+      }
+    },
+  }
+}

@@ -1,0 +1,109 @@
+// What is held of an image and its records while a run is reviewed. Pure; it does not know where records come from.
+import { z } from 'zod'
+import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
+import { contentOfRecord } from '../dataset/exports/core/content.ts'
+import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
+import type { TaskOutput } from '../schemas/task-output.ts'
+
+/** Characters of a record that the plain text filter looks at. */
+export const searchedChars = 4000
+
+export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns', 'other'])
+export type OutputShape = z.infer<typeof OutputShape>
+
+const IndexedRecord = z.object({
+  recordId: z.string(),
+  task: z.string(),
+  ordinal: z.number(),
+  status: RecordStatus,
+  code: z.string().nullable().describe('of the failure'),
+  checks: z.array(z.object({ name: z.string(), pass: z.boolean(), score: z.number().nullable() })),
+  text: z.string().describe('in lower case, cut'),
+  chars: z.number().describe('of the whole text'),
+  boxes: z.number(),
+  digest: z.string().describe('of status and output; equal ones say the same'),
+  shape: OutputShape.nullable().describe('null when there is no output'),
+  at: z.number().describe('byte where its line begins'),
+  bytes: z.number().describe('of its line, without the line feed'),
+})
+export type IndexedRecord = z.infer<typeof IndexedRecord>
+
+export const IndexLine = z.object({
+  key: z.string(),
+  uri: z.string(),
+  sha256: z.string().nullable(),
+  mime: z.string().nullable(),
+  perceptualHash: z.string().nullable(),
+  width: z.number().nullable().describe('pixels, upright'),
+  height: z.number().nullable().describe('pixels, upright'),
+  orientation: z.number(),
+  records: z.array(IndexedRecord).min(1),
+  group: z.number().describe('first image that looks like this one; itself where it stands alone'),
+  groupSize: z.number(),
+})
+export type IndexedImage = z.infer<typeof IndexLine>
+
+/** The entry of an image. Of one that was replaced between two runs only records of the newest content count. */
+export function imageEntry(
+  group: readonly { record: LabelRecord; at: number; bytes: number }[],
+): IndexedImage {
+  const newest = group.reduce((latest, one) =>
+    one.record.createdAt > latest.record.createdAt ? one : latest,
+  ).record
+  const current = group.filter(({ record }) => record.source.sha256 === newest.source.sha256)
+  const decoded = current.find(({ record }) => record.image !== null)?.record.image ?? null
+  const { key, uri, sha256, mime, perceptualHash } = newest.source
+  return {
+    key,
+    uri,
+    sha256,
+    mime,
+    perceptualHash: perceptualHash ?? null,
+    width: decoded?.width ?? null,
+    height: decoded?.height ?? null,
+    orientation: decoded?.orientation ?? 1,
+    records: current.map(({ record, at, bytes }) => ({ ...recordEntry(record), at, bytes })),
+    group: 0,
+    groupSize: 1,
+  }
+}
+
+/** Tells whether a place in the list still means the same image. */
+export function versionOf({ sha256, key }: Pick<IndexedImage, 'sha256' | 'key'>): string {
+  return sha256Hex(`${sha256 ?? ''} ${key}`).slice(0, 12)
+}
+
+function recordEntry(record: LabelRecord): Omit<IndexedRecord, 'at' | 'bytes'> {
+  const { recordId, task, ordinal, status, error, checks, output } = record
+  const text = searchText(record)
+  return {
+    recordId,
+    task,
+    ordinal,
+    status,
+    code: error?.code ?? null,
+    checks: checks.map(({ name, pass, score }) => ({ name, pass, score })),
+    text: text.slice(0, searchedChars).toLowerCase(),
+    chars: text.length,
+    boxes: contentOfRecord(record).regions.reduce((sum, { boxes }) => sum + boxes.length, 0),
+    digest: sha256Hex(canonicalJson({ status, output })).slice(0, 16),
+    shape: output === null ? null : shapeOf(output),
+  }
+}
+
+function searchText(record: LabelRecord): string {
+  const { text, turns, regions } = contentOfRecord(record)
+  if (text !== null) return text
+  return [
+    ...turns.map(({ question, answer }) => `${question} ${answer}`),
+    ...regions.map((region) => region.text),
+  ].join('\n')
+}
+
+/** By what is in it, never by the name of the task. */
+export function shapeOf(output: TaskOutput): OutputShape {
+  if ('turns' in output) return 'turns'
+  if ('phrase' in output) return 'ground'
+  if ('phrases' in output) return 'phrases'
+  return 'text' in output ? 'text' : 'other'
+}

@@ -1,0 +1,247 @@
+// A run as one page that needs nothing else: counts, failures, checks, how people judged, and pictures with their boxes.
+// Pure: facts in, HTML out. Text of models and files is escaped, and no script can run.
+import { createHash } from 'node:crypto'
+import { histogramSvg } from '../dataset/exports/core/histogram-svg.ts'
+import type { Statistics } from '../dataset/exports/core/statistics.ts'
+import { contentOfRecord } from '../dataset/exports/core/content.ts'
+import { failureSentences } from '../schemas/failure.ts'
+import type { LabelRecord } from '../schemas/label-record.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import type { RunReport } from '../schemas/run-report.ts'
+import { wilson } from './interval.ts'
+import { reportStyle } from './report-style.ts'
+
+export type ReportPicture = {
+  key: string
+  /** WebP or JPEG; null where there is no picture, with the reason. */
+  picture: { bytes: Uint8Array; mime: string } | { problem: string }
+  records: readonly LabelRecord[]
+}
+export type ReportFailure = { key: string; task: string; code: string; message: string }
+
+export type ReportFacts = {
+  config: RunConfig
+  statistics: Statistics
+  /** What run.json says; null where the run was not made on one machine. */
+  sessions: RunReport | null
+  /** The first few. */
+  failures: readonly ReportFailure[]
+  pictures: readonly ReportPicture[]
+  /** How the pictures were chosen. */
+  chosen: string
+  createdAt: string
+}
+
+export function renderReport(facts: ReportFacts): string {
+  const { config } = facts
+  const hash = createHash('sha256').update(reportStyle).digest('base64')
+  const policy = `default-src 'none'; img-src data:; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'`
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="content-security-policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${escapeHtml(config.runId)}</title>
+<style>${reportStyle}</style>
+</head>
+<body>
+<main>
+${[head(facts), tasks(facts), charts(facts), checks(facts), judged(facts), failures(facts), gallery(facts)]
+  .filter((part) => part !== '')
+  .join('\n')}
+</main>
+</body>
+</html>
+`
+}
+
+function head({ config, statistics, sessions, createdAt }: ReportFacts): string {
+  const { ok, filtered, failed } = statistics.statuses
+  const made =
+    statistics.from === null || statistics.to === null
+      ? ''
+      : `, labelled ${day(statistics.from)} to ${day(statistics.to)}`
+  const figures = [
+    figure(statistics.images, 'images'),
+    figure(ok + filtered + failed, 'records'),
+    figure(ok, 'ok'),
+    figure(filtered, 'turned down', filtered > 0 ? 'changed' : ''),
+    figure(failed, 'failed', failed > 0 ? 'bad' : ''),
+    ...(sessions === null || sessions.actual.durationMs === 0
+      ? []
+      : [
+          figure(
+            Number((sessions.actual.labelled / (sessions.actual.durationMs / 1000)).toFixed(2)),
+            'images a second',
+          ),
+        ]),
+    ...(sessions?.actual.usd == null ? [] : [figure(Number(sessions.actual.usd.toFixed(2)), 'US dollars')]),
+  ]
+  return `<header>
+<h1>${foreign(config.runId)}</h1>
+<p>${foreign(config.model.name)} · ${escapeHtml(config.model.weights)} · ${foreign(config.source.uri)}${made}. Written ${day(createdAt)}.</p>
+<dl class="figures">${figures.join('')}</dl>
+</header>`
+}
+
+function figure(value: number, name: string, kind = ''): string {
+  return `<div class="${kind}"><dt>${name}</dt><dd>${value.toLocaleString('en')}</dd></div>`
+}
+
+function tasks({ statistics }: ReportFacts): string {
+  const rows = Object.entries(statistics.tasks).map(
+    ([name, { records, images, turns, boxes }]) =>
+      `<tr><th scope="row">${foreign(name)}</th>${[records, images, turns, boxes].map((value) => `<td>${value.toLocaleString('en')}</td>`).join('')}</tr>`,
+  )
+  return table('Labels by task', ['task', 'records', 'images', 'turns', 'boxes'], rows)
+}
+
+function charts({ statistics }: ReportFacts): string {
+  const made = Object.entries(statistics.tasks).flatMap(([task, { words }]) =>
+    words.total === 0 ? [] : [histogramSvg(words, { title: `length of ${task}`, unit: 'words' })],
+  )
+  if (statistics.boxArea.total > 0)
+    made.push(
+      histogramSvg(statistics.boxArea, { title: 'area of boxes', unit: 'share of the image', decimals: 2 }),
+      histogramSvg(statistics.boxesPerRecord, { title: 'boxes of a record', unit: 'boxes' }),
+    )
+  if (made.length === 0) return ''
+  const images = made.map((svg) => {
+    const title = /aria-label="([^"]*)"/.exec(svg)?.[1] ?? ''
+    return `<img src="data:image/svg+xml;base64,${Buffer.from(svg).toString('base64')}" alt="histogram: ${title}" width="410" height="190">`
+  })
+  return `<section><h2>Lengths and boxes</h2><div class="charts">${images.join('')}</div></section>`
+}
+
+function checks({ statistics }: ReportFacts): string {
+  const rows = Object.entries(statistics.checks).map(([name, { passed, failed, scores, scoreSum }]) => {
+    const share = passed / Math.max(1, passed + failed)
+    return `<tr><th scope="row">${foreign(name)}</th><td>${passed} of ${passed + failed}</td><td>${percent(share)}</td><td>${scores === 0 ? '' : (scoreSum / scores).toFixed(3)}</td></tr>`
+  })
+  return rows.length === 0 ? '' : table('Checks', ['check', 'passed', 'share', 'mean score'], rows)
+}
+
+function judged({ statistics: { verdicts } }: ReportFacts): string {
+  const [accepted, edited, rejected] = ['accept', 'edit', 'reject'].map((name) => verdicts[name] ?? 0)
+  const all = (accepted ?? 0) + (edited ?? 0) + (rejected ?? 0)
+  if (all === 0) return ''
+  const { low, high } = wilson(accepted ?? 0, all)
+  return `<section><h2>Judged by people</h2><p>People looked at ${all} of the records: ${accepted} stand as they are (${percent((accepted ?? 0) / all)}), ${edited} were edited and ${rejected} rejected. If they were drawn at random, the share of the whole run that stands is ${percent(low)} to ${percent(high)} (95 %).</p></section>`
+}
+
+function failures({ statistics, failures: shown }: ReportFacts): string {
+  const codes = Object.entries(statistics.failures).toSorted((left, right) => right[1] - left[1])
+  if (codes.length === 0) return ''
+  // The codes are those of the list.
+  const sentences = failureSentences as Readonly<Record<string, string>>
+  const rows = codes.map(
+    ([code, count]) =>
+      `<tr><th scope="row">${escapeHtml(code)}</th><td>${count}</td><td class="text">${escapeHtml(sentences[code] ?? '')}</td></tr>`,
+  )
+  const examples = shown.map(
+    ({ key, task, message }) =>
+      `<li>${foreign(key)} · ${escapeHtml(task)}: ${foreign(message.slice(0, 500))}</li>`,
+  )
+  return `${table('What failed', ['code', 'records', 'means'], rows)}<ul class="failures">${examples.join('')}</ul>`
+}
+
+function gallery({ pictures, chosen }: ReportFacts): string {
+  if (pictures.length === 0) return ''
+  return `<section><h2>Pictures</h2><p>${escapeHtml(chosen)}</p><div class="gallery">${pictures.map(pictureCard).join('\n')}</div></section>`
+}
+
+function pictureCard({ key, picture, records }: ReportPicture): string {
+  const boxed = records.find((record) =>
+    contentOfRecord(record).regions.some(({ boxes }) => boxes.length > 0),
+  )
+  const size = records.find(({ image }) => image !== null)?.image ?? { width: 4, height: 3 }
+  const shown =
+    'problem' in picture
+      ? `<p class="problem">${foreign(picture.problem)}</p>`
+      : `<img src="data:${escapeHtml(picture.mime)};base64,${Buffer.from(picture.bytes).toString('base64')}" alt="${escapeHtml(key)}">${boxed === undefined ? '' : boxesSvg(boxed, size)}`
+  return `<article><div class="picture">${shown}</div><h3>${foreign(key)}</h3>${records.map((record) => said(record, record === boxed)).join('')}</article>`
+}
+
+/** Over the picture, in a frame of a thousand to the longer side, so that lines are of one width. */
+function boxesSvg(record: LabelRecord, { width, height }: { width: number; height: number }): string {
+  const scale = 1000 / Math.max(width, height)
+  const [w, h] = [width * scale, height * scale]
+  const rects = contentOfRecord(record).regions.flatMap(({ text, boxes }, index) =>
+    boxes.map(
+      ([x0, y0, x1, y1]) =>
+        `<rect class="hue-${index % 8}" x="${(x0 * w).toFixed(1)}" y="${(y0 * h).toFixed(1)}" width="${((x1 - x0) * w).toFixed(1)}" height="${((y1 - y0) * h).toFixed(1)}"><title>${escapeHtml(text.slice(0, 200))}</title></rect>`,
+    ),
+  )
+  return `<svg viewBox="0 0 ${w.toFixed(1)} ${h.toFixed(1)}" preserveAspectRatio="none" aria-hidden="true">${rects.join('')}</svg>`
+}
+
+/** A label as a line; where its boxes are drawn, the words that have some bear their colour. */
+function said(record: LabelRecord, isDrawn: boolean): string {
+  const { text, turns, regions } = contentOfRecord(record)
+  const name = `<span class="task">${escapeHtml(record.task)}</span>`
+  if (record.output === null)
+    return `<p>${name}<span class="bad">${escapeHtml(record.error?.code ?? 'left out')}</span></p>`
+  if (turns.length > 0)
+    return turns
+      .map(
+        ({ question, answer }) =>
+          `<p>${name}<span class="question">${foreign(question)}</span> ${foreign(answer)}</p>`,
+      )
+      .join('')
+  if (text === null)
+    return regions
+      .map(
+        (region) =>
+          `<p>${name}${words(region.text, isDrawn && region.boxes.length > 0 ? 0 : null)}${region.boxes.length === 0 ? ' · not there' : ''}</p>`,
+      )
+      .join('')
+  let [html, at] = ['', 0]
+  for (const [index, { span }] of regions.entries()) {
+    if (span === null || span.start < at) continue
+    html +=
+      foreign(text.slice(at, span.start)) + words(text.slice(span.start, span.end), isDrawn ? index : null)
+    at = span.end
+  }
+  return `<p>${name}${html}${foreign(text.slice(at))}</p>`
+}
+
+function words(text: string, hue: number | null): string {
+  return hue === null ? foreign(text) : `<span class="words hue-${hue % 8}">${foreign(text)}</span>`
+}
+
+function table(title: string, names: readonly string[], rows: readonly string[]): string {
+  return `<section><h2>${title}</h2><table><thead><tr>${names.map((name) => `<th scope="col"${name === 'means' ? ' class="text"' : ''}>${name}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></section>`
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`
+}
+
+function day(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`
+}
+
+/** A model may say a megabyte; a page is for reading. */
+const maxForeignChars = 500
+
+/** Text that is not ours: isolated from the direction of what surrounds it, its marks that turn text shown by number. */
+function foreign(text: string): string {
+  const cut = text.length > maxForeignChars ? `${text.slice(0, maxForeignChars)} …` : text
+  return `<bdi>${escapeHtml(cut)}</bdi>`
+}
+
+export function escapeHtml(text: string): string {
+  return text
+    .toWellFormed()
+    .replaceAll(
+      /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u200B\u200E\u200F\u202A-\u202E\u2060-\u206F\uFEFF]/g,
+      (odd) => `[U+${odd.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}]`,
+    )
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;')
+}

@@ -1,0 +1,174 @@
+// Constrained decoding: the automaton against regular expressions, masks against trying every token, and the form of
+// what comes out whatever the model wants to say.
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { compilePattern } from '../../gpu-worker/engine/automaton.ts'
+import {
+  type Follower,
+  largestAllowed,
+  maskLogits,
+  openConstrainer,
+} from '../../gpu-worker/engine/constraint.ts'
+import { largestIndex, seededRandom } from '../../gpu-worker/engine/sampler.ts'
+import { openTokenizer } from '../../gpu-worker/tokenizer/tokenizer.ts'
+import type { Tokenizer } from '../../gpu-worker/tokenizer/tokenizer-contract.ts'
+import { type Constraint, type Pattern, patternOf } from '../../schemas/constraint.ts'
+
+const forms: Record<string, Constraint> = {
+  'boxes': { kind: 'boxes', text: 'none' },
+  'boxes or absence': { kind: 'boxes', text: 'absence' },
+  'text with boxes': { kind: 'boxes', text: 'around' },
+  'yes-no': { kind: 'yes-no' },
+  'number': { kind: 'number' },
+  'choices': { kind: 'choices', choices: ['indoor', 'outdoor', 'in between', 'größer'] },
+  'json': {
+    kind: 'json',
+    schema: {
+      type: 'object',
+      properties: {
+        name: { type: 'string', maxLength: 12 },
+        count: { type: 'integer' },
+        parts: { type: 'array', items: { enum: ['a', 'b', 3] }, maxItems: 2 },
+        deep: { anyOf: [{ type: 'null' }, { type: 'object', properties: { x: { type: 'number' } } }] },
+      },
+      required: ['name', 'parts'],
+    },
+  },
+}
+
+function accepts(pattern: Pattern, text: string): boolean {
+  const automaton = compilePattern(pattern)
+  let state = automaton.start
+  for (const byte of Buffer.from(text)) {
+    state = automaton.next(state, byte)
+    if (state === -1) return false
+  }
+  return automaton.accepts(state)
+}
+
+test.each<[string, string, boolean]>([
+  ['boxes', ' [[001,002,300,400]]', true],
+  ['boxes', '[[001,002,300,400;500,500,600,600]]', true],
+  ['boxes', '[[1,2,300,400]]', false],
+  ['boxes', '[[001,002,300]]', false],
+  ['boxes', '[[001,002,300,400]', false],
+  ['boxes', ' A dog.', false],
+  ['boxes or absence', 'There is no dog.', true],
+  ['boxes or absence', 'None.', true],
+  ['boxes or absence', 'On the left.', false],
+  ['text with boxes', ' A dög [[001,002,300,400]], and more.', true],
+  ['text with boxes', 'A dog [[001,002,300]]', false],
+  ['text with boxes', '', false],
+  ['yes-no', ' Yes', true],
+  ['yes-no', 'no.', true],
+  ['yes-no', 'Yes, it is', false],
+  ['number', ' Two.', true],
+  ['number', '17', true],
+  ['number', 'Many', false],
+  ['choices', 'in between', true],
+  ['choices', 'größer.', true],
+  ['choices', 'in', false],
+  ['json', '{"name": "a \\"dög\\"","parts":[]}', true],
+  ['json', '{"name":"x", "count": -12, "parts": ["a", 3], "deep": {"x": 1.5}}', true],
+  ['json', '{"name":"x","parts":["c"]}', false],
+  ['json', '{"parts":[]}', false],
+  ['json', '{"name":"x","count":01,"parts":[]}', false],
+  ['json', '{"name":"longer than twelve","parts":[]}', false],
+  ['json', '{"name":"x","parts":["a","b","a"]}', false],
+])('%s: %j is allowed: %s', (form, text, isAllowed) => {
+  expect(accepts(patternOf(forms[form]!), text)).toBe(isAllowed)
+})
+
+test.each([
+  [{ $ref: '#/x' }, /\$ref/],
+  [{ type: 'date' }, /the type "date"/],
+  [{}, /the type of nothing/],
+])('a schema that cannot be held is refused: %j', (schema, message) => {
+  expect(() => patternOf({ kind: 'json', schema })).toThrow(message)
+})
+
+const data = new URL('../golden/data/tokenizers/', import.meta.url)
+const shipped = fileURLToPath(new URL('../../models/scenes-v1', import.meta.url))
+const tokenizers: [string, () => Promise<Tokenizer>][] = [
+  ['the shipped vocabulary', async () => await openTokenizer({ folder: shipped, kind: 'sentencepiece' })],
+  [
+    'SentencePiece',
+    async () =>
+      await openTokenizer({ folder: fileURLToPath(new URL('v1-640', data)), kind: 'sentencepiece' }),
+  ],
+  [
+    'byte-level BPE',
+    async () =>
+      await openTokenizer({ folder: fileURLToPath(new URL('v2-320', data)), kind: 'tokenizer-json' }),
+  ],
+]
+
+describe.each(tokenizers)('over %s', (_, open) => {
+  test('the bytes of tokens join to the text they decode to', async () => {
+    const tokenizer = await open()
+    for (const text of ['A dog [[041,322,300,610]].', 'größer  "x"\n', '犬が二つ', ' Yes.']) {
+      const ids = tokenizer.encode(text)
+      const joined = Buffer.concat(ids.map((id) => tokenizer.tokenBytes(id) ?? Buffer.alloc(0)))
+      expect(joined.toString('utf8').trim()).toBe(tokenizer.decode(ids).trim())
+    }
+  })
+
+  test.each(Object.keys(forms))(
+    '%s: the mask is what trying every token gives, and any walk ends well',
+    async (form) => {
+      const tokenizer = await open()
+      const pattern = patternOf(forms[form]!)
+      const automaton = compilePattern(pattern)
+      const follower = openConstrainer(tokenizer).follow(pattern)
+      const random = seededRandom(form.length)
+      let state = automaton.start
+      let text = ''
+      for (let step = 0; step < 60; step += 1) {
+        const tried = Array.from({ length: tokenizer.vocabSize }, (__, id) => id).filter((id) => {
+          const bytes = tokenizer.tokenBytes(id) ?? new Uint8Array()
+          return (
+            bytes.length > 0 &&
+            bytes.reduce((at, byte) => (at === -1 ? -1 : automaton.next(at, byte)), state) !== -1
+          )
+        })
+        expect(allowedIds(follower)).toEqual(tried)
+        expect(follower.mayStop()).toBe(automaton.accepts(state))
+        const id = tried[Math.floor(random() * tried.length)]
+        // A whole answer that can go no further, or one that may end does half the time.
+        if (id === undefined || (follower.mayStop() && random() < 0.5)) break
+        for (const byte of tokenizer.tokenBytes(id)!) state = automaton.next(state, byte)
+        text += Buffer.from(tokenizer.tokenBytes(id)!).toString('latin1')
+        follower.advance(id)
+      }
+      if (follower.mayStop())
+        expect(accepts(pattern, Buffer.from(text, 'latin1').toString('utf8'))).toBe(true)
+      else expect(text.length).toBeGreaterThan(20)
+    },
+  )
+})
+
+function allowedIds(follower: Follower): number[] {
+  const mask = follower.allowed()
+  return Array.from({ length: mask.length * 32 }, (_, id) => id).filter(
+    (id) => ((mask[id >>> 5]! >>> (id & 31)) & 1) === 1,
+  )
+}
+
+test('takes the likeliest token that is allowed, and the end only where the answer is whole', async () => {
+  const tokenizer = await openTokenizer({ folder: shipped, kind: 'sentencepiece' })
+  const stop = 2
+  const follower = openConstrainer(tokenizer).follow(patternOf({ kind: 'choices', choices: ['dog'] }))
+  const logits = Float32Array.from({ length: tokenizer.vocabSize }, (_, id) =>
+    id === stop ? 100 : id / 10_000,
+  )
+  let text = ''
+  for (let step = 0; step < 10 && !text.endsWith('dog.'); step += 1) {
+    const token = largestAllowed(logits, follower, [stop])
+    expect(token).toBe(largestIndex(maskLogits(logits, follower, [stop])))
+    if (token === stop) break
+    text += Buffer.from(tokenizer.tokenBytes(token)!).toString()
+    follower.advance(token)
+  }
+  expect(text.trim()).toBe('dog')
+  expect(largestIndex(maskLogits(logits, follower, [stop]))).toBe(stop)
+})
