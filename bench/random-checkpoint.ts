@@ -1,6 +1,7 @@
 // Makes a CogVLM checkpoint of random weights in Hugging Face layout, of any size, one shard at a time.
 // For measuring only: the weights have sensible scales, so that activations stay in range, and mean nothing.
 //   node bench/random-checkpoint.ts S /tmp/checkpoint-s [seed]
+//   node bench/random-checkpoint.ts FULL:2:3 /tmp/part      FULL's matrices, in 2 layers and a tower of 3
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { seededRandom } from '../gpu-worker/engine/sampler.ts'
@@ -220,9 +221,18 @@ function toBfloat16(pool: Float32Array, spread: number, mean: number): Uint16Arr
   return Uint16Array.from(bits, (value) => (value + 0x7fff + ((value >>> 16) & 1)) >>> 16)
 }
 
+/** A shape by its name, or with other numbers of layers: NAME:LAYERS:TOWER-LAYERS. */
+function shapeOf(text: string): Shape | undefined {
+  const [name = '', layers, towerLayers] = text.split(':')
+  const shape = shapes[name]
+  if (shape === undefined || layers === undefined) return shape
+  const vision = { ...shape.vision, layers: Number(towerLayers ?? shape.vision.layers) }
+  return { ...shape, layers: Number(layers), vision }
+}
+
 if (import.meta.main) {
   const [name = 'S', folder = '', seed = '1'] = process.argv.slice(2)
-  const shape = shapes[name]
+  const shape = shapeOf(name)
   if (shape === undefined || folder === '')
     throw new Error(`usage: node bench/random-checkpoint.ts ${Object.keys(shapes).join('|')} FOLDER [SEED]`)
   await writeRandomCheckpoint({ shape, folder, seed: Number(seed) })

@@ -29,6 +29,7 @@ export const askOptions = {
   'probe': { type: 'string' },
   'question-kinds': { type: 'string' },
   'constrain': { type: 'string' },
+  'answers': { type: 'string' },
   'samples': { type: 'string' },
   'choose': { type: 'string' },
   'checks': { type: 'string' },
@@ -59,6 +60,7 @@ ${tasks.map((task) => `${indent}${task.name.padEnd(18)} ${task.summary}`).join('
   --question-kinds a,b   of questions about a caption: conversation, detail, reasoning (conversation)
   --constrain on|off     hold answers to the form of their task, for example [[ddd,ddd,ddd,ddd]] (on); off takes
                          what comes and mends it, saying how
+  --answers short|full   short puts qa, yes-no and count in CogVLM's template for short answers (full: the model's own)
   --samples N            answers to each prompt, one of which stands (1); the others are kept beside it
   --choose HOW           majority or medoid (medoid: what shares most words with the others)
   --checks a,b,c         gates of each label: default, all, none or names; NAME=note keeps what it finds and no more,
@@ -84,6 +86,7 @@ export type AskFlags = {
   probing: NonNullable<TaskRequest['probing']>
   styles: QuestionStyle[] | undefined
   constrain: boolean
+  shortAnswers: boolean
   samples: TaskSpec['samples']
   /** Undefined when the user says nothing of them. */
   checks: CheckSetting[] | undefined
@@ -114,6 +117,7 @@ export function readAskFlags(values: Values): AskFlags {
       ...(statistics === undefined ? {} : { statistics }),
     },
     styles: readStyles(values['question-kinds']),
+    shortAnswers: readChoice('--answers', values.answers, z.enum(['short', 'full'])) === 'short',
     constrain: readChoice('--constrain', values.constrain, z.enum(['on', 'off'])) !== 'off',
     samples: readSamples(values),
     checks: values.checks === undefined ? undefined : parseChecks(values.checks),

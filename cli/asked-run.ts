@@ -29,6 +29,7 @@ export function askedRun(
     regions,
     probing,
     constrain: flags.constrain,
+    shortAnswers: flags.shortAnswers,
     definitions,
     groundingPrefix: flags.groundingPrefix,
     ...(flags.existing === undefined ? {} : { existing: flags.existing }),

@@ -7,6 +7,7 @@ import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const labelUsage = `coglabel label SRC --out DIR [options]
@@ -32,6 +33,7 @@ ${askUsage}
   --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
+${cacheUsage}
   --yes                  use DIR even when it holds other files
 
 DIR/run.json says how it went, planned against actual. Interrupt once to finish what is under way, twice to stop.
@@ -54,6 +56,7 @@ export type LabelFlags = AskFlags & {
   /** Null does not watch. */
   health: HealthLimits | null
   isYes: boolean
+  keyValueCache: CacheFlags
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -81,6 +84,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     input: readInputRules(values),
     health: readHealth(values.health),
     isYes: values.yes === true,
+    keyValueCache: readCacheFlags(values),
   }
 }
 
@@ -177,6 +181,7 @@ function readArgs(args: readonly string[]) {
       'max-cost': { type: 'string' },
       'hour-cost': { type: 'string' },
       'plan': { type: 'string' },
+      ...cacheOptions,
       'yes': { type: 'boolean' },
       'help': { type: 'boolean', short: 'h' },
     },

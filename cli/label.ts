@@ -54,7 +54,11 @@ export async function runLabel(
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
-  const engine = await root.openEngine({ ...flags.model, onCompile: compileNotice(root) })
+  const engine = await root.openEngine({
+    ...flags.model,
+    keyValueCache: flags.keyValueCache,
+    onCompile: compileNotice(root),
+  })
   try {
     return await labelWithEngine({ flags, out, source, scan, engine, root })
   } finally {

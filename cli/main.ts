@@ -64,6 +64,11 @@ const verbs: Readonly<Record<string, Verb>> = {
     run: async (args) => await (await import('./compile.ts')).runCompile(args),
     usage: async () => (await import('./compile.ts')).compileUsage,
   },
+  'bench': {
+    summary: 'how fast a model labels on this machine',
+    run: async (args) => await (await import('./bench.ts')).runBench(args, await verbRoot()),
+    usage: async () => (await import('./bench.ts')).benchUsage,
+  },
   'submit': {
     summary: 'begin a run at a place, for workers to label',
     run: async (args) => await (await import('./submit.ts')).runSubmit(args, await verbRoot()),

@@ -6,7 +6,7 @@ import { chooseDevice } from './choose-device.ts'
 import { type ModelFlags, readEndpointKey } from './model-flags.ts'
 import { openEngineForModel, type OpenModelOptions } from './open-model.ts'
 
-export type OpenEngineOptions = ModelFlags & Pick<OpenModelOptions, 'onCompile'>
+export type OpenEngineOptions = ModelFlags & Pick<OpenModelOptions, 'onCompile' | 'keyValueCache'>
 
 /** Opens what the flags name. Throws UserError when it cannot be used. */
 export async function openChosenEngine({ endpoint, ...options }: OpenEngineOptions): Promise<Engine> {

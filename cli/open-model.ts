@@ -5,6 +5,7 @@ import { homedir, tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
+import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -15,7 +16,7 @@ import { manifestFileName } from '../schemas/model-manifest.ts'
 export const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
 
 /** Part of every cache name: raised when the compiler writes something else for the same checkpoint. */
-const compiledCacheVersion = 1
+const compiledCacheVersion = 2
 
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
@@ -23,13 +24,18 @@ export type OpenModelOptions = {
   /** What it is opened on, and a checkpoint compiled for; the CPU when left out. */
   device?: Target | undefined
   cacheFolder?: string | undefined
+  /** How the engine caches keys and values; its own choice where it is left out. */
+  keyValueCache?: Pick<EngineOptions, 'cacheFormat' | 'cacheBytes'>
   onCompile?: (progress: CompileProgress) => void
 }
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
 export async function openEngineForModel(options: OpenModelOptions): Promise<PixelEngine> {
-  const { device = 'cpu' } = options
-  return await openEngineHost({ modelFolder: await findCompiledModel(options), device })
+  return await openEngineHost({
+    modelFolder: await findCompiledModel(options),
+    device: options.device ?? 'cpu',
+    ...options.keyValueCache,
+  })
 }
 
 /** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */

@@ -84,6 +84,19 @@ const Source = z.strictObject({
   kmsKeyArn: KeyArn.nullable().default(null).describe('that its objects are encrypted with'),
 })
 
+const Review = z.strictObject({
+  isOn: z
+    .boolean()
+    .default(false)
+    .describe('serves the review page at a function URL, to whoever the account lets sign for it (IAM)'),
+  memoryMiB: z
+    .int()
+    .min(512)
+    .max(10_240)
+    .default(3008)
+    .describe('of its function, which holds up to two runs; a new account has 3008 at most'),
+})
+
 const InfraConfigShape = z.strictObject({
   name: Slug.max(24).default('coglabel').describe('begins the names of stacks, buckets and queues'),
   network: Network.prefault({ kind: 'endpoints' }),
@@ -132,6 +145,7 @@ const InfraConfigShape = z.strictObject({
   planEveryMinutes: z.int().min(1).max(1440).default(5).describe('how often plans go on'),
   sealEveryMinutes: z.int().min(1).max(1440).default(5).describe('how often finished parts are sealed'),
   redriveEveryMinutes: z.int().min(5).max(1440).default(60).describe('how often dead letters are looked at'),
+  review: Review.prefault({ isOn: false }).describe('the page on which people look at labels and judge them'),
   logDays: z.literal([1, 3, 7, 14, 30, 60, 90, 180, 365]).default(30).describe('that logs are kept'),
   alarmEmails: z.array(z.email()).max(10).default([]).describe('told of alarms and of the budget'),
   budgetUsd: z
@@ -181,8 +195,10 @@ function rowsOf({ properties = {} }: JsonSchema, prefix: string): string[] {
   })
 }
 
-function variantsOf({ anyOf = [], oneOf = [] }: JsonSchema): JsonSchema[] {
-  return [...anyOf, ...oneOf].filter((one) => typeof one === 'object')
+/** Itself, or those of which it is one. */
+function variantsOf(property: JsonSchema): JsonSchema[] {
+  const { anyOf = [], oneOf = [] } = property
+  return [property, ...anyOf, ...oneOf].filter((one) => typeof one === 'object')
 }
 
 /** A label written beside the images would be an image to label. */

@@ -1,9 +1,10 @@
 // A function of ours as a Lambda: bundled with the SDK that it was tested with, with a role and a log of its own.
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Duration, Size } from 'aws-cdk-lib'
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam'
 import { Architecture, Runtime } from 'aws-cdk-lib/aws-lambda'
-import { LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
+import { type ICommandHooks, LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs'
 import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs'
 import type { Construct } from 'constructs'
 import type { InfraConfig } from './config.ts'
@@ -20,6 +21,8 @@ export type OurFunction = {
   memoryMiB: number
   /** Of the temporary folder. */
   diskMiB?: number
+  /** A folder of the repository that lies beside the bundle, under its own name. */
+  beside?: string
   /** Tries again after a failure when nobody waits for the answer. */
   retries: 0 | 1 | 2
 }
@@ -81,6 +84,19 @@ export function addFunction(scope: Construct, id: string, options: OurFunction):
       sourceMap: true,
       sourcesContent: false,
       logLevel: LogLevel.ERROR,
+      ...(options.beside === undefined ? {} : { commandHooks: copiesOf(options.beside) }),
     },
   })
+}
+
+/** A bundle holds code alone. Node copies, so that it is the same on every system. */
+export function copiesOf(folder: string): ICommandHooks {
+  const script = "require('node:fs').cpSync(process.argv[1], process.argv[2], { recursive: true })"
+  return {
+    beforeBundling: () => [],
+    beforeInstall: () => [],
+    afterBundling: (repository, bundle) => [
+      `node -e "${script}" "${repository}/${folder}" "${bundle}/${basename(folder)}"`,
+    ],
+  }
 }

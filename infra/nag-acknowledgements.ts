@@ -107,7 +107,6 @@ const runKeys: Readonly<Record<string, readonly AcknowledgedStack[]>> = {
   'manifests/*': ['compute', 'pipeline'],
   'ids/*': ['compute', 'pipeline'],
   'checkpoints/*': ['compute', 'pipeline'],
-  'thumbs/*': ['compute'],
   'estimate.json': ['pipeline'],
   'plan/*': ['pipeline'],
   'sealed/*': ['pipeline'],
@@ -119,8 +118,9 @@ function runObjects(config: InfraConfig): Acknowledgement[] {
   const labels = config.labelsBucket ?? ownBucket(config, 'labels')
   const weights = ownBucket(config, 'weights')
   const digests = new Set(config.fleets.map(digestOf))
+  const thumbnails: readonly AcknowledgedStack[] = config.review.isOn ? ['compute', 'pipeline'] : ['compute']
   return [
-    ...Object.entries(runKeys).map(([key, stacks]) => ({
+    ...Object.entries({ ...runKeys, 'thumbs/*': thumbnails }).map(([key, stacks]) => ({
       stacks,
       id: objects(labels, `runs/*/${key}`),
       reason: 'Runs come and go without a deployment; of each the role has this one kind of object.',

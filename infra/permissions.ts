@@ -165,6 +165,20 @@ export function exporterStatements(access: Access): PolicyStatement[] {
   ]
 }
 
+/** Shows labels and thumbnails, and writes what people say of them. It sees no images. */
+export function reviewerStatements(access: Access): PolicyStatement[] {
+  const { names } = access
+  const written = ofRuns(`${verdictsPrefix}*`)
+  const read = ofRuns(runConfigKey, `${sealedManifestsPrefix}*`, `${sealedPrefix}*`, `${thumbnailsPrefix}*`)
+  return [
+    ...placeStatements(names),
+    allow(['s3:GetObject'], objectArns(names.labels, [...read, ...written])),
+    create(names.labels, written),
+    list(names.labels, [...read, ...written]),
+    ...dataKey(access, 'read-write'),
+  ]
+}
+
 /** Writes what the deployment is, and that alone. */
 export function describerStatements(access: Access): PolicyStatement[] {
   const { names } = access

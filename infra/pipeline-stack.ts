@@ -1,8 +1,8 @@
 // The functions around the workers, when they run, and what tells the verbs where everything is.
-import { CustomResource, Duration, Stack, type StackProps } from 'aws-cdk-lib'
+import { CfnOutput, CustomResource, Duration, Stack, type StackProps } from 'aws-cdk-lib'
 import { Rule, Schedule } from 'aws-cdk-lib/aws-events'
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets'
-import type { IFunction } from 'aws-cdk-lib/aws-lambda'
+import { FunctionUrlAuthType, type IFunction } from 'aws-cdk-lib/aws-lambda'
 import type { Construct } from 'constructs'
 import { type Deployment, deploymentVersion } from '../schemas/deployment.ts'
 import type { InfraConfig } from './config.ts'
@@ -15,6 +15,7 @@ import {
   exporterStatements,
   plannerStatements,
   redriverStatements,
+  reviewerStatements,
   scalerStatements,
   sealerStatements,
 } from './permissions.ts'
@@ -28,6 +29,7 @@ const roots = {
   scaler: new URL('../functions/scaler.ts', import.meta.url),
   redriver: new URL('../functions/redriver.ts', import.meta.url),
   exporter: new URL('../functions/exporter.ts', import.meta.url),
+  reviewer: new URL('../functions/reviewer.ts', import.meta.url),
   describer: new URL('../functions/describer.ts', import.meta.url),
 }
 
@@ -47,6 +49,7 @@ export class PipelineStack extends Stack {
     const planner = this.#addPlanner(firstFleet)
     const sealer = this.#addSealer()
     const exporter = this.#addExporter()
+    if (config.review.isOn) this.#addReviewer(config.review)
     const fleets = config.fleets.map((fleet) => {
       const own = fleetNamesOf(config, fleet)
       const id = config.fleets.length === 1 ? '' : pascal(fleet.name)
@@ -106,6 +109,26 @@ export class PipelineStack extends Stack {
       memoryMiB: 3008,
       diskMiB: 10_240,
       retries: 0,
+    })
+  }
+
+  /** Whoever asks must sign, and be allowed to by a policy of the account: nobody is by this stack. */
+  #addReviewer({ memoryMiB }: InfraConfig['review']): void {
+    const reviewer = this.#add('Reviewer', {
+      root: roots.reviewer,
+      statements: reviewerStatements(this.#access),
+      // A run's index is built while the first one waits: half a minute for 100,000 records (LOG.md).
+      timeoutSeconds: longestSeconds,
+      memoryMiB,
+      diskMiB: 10_240,
+      beside: 'review/page',
+      retries: 0,
+    })
+    const { url } = reviewer.addFunctionUrl({ authType: FunctionUrlAuthType.AWS_IAM })
+    new CfnOutput(this, 'ReviewUrl', {
+      value: url,
+      description:
+        'Review page of a run: this and its id, in requests that are signed for the service lambda',
     })
   }
 

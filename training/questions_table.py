@@ -92,8 +92,8 @@ def signs_table(runs: dict[str, list[Curve]], times: dict[str, float]) -> str:
     line("positions", "loss of sequential minus shared, 144 patches", "+", more("loss"), "sequential-144", "shared-144")
     line("mask", "loss of full minus causal", "+", more("loss"), "full-mask", "reference")
     for key in ("chat", "grounding"):
-        line("one or two", f"{key} loss of one model minus its own of a pair, equal steps each", "+", lambda one, own: one.at(one.steps, key) - own.at(own.steps, key), "reference", key)
-        line("one or two", f"the same, the pair's steps halved", "no figure", lambda one, own: one.at(one.steps, key) - own.at(own.steps // 2, key), "reference", key)
+        line("one or two", f"{key} loss of one model minus its own of a pair, equal steps each", "+", more(key), "reference", key)
+        line("one or two", f"the same, the pair's steps halved", "no figure", lambda one, own: one.at(own.steps, key) - own.at(own.steps // 2, key), "reference", key)
     before = lambda run: run.end("told") - run.points[0]["told"]
     line("language model", "text loss after minus before, learning, images only", "+", before, "unfrozen")
     line("language model", "text loss after minus before, learning, text mixed in", "no figure", before, "unfrozen-text")

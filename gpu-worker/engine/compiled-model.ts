@@ -53,6 +53,11 @@ function parseManifest(text: string, path: string): ModelManifest {
       `${path} has version ${version.data.v}, made by a newer coglabel; this one reads version ${manifestVersion}. Update coglabel or compile the model again`,
     )
   }
+  if (version.success && version.data.v < manifestVersion) {
+    throw new UserError(
+      `${path} has version ${version.data.v}, made by an older coglabel; this one runs version ${manifestVersion}. Compile the checkpoint again`,
+    )
+  }
   const parsed = ModelManifest.safeParse(json)
   if (!parsed.success) {
     throw new UserError(

@@ -1,6 +1,7 @@
 // Which tokens may come next: the vocabulary walked through an automaton, once for each state. It does not know prompts.
 import type { Pattern } from '../../schemas/constraint.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
+import { largestIndex } from './sampler.ts'
 import { type Automaton, compilePattern } from './automaton.ts'
 
 /** Follows one answer. */
@@ -38,11 +39,15 @@ export function openConstrainer(tokenizer: Tokenizer): Constrainer {
 
 /** The likeliest token that may come next, the lowest of equals; what greedy decoding takes, without a copy of the logits. */
 export function largestAllowed(logits: Float32Array, follower: Follower, stopIds: readonly number[]): number {
+  const allowed = follower.allowed()
+  // Nearly always the model wants what is allowed, and then one pass over the logits is all.
+  const wanted = largestIndex(logits)
+  const isAllowed = (((allowed[wanted >>> 5] ?? 0) >>> (wanted & 31)) & 1) === 1
+  if (isAllowed || (follower.mayStop() && stopIds.includes(wanted))) return wanted
   let best = -1
   const consider = (token: number) => {
     if (best === -1 || (logits[token] ?? -Infinity) > (logits[best] ?? -Infinity)) best = token
   }
-  const allowed = follower.allowed()
   for (let word = 0; word < allowed.length; word += 1) {
     let bits = allowed[word] ?? 0
     while (bits !== 0) {

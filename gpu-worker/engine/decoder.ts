@@ -6,59 +6,16 @@ import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { emptyRows } from './kv-cache.ts'
-import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
+import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
+import type { Decoder, DecoderRows, DecoderStep, Ran } from './decoder-contract.ts'
+import { extendByStep, maskWithPrefix } from './one-way.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
 import { openCachedSession } from './prepacked.ts'
 import { openSession } from './session.ts'
 import type { HostTensor, Session } from './session.ts'
-
-/** The mask's value where a row may not look: its exponential is exactly zero beside any other score. */
-export const masked = -1e30
-
-/** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
-export type DecoderRows = {
-  visionRows: Float32Array
-  embeddedRows: Float32Array
-  tokenIds: readonly number[]
-  /** [R] */
-  positionIds: readonly number[]
-  /** Rows whose logits are wanted. */
-  logitRows: readonly number[]
-  /** More values of the graph to return, by name, for a trace. */
-  traced?: readonly string[]
-}
-
-/** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
-export type DecoderStep = DecoderRows & {
-  /** At most `prefixSlots`, all prefixes of one length. */
-  slots: readonly { prefix: PrefixRows; rowCount: number }[]
-  suffix: CacheRows
-  /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
-  mask: Float32Array
-}
-
-type Ran = {
-  /** [logitRows, vocabulary] */
-  logits: Float32Array
-  traced: Readonly<Record<string, HostTensor>>
-}
-
-export type Decoder = {
-  readonly compiled: CompiledModel
-  readonly shape: CacheShape
-  readonly cacheFormat: CacheFormat
-  readonly kernel: Kernel
-  /** Image rows [patchRows + 2, hidden] of pixels [3, S, S]. */
-  encodeImage(pixels: Float32Array): Promise<Float32Array>
-  /** Runs rows in causal order behind a prefix: the prefix that the two make together. */
-  extend(rows: DecoderRows, prefix: PrefixRows): Promise<Ran & { prefix: PrefixRows }>
-  /** Runs a step: keys and values of its rows. */
-  run(step: DecoderStep): Promise<Ran & { newRows: NewRows }>
-  close(): Promise<void>
-}
 
 export type DecoderOptions = {
   threads?: number
@@ -103,19 +60,28 @@ export async function openDecoder(
     return tables
   }
   const loaded = { decoder, compiled, kernel, cacheFormat }
+  const run: Decoder['run'] = (step) => runStep({ ...loaded, tables: tablesFor(tableLength(step)) }, step)
   return {
     compiled,
     shape,
     kernel,
     cacheFormat,
     encodeImage: (pixels) => encodeImage({ vision, compiled, kernel }, pixels),
-    extend: (rows, prefix) => extendPrefix({ ...loaded, tables: tablesFor(tableLength(rows)) }, rows, prefix),
-    run: (step) => runStep({ ...loaded, tables: tablesFor(tableLength(step)) }, step),
+    extend: (rows, prefix) =>
+      hasWays(decoder)
+        ? extendPrefix({ ...loaded, tables: tablesFor(tableLength(rows)) }, rows, prefix)
+        : extendByStep({ run, shape }, rows, prefix),
+    run,
     close: async () => {
       await vision.close()
       await decoder.close()
     },
   }
+}
+
+/** Graphs for GPUs have one way of attention, and no input to choose it. */
+function hasWays({ inputNames }: Session): boolean {
+  return inputNames.has('attention_way')
 }
 
 function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
@@ -204,8 +170,8 @@ async function extendPrefix(
 }
 
 async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRows: NewRows }> {
-  const { slots, positionIds } = step
-  const { suffix, mask } = neverEmpty(loaded.compiled, step)
+  const { positionIds } = step
+  const { slots, suffix, mask } = neverEmpty(loaded, step)
   const rowCount = positionIds.length
   const layers = layerNumbers(loaded.compiled)
   const keyNames = layers.map((layer) => `new_keys.${layer}`)
@@ -219,7 +185,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
         slots.map(({ prefix }) => prefix),
       ),
       ...suffixFeeds(loaded.compiled, suffix),
-      mask: float32(mask, [rowCount, suffix.length + rowCount]),
+      mask: float32(mask, [rowCount, mask.length / rowCount]),
       key_counts: int64([slots[0]?.prefix.length ?? 0, suffix.length, rowCount], [3]),
       slot_rows: int64(
         Array.from({ length: prefixSlots }, (_, slot) => slots[slot]?.rowCount ?? 0),
@@ -233,24 +199,30 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
 }
 
 /**
- * A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so an empty suffix
- * is one row that nobody sees. A prefix has bos at least.
+ * A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so what is empty is
+ * one row that nobody sees. With several ways no prefix is empty: the causal way makes the first.
  */
 function neverEmpty(
-  { manifest }: CompiledModel,
+  { decoder, compiled }: Loaded,
   { slots, suffix, mask, positionIds }: DecoderStep,
-): Pick<DecoderStep, 'suffix' | 'mask'> {
-  if (slots.some(({ prefix }) => prefix.length === 0)) throw new InvariantError('a step has an empty prefix')
-  if (suffix.length > 0) return { suffix, mask }
-  const { layerCount, kvHeadCount, headDim } = manifest.language
-  const blank = Array.from({ length: layerCount }, () => new Float32Array(kvHeadCount * headDim))
+): Pick<DecoderStep, 'slots' | 'suffix' | 'mask'> {
   const rowCount = positionIds.length
-  const wider = new Float32Array(rowCount * (1 + rowCount))
-  for (let row = 0; row < rowCount; row++) {
-    wider[row * (1 + rowCount)] = masked
-    wider.set(mask.subarray(row * rowCount, (row + 1) * rowCount), row * (1 + rowCount) + 1)
+  const { layerCount, kvHeadCount, headDim } = compiled.manifest.language
+  const rows = Array.from({ length: layerCount }, () => new Float32Array(kvHeadCount * headDim))
+  const blank = { length: 1, keys: rows, values: rows }
+  const hide = { rowCount, prefixLength: 1, isSeen: false }
+  const own = suffix.length > 0 ? { suffix, mask } : { suffix: blank, mask: maskWithPrefix(mask, hide) }
+  const isEmpty = slots.some(({ prefix }) => prefix.length === 0)
+  if (hasWays(decoder)) {
+    if (isEmpty) throw new InvariantError('a step has an empty prefix')
+    return { slots, ...own }
   }
-  return { suffix: { length: 1, keys: blank, values: blank }, mask: wider }
+  const seen = { rowCount, prefixLength: slots[0]?.prefix.length ?? 0, isSeen: true }
+  return {
+    suffix: own.suffix,
+    slots: isEmpty ? [{ prefix: { format: 'fp32', ...blank }, rowCount }] : slots,
+    mask: maskWithPrefix(own.mask, isEmpty ? hide : seen),
+  }
 }
 
 /** Rows up to which keys and values on the left side are faster (LOG.md, 2026-11-26: 6 against 11 ms at 8, 12 against 14 at 32). */
@@ -337,13 +309,6 @@ function suffixFeeds(compiled: CompiledModel, suffix: CacheRows): Feeds {
     feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, headDim, suffix.length])
   }
   return feeds
-}
-
-/** Mask of R rows in causal order, nothing between the prefix and them: [R, R]. */
-export function causalMask(rowCount: number): Float32Array {
-  const mask = new Float32Array(rowCount * rowCount)
-  for (let row = 0; row < rowCount; row++) mask.fill(masked, row * rowCount + row + 1, (row + 1) * rowCount)
-  return mask
 }
 
 function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {

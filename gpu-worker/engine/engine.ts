@@ -1,28 +1,34 @@
 // The engine over a compiled model, in this process: prompts in, text out. One image's prompts share its prefill.
+import { totalmem } from 'node:os'
 import { patternOf } from '../../schemas/constraint.ts'
 import { UserError } from '../../schemas/errors.ts'
-import type { Target } from '../../schemas/model-manifest.ts'
 import { tokenizerAdvice } from '../../schemas/model-manifest.ts'
+import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import { openTokenizer } from '../tokenizer/tokenizer.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
+import { createBatch } from './batch.ts'
+import type { Batch, OpenPrefix } from './batch.ts'
+import { prefixRowBytes, suffixRowBytes } from './cache-budget.ts'
+import type { CacheNeeds } from './cache-budget.ts'
 import { openCompiledModel, requireTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { expectPixels } from './contract.ts'
 import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
-import type { Decoder } from './decoder.ts'
-import { generate } from './generation.ts'
-import type { Prefix, SequenceRequest } from './generation.ts'
+import type { Decoder } from './decoder-contract.ts'
+import type { SequenceRequest } from './sequence.ts'
 import { imagePrefix, textPrefix } from './prefix.ts'
 import { runtimeName, runtimeVersion } from './session.ts'
-import { createTurnQueue } from './turn-queue.ts'
-import type { InTurn } from './turn-queue.ts'
 
 export type EngineOptions = {
   modelFolder: string
   threads?: number
+  /** How the rows of images are cached; float32 where it is left out. */
+  cacheFormat?: CacheFormat
+  /** The most memory for keys and values. What does not fit waits. */
+  cacheBytes?: number
   /** The CPU when left out. */
   device?: Target
 }
@@ -34,87 +40,129 @@ export async function openEngine({
   modelFolder,
   threads,
   device = 'cpu',
+  cacheFormat = 'fp32',
+  cacheBytes,
 }: EngineOptions): Promise<PixelEngine> {
   const compiled = await openCompiledModel(modelFolder)
   requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
-  const decoder = await openDecoder(compiled, { device, ...(threads === undefined ? {} : { threads }) })
+  const decoder = await openDecoder(compiled, {
+    device,
+    cacheFormat,
+    ...(threads === undefined ? {} : { threads }),
+  })
   const bos = await textPrefix(decoder)
-  const inTurn = createTurnQueue()
+  const needs = cacheNeeds(decoder, cacheBytes)
+  const batch = createBatch(decoder, needs)
   const constrainer = openConstrainer(tokenizer)
   return {
     info: describe(compiled, decoder),
-    openImage: (image, signal) =>
-      inTurn(async () => {
-        signal?.throwIfAborted()
-        const pixels = expectPixels(image)
-        const prefix = pixels === null ? bos : await imagePrefix(decoder, bos, pixels)
-        return imageSession({ decoder, tokenizer, constrainer, prefix, hasImage: pixels !== null, inTurn })
-      }),
-    close: () => inTurn(() => decoder.close()),
+    openImage: async (image, signal) => {
+      signal?.throwIfAborted()
+      const pixels = expectPixels(image)
+      if (pixels === null)
+        return imageSession({
+          decoder,
+          tokenizer,
+          constrainer,
+          batch,
+          open: { prefix: bos, close: () => {} },
+        })
+      const bytes = imageBytes(decoder)
+      const open = await batch.open(() => imagePrefix(decoder, bos, pixels), bytes, signal)
+      return imageSession({ decoder, tokenizer, constrainer, batch, open })
+    },
+    close: async () => {
+      await batch.idle()
+      await decoder.close()
+    },
   }
+}
+
+/** bos, boi, patches and eoi. */
+function imageBytes({ compiled, shape, cacheFormat }: Decoder): number {
+  return (compiled.manifest.vision.patchRows + 3) * prefixRowBytes(shape, cacheFormat)
+}
+
+/** A fifth of the memory where nobody says otherwise, and never less than one image and its longest answer need. */
+function cacheNeeds(decoder: Decoder, cacheBytes: number | undefined): CacheNeeds {
+  const { maxPositions } = decoder.compiled.manifest.language
+  const rowBytes = suffixRowBytes(decoder.shape)
+  const least = imageBytes(decoder) + maxPositions * rowBytes
+  if (cacheBytes !== undefined && cacheBytes < least) {
+    throw new UserError(
+      `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)}; allow more`,
+    )
+  }
+  return { limitBytes: cacheBytes ?? Math.max(least, totalmem() / 5), rowBytes, longestRows: maxPositions }
+}
+
+function megabytes(bytes: number): number {
+  return Math.ceil(bytes / 1e6)
 }
 
 function imageSession({
   decoder,
   tokenizer,
   constrainer,
-  prefix,
-  hasImage,
-  inTurn,
+  batch,
+  open: { prefix, close },
 }: {
   decoder: Decoder
   tokenizer: Tokenizer
   constrainer: Constrainer
-  prefix: Prefix
-  hasImage: boolean
-  inTurn: InTurn
+  batch: Batch
+  open: OpenPrefix
 }): ImageSession {
   const { manifest } = decoder.compiled
-  const imageTokens = hasImage ? manifest.vision.patchRows + 2 : 0
+  const imageTokens = prefix.rows.length - 1
+  let isOpen = true
   const firstPosition = prefix.nextPosition
   return {
-    generate: (prompts, signal) =>
-      inTurn(async () => {
-        const rendered = prompts.map((prompt) => {
-          const promptText = renderPrompt(prompt)
-          return { prompt, promptText, tokenIds: tokenizer.encode(promptText) }
-        })
-        const requests = rendered.map(({ prompt, tokenIds }) =>
-          toRequest({
-            prompt,
-            constrainer,
-            tokenIds,
-            stopIds: manifest.tokens.eos,
-            room: manifest.language.maxPositions - firstPosition - tokenIds.length,
-          }),
-        )
-        const fitting = requests.filter((request) => request !== undefined)
-        const results = await generate(decoder, prefix, { requests: fitting, signal })
-        return rendered.map(({ promptText, tokenIds }, index): Answer => {
-          const promptTokens = 1 + tokenIds.length
-          const request = requests[index]
-          const result = request === undefined ? undefined : results[fitting.indexOf(request)]
-          if (result === undefined) {
-            return {
-              promptText,
-              text: '',
-              tokenIds: [],
-              finishReason: 'prompt-too-long',
-              usage: { promptTokens, imageTokens, outputTokens: 0 },
-            }
-          }
-          const usage = { promptTokens, imageTokens, outputTokens: result.tokenIds.length }
+    generate: async (prompts, signal) => {
+      const rendered = prompts.map((prompt) => {
+        const promptText = renderPrompt(prompt)
+        return { prompt, promptText, tokenIds: tokenizer.encode(promptText) }
+      })
+      const requests = rendered.map(({ prompt, tokenIds }) =>
+        toRequest({
+          prompt,
+          constrainer,
+          tokenIds,
+          stopIds: manifest.tokens.eos,
+          room: manifest.language.maxPositions - firstPosition - tokenIds.length,
+        }),
+      )
+      const fitting = requests.filter((request) => request !== undefined)
+      const results = await batch.generate(prefix, fitting, signal)
+      return rendered.map(({ promptText, tokenIds }, index): Answer => {
+        const promptTokens = 1 + tokenIds.length
+        const request = requests[index]
+        const result = request === undefined ? undefined : results[fitting.indexOf(request)]
+        if (result === undefined) {
           return {
             promptText,
-            text: tokenizer.decode(result.tokenIds).trim(),
-            tokenIds: result.tokenIds,
-            finishReason: result.finishReason,
-            usage,
+            text: '',
+            tokenIds: [],
+            finishReason: 'prompt-too-long',
+            usage: { promptTokens, imageTokens, outputTokens: 0 },
           }
-        })
-      }),
-    close: () => Promise.resolve(),
+        }
+        const usage = { promptTokens, imageTokens, outputTokens: result.tokenIds.length }
+        return {
+          promptText,
+          text: tokenizer.decode(result.tokenIds).trim(),
+          tokenIds: result.tokenIds,
+          finishReason: result.finishReason,
+          usage,
+        }
+      })
+    },
+    close: () => {
+      if (isOpen) close()
+      isOpen = false
+      return Promise.resolve()
+    },
   }
 }
 
@@ -163,7 +211,7 @@ function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['i
   const notice = manifest.target === 'cpu' ? decoder.kernel.notice : unmeasuredNotice
   return {
     model: { name, digest, weights, licence },
-    engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}`,
+    engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,
     engineVersion: runtimeVersion,
     template,
     capabilities,

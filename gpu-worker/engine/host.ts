@@ -7,12 +7,12 @@ import { extname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
+import { createCompany } from './company.ts'
+import type { Company } from './company.ts'
 import { EngineCrashError, expectPixels } from './contract.ts'
 import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import type { EngineOptions } from './engine.ts'
 import type { HostReply, HostRequest } from './host-protocol.ts'
-import { createTurnQueue } from './turn-queue.ts'
-import type { InTurn } from './turn-queue.ts'
 
 /** Crashes on one image after which it is given up. */
 const maxCrashesPerImage = 2
@@ -46,7 +46,8 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
       })
     return restarting
   }
-  const inTurn = createTurnQueue()
+  const company = createCompany()
+  const places = new Set<Place>()
   return {
     info: child.info,
     get processId() {
@@ -55,7 +56,8 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
     get crashCount() {
       return crashCount
     },
-    openImage: async (image, signal) => openImage({ current, inTurn, pixels: expectPixels(image), signal }),
+    openImage: async (image, signal) =>
+      openImage({ current, company, places, pixels: expectPixels(image), signal }),
     close: async () => {
       closed = true
       await restarting?.catch(() => undefined)
@@ -79,29 +81,38 @@ async function restart(options: EngineOptions): Promise<EngineChild> {
   }
 }
 
+/** Where an image is open; nowhere after a crash, until it is asked about again. */
+type Place = { open: { child: EngineChild; imageId: number } | undefined }
+
 type ImageOptions = {
   current: () => Promise<EngineChild>
-  inTurn: InTurn
+  company: Company
+  /** Of all images that are not closed. */
+  places: Set<Place>
   pixels: Float32Array | null
   signal: AbortSignal | undefined
 }
 
 /**
  * An image of which the pixels are kept until it is closed, so that a fresh process can be given it.
- * Requests go to the process one at a time: who is being served when it dies is who it died on.
+ * Requests are served together. Those that were when the process died are served again one at a time, each with no
+ * other image open, so that the next death says on whom it was.
  */
-async function openImage({ current, inTurn, pixels, signal }: ImageOptions): Promise<ImageSession> {
+async function openImage({ current, company, places, pixels, signal }: ImageOptions): Promise<ImageSession> {
   let crashes = 0
-  let place: { child: EngineChild; imageId: number } | undefined
-  const attempt = async <T>(
-    job: (child: EngineChild, imageId: number) => Promise<T>,
-    jobSignal: AbortSignal | undefined,
-  ): Promise<T> => {
+  const place: Place = { open: undefined }
+  places.add(place)
+  const once = async <T>(job: Job<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
+    const child = await current()
+    if (crashes > 0) for (const other of places) if (other !== place) leave(other)
+    if (place.open?.child !== child) place.open = { child, imageId: await child.open(pixels, jobSignal) }
+    return await job(child, place.open.imageId)
+  }
+  const attempt = async <T>(job: Job<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
     for (;;) {
+      const enter = crashes > 0 ? company.alone : company.beside
       try {
-        const child = await current()
-        if (place?.child !== child) place = { child, imageId: await child.open(pixels, jobSignal) }
-        return await job(child, place.imageId)
+        return await enter(() => once(job, jobSignal))
       } catch (error) {
         if (!(error instanceof ProcessGone)) throw error
         crashes += 1
@@ -114,16 +125,26 @@ async function openImage({ current, inTurn, pixels, signal }: ImageOptions): Pro
       }
     }
   }
-  await inTurn(() => attempt(() => Promise.resolve(), signal))
+  await attempt(() => Promise.resolve(), signal).catch((error: unknown) => {
+    places.delete(place)
+    throw error
+  })
   return {
     generate: (prompts, jobSignal) =>
-      inTurn(() => attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal)),
+      attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal),
     close: () => {
-      if (place?.child.alive === true) place.child.closeImage(place.imageId)
-      place = undefined
+      leave(place)
+      places.delete(place)
       return Promise.resolve()
     },
   }
+}
+
+type Job<T> = (child: EngineChild, imageId: number) => Promise<T>
+
+function leave(place: Place): void {
+  if (place.open?.child.alive === true) place.open.child.closeImage(place.open.imageId)
+  place.open = undefined
 }
 
 /** The process ended while it owed an answer. Never leaves this file. */

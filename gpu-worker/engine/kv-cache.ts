@@ -83,10 +83,18 @@ export class SuffixCache {
     }
   }
 
-  /** Frees the slots of a sequence that is done. When most slots are free, the others move together. */
+  /**
+   * Frees the slots of a sequence that is done. When most slots are free, the others move together; when all are, nothing
+   * is kept, so that what comes next is computed as in a fresh process, to the last bit.
+   */
   release(owner: number): void {
     this.#owners = this.#owners.map((current) => (current === owner ? undefined : current))
     const kept = this.#owners.flatMap((current, slot) => (current === undefined ? [] : [slot]))
+    if (kept.length === 0) {
+      this.#rows = emptyRows(this.#shape)
+      this.#owners = []
+      return
+    }
     const enough = Math.max(blockRows, Math.ceil(kept.length / blockRows) * blockRows)
     if (enough <= this.#owners.length / 2) this.#relocate(kept, enough)
   }

@@ -1,8 +1,8 @@
 // Makes the prefix that all prompts of one image share: bos, then boi and the patches (visual expert, one position for
 // all patches), then eoi (language expert).
-import type { Decoder } from './decoder.ts'
+import type { Decoder } from './decoder-contract.ts'
 import { emptyPrefix } from './kv-cache.ts'
-import type { Prefix } from './generation.ts'
+import type { Prefix } from './sequence.ts'
 
 /** Positions of an image's rows (paper section 2.2, "position embedding"): boi 1, every patch 2, eoi 3; text goes on at 4. */
 export function imagePositions(patchRows: number): number[] {

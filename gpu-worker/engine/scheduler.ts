@@ -1,9 +1,13 @@
 // Which rows the decoder runs next, as plain data. Pure: sequences in, plan out.
-import { masked } from './decoder.ts'
+import { prefixSlots } from '../../schemas/model-manifest.ts'
+import { masked } from './attention-mask.ts'
 
 /** One sequence as the scheduler sees it. */
 export type PendingSequence = {
   id: number
+  /** Whose prefix it stands behind, and how many rows that has. */
+  image: number
+  prefixLength: number
   /** Tokens whose cache rows are still to be made; after the last one comes the next token. */
   pending: readonly PendingToken[]
 }
@@ -16,6 +20,8 @@ export type StepPlan = {
   rows: readonly PlannedRow[]
   /** Rows that end their sequence's pending tokens, in order: these give logits. */
   logitRows: readonly number[]
+  /** The images of the rows, in order, each with the number of its rows. */
+  slots: readonly { image: number; rowCount: number }[]
 }
 
 /** Most rows of one run: bounds the score matrix while long prompts are prefilled. */
@@ -23,18 +29,34 @@ export const maxRowsPerStep = 512
 
 /**
  * Takes every sequence's pending tokens in order until the step is full. A sequence that is decoding has one, so all of
- * them advance together; a long prompt goes on in the next step.
+ * them advance together; a long prompt goes on in the next step. Rows of one image lie together. Beside the first
+ * sequence's image stand up to three others whose prefixes are as long; the rest wait until one of them is done.
  */
 export function planStep(sequences: readonly PendingSequence[], maxRows: number = maxRowsPerStep): StepPlan {
   const rows: PlannedRow[] = []
   const logitRows: number[] = []
-  for (const { id, pending } of sequences) {
-    const taken = pending.slice(0, maxRows - rows.length)
-    rows.push(...taken.map((token) => ({ ...token, sequence: id })))
-    if (taken.length > 0 && taken.length === pending.length) logitRows.push(rows.length - 1)
+  const slots: StepPlan['slots'][number][] = []
+  for (const own of imagesOf(sequences)) {
+    const before = rows.length
+    for (const { id, pending } of own.sequences) {
+      const taken = pending.slice(0, maxRows - rows.length)
+      rows.push(...taken.map((token) => ({ ...token, sequence: id })))
+      if (taken.length > 0 && taken.length === pending.length) logitRows.push(rows.length - 1)
+      if (rows.length === maxRows) break
+    }
+    if (rows.length > before) slots.push({ image: own.image, rowCount: rows.length - before })
     if (rows.length === maxRows) break
   }
-  return { rows, logitRows }
+  return { rows, logitRows, slots }
+}
+
+function imagesOf(sequences: readonly PendingSequence[]): { image: number; sequences: PendingSequence[] }[] {
+  const first = sequences.find(({ pending }) => pending.length > 0)
+  const alike = sequences.filter(
+    ({ prefixLength, pending }) => pending.length > 0 && prefixLength === first?.prefixLength,
+  )
+  const byImage = [...Map.groupBy(alike, ({ image }) => image)].slice(0, prefixSlots)
+  return byImage.map(([image, own]) => ({ image, sequences: own }))
 }
 
 /**

@@ -2,8 +2,8 @@
 // Uses the decoder graph of `label` with outputs added (who adds them is not known here).
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
-import type { Decoder, DecoderRows } from './decoder.ts'
-import { causalMask } from './decoder.ts'
+import type { Decoder, DecoderRows } from './decoder-contract.ts'
+import { causalMask } from './attention-mask.ts'
 import { generate } from './generation.ts'
 import { emptyPrefix, emptyRows } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'
@@ -162,8 +162,8 @@ async function continueGreedily(
   },
 ): Promise<number[]> {
   const request = { maxNewTokens: traceCase.maxNewTokens, sampling: greedySampling, stopIds: [] }
-  if (lastStep.kind === 'image') {
-    // The model speaks right after the image.
+  if (lastStep.kind === 'image' || prefix.length === 0) {
+    // The model speaks right after the image, or right after bos.
     const nextPosition = (positionIds.at(-1) ?? 0) + 1
     const behindImage = { rows: last.prefix, nextPosition, lastLogits: last.lastLogits }
     const [result] = await generate(decoder, behindImage, { requests: [{ ...request, tokenIds: [] }] })

@@ -5,9 +5,6 @@ import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
 
-/** The fused operator takes head sizes that are a multiple of this; others are filled up with zeros, which add nothing. */
-const headSizeStep = 8
-
 /**
  *   prefix ─ GroupQueryAttention(past) ─┬ context
  *   q k v ──┘                           ├ present keys [1, kv, P+R, d] ─ prefix keys
@@ -22,14 +19,14 @@ export function causalWay(
   const { headCount, kvHeadCount, headDim, cpu } = frame
   const { total, nothing } = cpu
   const lead = builder.int64([0])
-  const past = pastFloats(builder, cache.prefixes[0])
-  const filled = fillHeads(builder, headDim)
+  const past = pastFloats(builder, frame, cache.prefixes[0])
+  const wide = (x: Value, heads: number): Value => widenHeads(builder, headDim, x, heads)
   const inputs = [
-    filled.joined(queries, headCount),
-    filled.joined(keys, kvHeadCount),
-    filled.joined(builder.op('Unsqueeze', [values, lead]), kvHeadCount),
-    filled.apart(past.keys),
-    filled.apart(past.values),
+    wide(queries, headCount),
+    wide(keys, kvHeadCount),
+    wide(values, kvHeadCount),
+    past.keys,
+    past.values,
   ]
   const [context = queries, presentKeys = queries, presentValues = queries] = builder.ops(
     'GroupQueryAttention',
@@ -45,44 +42,53 @@ export function causalWay(
     },
   )
   const none = nothing.floats
-  const rows = builder.op('Squeeze', [filled.cutJoined(context, headCount), lead], { as: 'rows' })
-  const flatKeys = builder.op('Squeeze', [filled.cutApart(presentKeys), lead], { as: 'flatKeys' })
-  const flatValues = builder.op('Squeeze', [filled.cutApart(presentValues), lead], { as: 'flatValues' })
+  const rows = narrowRows(builder, frame, builder.op('Squeeze', [context, lead], { as: 'rows' }))
+  const flatKeys = narrow(builder, headDim, builder.op('Squeeze', [presentKeys, lead], { as: 'flatKeys' }))
+  const flatValues = narrow(
+    builder,
+    headDim,
+    builder.op('Squeeze', [presentValues, lead], { as: 'flatValues' }),
+  )
   if (frame.cacheFormat === 'fp32') return [rows, none, none, flatKeys, turn(builder, flatValues)]
   const [keyCodes, keyScales] = toBytes(builder, flatKeys)
   const [valueCodes, valueScales] = toBytes(builder, flatValues)
   return [rows, none, none, keyCodes, turn(builder, valueCodes), keyScales, valueScales]
 }
 
-/** Heads joined in rows [1, R, n*d] or apart [1, n, R, d], with d filled up for the operator, and cut back behind it. */
-function fillHeads(builder: GraphBuilder, headDim: number) {
-  const missing = (headSizeStep - (headDim % headSizeStep)) % headSizeStep
-  const size = headDim + missing
-  const split = (x: Value, heads: number, d: number): Value =>
-    builder.op('Reshape', [x, builder.int64([1, -1, heads, d])])
-  const join = (x: Value, heads: number, d: number): Value =>
-    builder.op('Reshape', [x, builder.int64([1, -1, heads * d])])
-  const fill = (x: Value): Value =>
-    builder.op('Pad', [x, builder.int64([0, 0, 0, 0, 0, 0, 0, missing])], { as: 'filledUp' })
-  const cut = (x: Value): Value => {
-    const [start, end, axis] = [0, headDim, 3].map((value) => builder.int64([value]))
-    return builder.op('Slice', [x, start ?? null, end ?? null, axis ?? null], { as: 'cutBack' })
-  }
-  if (missing === 0) {
-    const same = (x: Value): Value => x
-    return { joined: same, cutJoined: same, apart: (x: Value | null) => x, cutApart: same }
-  }
-  return {
-    joined: (x: Value, heads: number) => join(fill(split(x, heads, headDim)), heads, size),
-    cutJoined: (x: Value, heads: number) => join(cut(split(x, heads, size)), heads, headDim),
-    apart: (x: Value | null) => (x === null ? null : fill(x)),
-    cutApart: cut,
-  }
+/** The operator takes heads of a multiple of 8 (those released have 128): others get zeros at their end. */
+function spareDims(headDim: number): number {
+  return (8 - (headDim % 8)) % 8
+}
+
+/** [.., n*d] -> [1, R, n*(d + spare)] */
+function widenHeads(builder: GraphBuilder, headDim: number, x: Value, heads: number): Value {
+  const spare = spareDims(headDim)
+  const split =
+    spare === 0 ? x : widen(builder, spare, builder.op('Reshape', [x, builder.int64([-1, heads, headDim])]))
+  return builder.op('Reshape', [split, builder.int64([1, -1, heads * (headDim + spare)])])
+}
+
+function widen(builder: GraphBuilder, spare: number, x: Value): Value {
+  return builder.op('Pad', [x, builder.int64([0, 0, 0, 0, 0, spare])])
+}
+
+/** [kv, N, d + spare] -> [kv, N, d] */
+function narrow(builder: GraphBuilder, headDim: number, x: Value): Value {
+  if (spareDims(headDim) === 0) return x
+  return builder.op('Slice', [x, builder.int64([0]), builder.int64([headDim]), builder.int64([2])])
+}
+
+/** [R, n*(d + spare)] -> [R, n*d] */
+function narrowRows(builder: GraphBuilder, { headCount, headDim, shapes }: AttentionFrame, x: Value): Value {
+  if (spareDims(headDim) === 0) return x
+  const split = builder.op('Reshape', [x, builder.int64([-1, headCount, headDim + spareDims(headDim)])])
+  return builder.op('Reshape', [narrow(builder, headDim, split), shapes.context])
 }
 
 /** A prefix as the fused operator takes it: keys and values [1, kv, P, d] in float32. */
 function pastFloats(
   builder: GraphBuilder,
+  { kvHeadCount, headDim }: AttentionFrame,
   prefix: LayerPrefix | undefined,
 ): { keys: Value | null; values: Value | null } {
   if (prefix === undefined) return { keys: null, values: null }
@@ -91,7 +97,13 @@ function pastFloats(
     const column = builder.op('Unsqueeze', [scales, builder.int64([2])])
     return builder.op('Mul', [toFloats(builder, codes), column], { elementType: 'float32' })
   }
-  const batched = (x: Value): Value => builder.op('Unsqueeze', [x, builder.int64([0])])
+  // A reshape to an unknown length, and not one more dimension: the runtime takes the present for as long as the past,
+  // and would put the one into the other's memory.
+  const spare = spareDims(headDim)
+  const batched = (x: Value): Value => {
+    const wide = spare === 0 ? x : widen(builder, spare, x)
+    return builder.op('Reshape', [wide, builder.int64([1, kvHeadCount, -1, headDim + spare])], { as: 'past' })
+  }
   return {
     keys: batched(restore(prefix.keys, prefix.keyScales)),
     values: batched(restore(turn(builder, prefix.values), prefix.valueScales)),

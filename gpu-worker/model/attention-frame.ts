@@ -13,7 +13,10 @@ export type AttentionFrame = {
   positionIds: Value
   cos: Value
   sin: Value
-  /** float32 [R, S + R]: 0 where a row may look, very negative where it may not. All rows see their prefix. */
+  /**
+   * float32 [R, S + R]: 0 where a row may look, very negative where it may not; all rows see their prefix. With one way
+   * only it is [R, P + S + R].
+   */
   mask: Value
   /** int64 [3]: P, S, R. */
   keyCounts: Value

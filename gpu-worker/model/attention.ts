@@ -102,7 +102,7 @@ function stepWay(
   { queries, keys, values, cache }: AttentionRun,
   way: StepWay,
 ): Omit<Attended, 'prefix'> {
-  const { headDim, shapes, keyCounts, target } = frame
+  const { headDim, shapes, keyCounts, target, cpu } = frame
   const scale = builder.float32([1 / Math.sqrt(headDim)], [])
   const scaled = builder.op('Mul', [queries, scale], { as: 'scaledQueries' })
   const byGroup = builder.op('Reshape', [scaled, shapes.queryRows])
@@ -115,12 +115,11 @@ function stepWay(
       ? slotScores(builder, frame, { grouped, cache })
       : scores(builder, frame, flat, firstPrefix(cache))
   const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, frame, flat, { keys: part }))
-  const seen = maskedScores(
-    builder,
-    frame,
-    builder.op('Concat', own, { attributes: { axis: 2 }, as: 'ownScores' }),
-  )
-  const all = builder.op('Concat', [prefixScores, seen], { attributes: { axis: 2 }, as: 'allScores' })
+  // With one way the mask covers the prefix too, which may stand for nothing there.
+  const all =
+    cpu === undefined
+      ? maskedScores(builder, frame, joinKeys(builder, [prefixScores, ...own]))
+      : joinKeys(builder, [prefixScores, maskedScores(builder, frame, joinKeys(builder, own))])
   const softmax = builder.op('Softmax', [all], { attributes: { axis: -1 } })
   const [onPrefix = softmax, onSuffix = softmax, onNew = softmax] = builder.ops(
     'Split',
@@ -140,6 +139,10 @@ function stepWay(
   const split = builder.op('Reshape', [sum, shapes.grouped], { as: 'splitContext' })
   const rowsFirst = builder.op('Transpose', [split], { attributes: { perm: [2, 0, 1, 3] }, as: 'rowsFirst' })
   return { context: builder.op('Reshape', [rowsFirst, shapes.context], { as: 'rows' }), newKeys, newValues }
+}
+
+function joinKeys(builder: GraphBuilder, parts: readonly Value[]): Value {
+  return builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'joinedScores' })
 }
 
 function firstPrefix({ prefixes }: LayerCache): LayerPrefix {

@@ -210,7 +210,7 @@ function integerProduct(
 
 /**
  *   x ─ Abs ─ ReduceMax(axis 1) ─ / L ─ s [T,1]
- *   x / s ─ QuantizeLinear(1, zero) ─ hi       (with split: x/s - round(x/s) ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
+ *   x / s ─ QuantizeLinear(1, zero) ─ hi       (with split: x/s - hi ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
  * L and zero are graph inputs: 127 and 128 where the CPU adds byte products exactly, 63 and 64 where its 16-bit sums of
  * two products would saturate (x64 without VNNI: 2 * 255 * 127 > 32767, while 2 * 127 * 127 is not).
  */
@@ -232,7 +232,12 @@ function quantizeRows(
     scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
   const high = quantize(scaled, one, 'highCodes')
   if (!split) return { codes: high, rowScale, lowWeight: undefined }
-  const rest = scope.op('Sub', [scaled, scope.op('Round', [scaled])], { as: 'rest' })
+  // The code read back, and not Round, which the runtime does one number at a time on one thread.
+  const restored = scope.op('DequantizeLinear', [high, one, zeroPoint ?? null], {
+    elementType: 'float32',
+    as: 'restored',
+  })
+  const rest = scope.op('Sub', [scaled, restored], { as: 'rest' })
   const low = quantize(rest, lowWeight ?? null, 'lowCodes')
   const codes = scope.op('Concat', [high, low], { attributes: { axis: 0 }, as: 'codes' })
   return { codes, rowScale, lowWeight }

@@ -19,7 +19,7 @@ import { type PartLimits, PartWriter } from './part-writer.ts'
 export type RunLimits = PartLimits & {
   /** Images being read, decoded or answered at once: each holds its decoded pixels. */
   imagesInFlight: number
-  /** Images whose keys and values the engine holds at once. */
+  /** Images that the engine is asked about at once: it answers up to four together, and may let one wait for memory. */
   imagesInEngine: number
   /** Images in a row on which the engine fails before the run is given up: then it is not the images. */
   engineFailuresInRow: number
@@ -27,8 +27,8 @@ export type RunLimits = PartLimits & {
 }
 
 export const defaultRunLimits: RunLimits = {
-  imagesInFlight: 4,
-  imagesInEngine: 1,
+  imagesInFlight: 8,
+  imagesInEngine: 4,
   engineFailuresInRow: 8,
   imagesPerPart: 32,
   partAgeMs: 10_000,

@@ -20,6 +20,7 @@ export const countTask: Task = {
   summary:
     'how many of each thing: those of --objects, or those a caption names; else how many things at all',
   followsByDefault: ['caption', 'detailed-caption'],
+  hasShortAnswers: true,
   isDefault: false,
   maxNewTokens: 16,
   outputSchema: CountOutput,

@@ -22,6 +22,7 @@ export const qaTask: Task = {
   summary: 'questions with answers; ask your own with --ask, else about what a caption names',
   takes: 'questions',
   followsByDefault: ['ask-questions', 'caption', 'detailed-caption'],
+  hasShortAnswers: true,
   isDefault: true,
   maxNewTokens: 128,
   outputSchema: QaOutput,

@@ -64,6 +64,8 @@ export type Wanted = {
   probing?: TaskRequest['probing']
   styles?: TaskRequest['styles']
   existing?: TaskRequest['existing']
+  /** Puts questions with short answers in the vqa template, whatever the model's own is. */
+  shortAnswers?: boolean
   /** Put before the questions of grounding tasks, for one model that answers both roles. */
   groundingPrefix?: string | undefined
   follows?: readonly Follow[]
@@ -91,7 +93,8 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
   for (const definition of wanted.definitions ?? []) refusePrevious(definition, chosen)
   const itemTasks = listItemTasks(wanted)
   const specs = chosen.flatMap((task) => {
-    const { template } = modelOf(task, wanted)
+    const isShort = wanted.shortAnswers === true && task.hasShortAnswers === true
+    const template = isShort ? 'vqa' : modelOf(task, wanted).template
     // A run of one model names no roles: the first model answers everything.
     const role = wanted.grounding === undefined ? undefined : task.role
     const from = follows.filter((follow) => follow.task === task.name).map(({ after }) => after)

@@ -80,6 +80,8 @@ export type Task = {
   followsByDefault?: readonly string[]
   /** Whether its output has a `text` in which other tasks find phrases. */
   givesText?: true
+  /** Whether its questions can be put in the template for short answers. */
+  hasShortAnswers?: true
   /** Whether a run that names no tasks includes this one when the model can do it. */
   isDefault: boolean
   /** Answer limit of each prompt, in tokens. */

@@ -30,6 +30,7 @@ export const yesNoTask: Task = {
   summary: 'whether things are there: those of --objects, or those a caption names and as many others',
   needs: 'things to ask about; add --objects "dog,cat" or the task caption',
   followsByDefault: ['caption', 'detailed-caption'],
+  hasShortAnswers: true,
   isDefault: false,
   maxNewTokens: 8,
   constraint: { kind: 'yes-no' },

@@ -3,12 +3,16 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createBatch } from '../../gpu-worker/engine/batch.ts'
+import type { OpenPrefix } from '../../gpu-worker/engine/batch.ts'
 import { openCompiledModel } from '../../gpu-worker/engine/compiled-model.ts'
-import { causalMask, openDecoder } from '../../gpu-worker/engine/decoder.ts'
-import type { Decoder } from '../../gpu-worker/engine/decoder.ts'
+import { causalMask } from '../../gpu-worker/engine/attention-mask.ts'
+import { openDecoder } from '../../gpu-worker/engine/decoder.ts'
+import type { Decoder } from '../../gpu-worker/engine/decoder-contract.ts'
 import { generate } from '../../gpu-worker/engine/generation.ts'
-import type { Prefix, SequenceRequest } from '../../gpu-worker/engine/generation.ts'
+import type { Prefix, SequenceRequest } from '../../gpu-worker/engine/sequence.ts'
 import { emptyRows } from '../../gpu-worker/engine/kv-cache.ts'
 import { imagePositions, imagePrefix, textPrefix } from '../../gpu-worker/engine/prefix.ts'
 import { maxRowsPerStep } from '../../gpu-worker/engine/scheduler.ts'
@@ -194,6 +198,8 @@ describe.each(formats)('$name generation in $weights', ({ name, weights }) => {
     expect(total.ties).toBeLessThanOrEqual(total.compared / 100)
   })
 
+  const imageOf = (seed: number): Promise<Prefix> => imagePrefix(decoder, bos, pixelsOf(decoder, seed))
+
   const check = async (tokenIds: readonly number[], seen: number[], expected: number[]): Promise<void> => {
     const logitsAfter = (answer: readonly number[]): Promise<Float32Array> =>
       uncachedLogits(decoder, { bos, features, tokenIds: [...tokenIds, ...answer] })
@@ -294,6 +300,63 @@ describe.each(formats)('$name generation in $weights', ({ name, weights }) => {
     await check([], together[1]?.tokenIds ?? [], single)
   })
 
+  it('prompts of several images in the same steps give what each gives alone', async () => {
+    const images = [image, ...(await Promise.all([2, 3, 4, 5].map((seed) => imageOf(seed))))]
+    const batch = createBatch(decoder, { limitBytes: Infinity, rowBytes: 1, longestRows: 0 })
+    const texts = prompts(10, 300)
+    const asked = images.map((prefix, index) => ({
+      prefix,
+      requests: texts.slice(2 * index, 2 * index + 2).map((tokenIds) => request(tokenIds, 6 + 4 * index)),
+    }))
+    // Text without an image beside them: its prefix has another length.
+    asked.push({ prefix: bos, requests: [request(texts[0] ?? [], 9)] })
+    const answers = await Promise.all(asked.map(({ prefix, requests }) => batch.generate(prefix, requests)))
+    for (const [index, { prefix, requests }] of asked.entries()) {
+      for (const [at, one] of requests.entries()) {
+        const single = await alone(decoder, prefix, one)
+        const seen = answers[index]?.[at]?.tokenIds ?? []
+        if (prefix === image) await check(one.tokenIds, seen, single)
+        else
+          expect(seen.filter((token, place) => token !== single[place]).length).toBeLessThanOrEqual(
+            weights === 'fp32' ? 0 : 6,
+          )
+      }
+    }
+  })
+
+  it('a cancelled call leaves the steps, and those beside it do not notice', async () => {
+    const batch = createBatch(decoder, { limitBytes: Infinity, rowBytes: 1, longestRows: 0 })
+    const [first = [], second = []] = prompts(2, 300)
+    const controller = new AbortController()
+    const stays = batch.generate(image, [request(first, 20)])
+    const leaves = batch.generate(image, [request(second, 1000)], controller.signal)
+    setTimeout(() => controller.abort(new Error('no longer wanted')), 30)
+    await expect(leaves).rejects.toThrow('no longer wanted')
+    await check(first, (await stays)[0]?.tokenIds ?? [], await alone(decoder, image, request(first, 20)))
+    await batch.idle()
+  })
+
+  it('images wait for room in the cache and are opened when another is closed', async () => {
+    const batch = createBatch(decoder, { limitBytes: 250, rowBytes: 1, longestRows: 50 })
+    const opened: number[] = []
+    const open = async (seed: number): Promise<OpenPrefix> => {
+      const one = await batch.open(() => imageOf(seed), 100)
+      opened.push(seed)
+      return one
+    }
+    const [a, b, c] = [open(1), open(2), open(3)]
+    const first = await a
+    await b
+    await wait(20)
+    expect(opened).toEqual([1, 2])
+    const answer = await batch.generate(first.prefix, [request([5, 6], 4)])
+    expect(answer[0]?.tokenIds).toHaveLength(4)
+    expect(opened).toEqual([1, 2])
+    first.close()
+    await c
+    expect(opened).toEqual([1, 2, 3])
+  })
+
   it('two images do not know of each other', async () => {
     const other = await imagePrefix(decoder, bos, pixelsOf(decoder, 2))
     const again = await imagePrefix(decoder, bos, pixelsOf(decoder, 1))
@@ -341,5 +404,42 @@ describe.each(formats)('text alone: $name generation in $weights', ({ name, weig
     expect(logits[1]).toEqual(logits[0])
     expect(answers.slice(5, 9)).toEqual(answers.slice(0, 4))
     expect(answers[9]).not.toEqual(answers[4])
+  })
+})
+
+describe.each(formats)('an image cached in bytes: $name generation in $weights', ({ name, weights }) => {
+  it('gives nearly the logits of one cached in float32, alone and beside another image', async () => {
+    const decoder = await compiled({ name, weights, visionSeed: 2 })
+    const bytes = await openDecoder(decoder.compiled, { cacheFormat: 'int8' })
+    const score = async (of: Decoder, tokenIds: readonly number[]): Promise<number[]> => {
+      const bos = await textPrefix(of)
+      const [first, second] = [
+        await imagePrefix(of, bos, pixelsOf(of, 1)),
+        await imagePrefix(of, bos, pixelsOf(of, 2)),
+      ]
+      const rowCount = tokenIds.length
+      const blocks = Array.from({ length: 2 * rowCount }, (_, row) => Math.floor(row / rowCount))
+      const { logits } = await of.run({
+        visionRows: new Float32Array(0),
+        embeddedRows: new Float32Array(0),
+        tokenIds: [...tokenIds, ...tokenIds],
+        positionIds: blocks.map((_, row) => 4 + (row % rowCount)),
+        logitRows: [rowCount - 1, 2 * rowCount - 1],
+        slots: [first, second].map(({ rows }) => ({ prefix: rows, rowCount })),
+        suffix: emptyRows(of.shape),
+        mask: Float32Array.from({ length: blocks.length ** 2 }, (_, at) => {
+          const [row, other] = [Math.floor(at / blocks.length), at % blocks.length]
+          return blocks[row] === blocks[other] && other <= row ? 0 : -1e30
+        }),
+      })
+      return [...logits]
+    }
+    const tokenIds = prompts(2, 300)[1] ?? []
+    const [exact, rounded] = [await score(decoder, tokenIds), await score(bytes, tokenIds)]
+    const error = largestDifference(Float32Array.from(rounded), Float32Array.from(exact))
+    expect(error).toBeGreaterThan(0)
+    expect(error).toBeLessThan(0.1)
+    await decoder.close()
+    await bytes.close()
   })
 })

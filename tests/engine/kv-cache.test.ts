@@ -90,14 +90,53 @@ describe('a suffix', () => {
 
   it('does not grow while sequences of bounded length come and go', () => {
     const suffix = new SuffixCache(shape)
-    for (const id of range(100)) {
+    const add = (id: number): void =>
       suffix.append(
         numbered(1, 30),
         range(30).map(() => id),
       )
-      suffix.release(id)
+    add(0)
+    for (const id of range(100, 1)) {
+      add(id)
+      suffix.release(id - 1)
     }
     expect(suffix.rows.length).toBe(64)
+  })
+
+  it('moves what is left together when most is free, and keeps nothing when all is', () => {
+    const suffix = new SuffixCache(shape)
+    suffix.append(
+      numbered(1, 200),
+      range(200).map((row) => row % 4),
+    )
+    for (const owner of [0, 1, 3]) suffix.release(owner)
+    expect(suffix.rows.length).toBe(64)
+    const held = suffix.owners.flatMap((owner, slot) => (owner === 2 ? [slot] : []))
+    expect(rowsIn(suffix.rows, held)).toEqual(range(50).map((index) => 3 + 4 * index))
+    suffix.release(2)
+    expect(suffix.rows.length).toBe(0)
+  })
+
+  it('grows by a quarter, but not beyond what was promised', () => {
+    const lengths = [Infinity, 260].map((most) => {
+      const suffix = new SuffixCache(shape)
+      suffix.append(
+        numbered(1, 256),
+        range(256).map(() => 0),
+        most,
+      )
+      suffix.append(numbered(257, 1), [0], most)
+      return suffix.rows.length
+    })
+    expect(lengths).toEqual([320, 320])
+    const large = new SuffixCache(shape)
+    for (const first of [0, 1024])
+      large.append(
+        numbered(first + 1, 1024 >> ((first >> 10) * 10)),
+        range(1024 >> ((first >> 10) * 10)).map(() => 0),
+        1030,
+      )
+    expect(large.rows.length).toBe(1088)
   })
 
   it('wants an owner for every row', () => {

@@ -1,12 +1,14 @@
 // The plan of a step and its mask, as data.
 import { describe, expect, it } from 'vitest'
-import { masked } from '../../gpu-worker/engine/decoder.ts'
+import { masked } from '../../gpu-worker/engine/attention-mask.ts'
 import { planStep, stepMask } from '../../gpu-worker/engine/scheduler.ts'
 import type { PendingSequence } from '../../gpu-worker/engine/scheduler.ts'
 
 function sequence(id: number, count: number, start = 0): PendingSequence {
   return {
     id,
+    image: 0,
+    prefixLength: 1,
     pending: Array.from({ length: count }, (_, index) => ({
       tokenId: 100 * id + index,
       position: start + index,
@@ -67,7 +69,7 @@ describe('planStep', () => {
   it('runs every pending token once, in order, whatever the limit', () => {
     for (const maxRows of [1, 2, 3, 7]) {
       const left = [sequence(0, 5), sequence(1, 1), sequence(2, 4)].map(({ id, pending }) => ({
-        id,
+        ...sequence(id, 0),
         pending: [...pending],
       }))
       const run: number[] = []
@@ -88,6 +90,33 @@ describe('planStep', () => {
         )
       expect(logits).toBe(3)
     }
+  })
+})
+
+describe('images in a step', () => {
+  it('stand together, up to four whose prefixes are as long as the first one', () => {
+    const of = (id: number, image: number, prefixLength = 9): PendingSequence => ({
+      ...sequence(id, 1),
+      image,
+      prefixLength,
+    })
+    const { rows, slots } = planStep([
+      of(0, 7),
+      of(1, 3),
+      of(2, 7),
+      of(3, 5, 1),
+      of(4, 1),
+      of(5, 2),
+      of(6, 9),
+      of(7, 3),
+    ])
+    expect(rows.map(({ sequence: id }) => id)).toEqual([0, 2, 1, 7, 4, 5])
+    expect(slots).toEqual([
+      { image: 7, rowCount: 2 },
+      { image: 3, rowCount: 2 },
+      { image: 1, rowCount: 1 },
+      { image: 2, rowCount: 1 },
+    ])
   })
 })
 

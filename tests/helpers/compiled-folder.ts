@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { digestText, manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
+import { digestText, manifestFileName, manifestVersion, ModelManifest } from '../../schemas/model-manifest.ts'
 import { openCompiledModel } from '../../gpu-worker/engine/compiled-model.ts'
 import { seededRandom } from './seeded-random.ts'
 
@@ -20,7 +20,7 @@ export async function writeCompiledFolder(folder: string, sizes: Sizes, name = '
     }),
   )
   const manifest = ModelManifest.parse({
-    v: 1,
+    v: manifestVersion,
     name,
     family: 'cogvlm',
     digest: createHash('sha256').update(digestText(files)).digest('hex'),

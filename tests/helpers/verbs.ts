@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { VerbRoot } from '../../cli/verb-root.ts'
 import { runWorkerProcess } from '../../gpu-worker/worker.ts'
-import { manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
+import { manifestVersion, manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
 import { type CountingEngine, openCountingEngine } from './counting-engine.ts'
 import { tempFolder } from './temp-folder.ts'
 import type { TestPlace } from './places.ts'
@@ -55,7 +55,7 @@ export async function writeCountingModel(): Promise<{ folder: string; text: stri
   const { info } = openCountingEngine()
   const { name, digest, licence } = info.model
   const manifest: ModelManifest = ModelManifest.parse({
-    v: 1,
+    v: manifestVersion,
     name,
     family: 'cogvlm',
     digest,

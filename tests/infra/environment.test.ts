@@ -10,7 +10,7 @@ import { Deployment } from '../../schemas/deployment.ts'
 import { readRepositoryFile, repositoryRoot } from '../architecture/source-tree.ts'
 import { deployments, model, resolved, resourcesOf, synthesize } from './synthesized.ts'
 
-const two = synthesize(deployments['two fleets, sources and a NAT gateway']!)
+const two = synthesize(deployments['two fleets, sources, reviews and a NAT gateway']!)
 const queueUrl = (name: string) => `https://sqs.us-east-2.amazonaws.com/111122223333/coglabel-${name}`
 
 function workerEnvironments(): Map<string, Record<string, string>> {

@@ -1,5 +1,6 @@
 // The real worker and functions over the emulated cloud, each with the rights of its synthesized role and no others:
 // what a policy does not allow is refused, and so is a missing key to whom S3 would not say that it is missing.
+import { fileURLToPath } from 'node:url'
 import { expect, test, vi } from 'vitest'
 import { openRun, readRun } from '../../dataset/run-folder.ts'
 import { runSubmit } from '../../cli/submit.ts'
@@ -23,6 +24,7 @@ const synthesized = synthesize({
   imagesBucket: 'images',
   labelsBucket: 'labels',
   sources: [{ bucket: 'others', prefix: 'p/' }],
+  review: { isOn: true },
 })
 const roles = statementsByRole(synthesized)
 const labelsPolicy = resourcePolicies(synthesized).get('Labels')!
@@ -140,6 +142,10 @@ test('a run goes from a source to its export, and nobody needs a right that it d
   const sealed = await as('SealerRole', async () => await call('sealer', {}))
   expect(sealed.result).toMatchObject({ one: {}, two: {}, three: {} })
 
+  const reviewed = await as('ReviewerRole', async () => await reviewOneImage('one'))
+  expect(reviewed.result).toEqual({ records: 40, thumbnail: 200, missing: 404, judged: 200 })
+  expect([...reviewed.used]).toContain('PutObject labels')
+
   for (const format of ['jsonl', 'openai-batch']) {
     const exported = await as('ExporterRole', async () => await call('exporter', { runId: 'one', format }))
     expect(exported.result).toMatchObject({ records: 40 })
@@ -165,6 +171,34 @@ test('a run goes from a source to its export, and nobody needs a right that it d
   expect((await as('ScalerRole', async () => await call('scaler', {}))).result).toMatchObject({ onDemand: 0 })
   vi.unstubAllEnvs()
 })
+
+/** As a browser behind something that signs would: the page, its list, a picture, a verdict; and a run that is not. */
+async function reviewOneImage(runId: string): Promise<Record<string, unknown>> {
+  vi.stubEnv('COGLABEL_PAGE', fileURLToPath(new URL('../../review/page/', import.meta.url)))
+  vi.resetModules()
+  const { handler } = await import('../../functions/reviewer.ts')
+  const ask = async (path: string, body?: object) => {
+    const [rawPath, rawQueryString] = path.split('?')
+    const http = { method: body === undefined ? 'GET' : 'POST' }
+    const iam = { userArn: 'arn:aws:sts::111122223333:assumed-role/reviewers/ada' }
+    const headers = { 'content-type': 'application/json' }
+    const requestContext = { domainName: 'x.lambda-url.us-east-2.on.aws', http, authorizer: { iam } }
+    const event = { rawPath, rawQueryString, headers, body: JSON.stringify(body), requestContext }
+    return await handler(event)
+  }
+  expect((await ask(`/${runId}/`)).statusCode).toBe(200)
+  const { records, items } = JSON.parse((await ask(`/${runId}/api/view`)).body) as {
+    records: number
+    items: { version: string; records: { recordId: string }[] }[]
+  }
+  const { recordId } = items[0]!.records[0]!
+  return {
+    records,
+    thumbnail: (await ask(`/${runId}/thumb/0?v=${items[0]!.version}`)).statusCode,
+    missing: (await ask('/none/')).statusCode,
+    judged: (await ask(`/${runId}/api/verdict`, { recordId, verdict: 'accept' })).statusCode,
+  }
+}
 
 test('a role that lacks a right is found out', async () => {
   const { place, as } = await openGuardedPlace()

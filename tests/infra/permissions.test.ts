@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { isDenied, mayDo, resourcePolicies, type Request, statementsByRole } from './policy.ts'
 import { deployments, groundingModel, model, synthesize } from './synthesized.ts'
 
-const synthesized = synthesize(deployments['two fleets, sources and a NAT gateway']!)
+const synthesized = synthesize(deployments['two fleets, sources, reviews and a NAT gateway']!)
 const roles = statementsByRole(synthesized)
 const policies = resourcePolicies(synthesized)
 const weights = 'coglabel-weights-111122223333-us-east-2'
@@ -171,6 +171,31 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
     mayNot: [
       ['write labels', create('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
       ['change an export', overwrite('my-labels/runs/r/exports/llava/00000001/index.json')],
+    ],
+  },
+  ReviewerRole: {
+    may: [
+      ['read labels', get('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
+      ['find what was sealed last', list('my-labels', 'runs/r/manifests/00000002.json')],
+      ['read thumbnails', get('my-labels/runs/r/thumbs/a.webp')],
+      ['learn that there is no thumbnail', list('my-labels', 'runs/r/thumbs/a.webp')],
+      ['learn that there is no run', list('my-labels', 'runs/r/config.json')],
+      ['list verdicts', list('my-labels', 'runs/r/verdicts/')],
+      ['read verdicts', get('my-labels/runs/r/verdicts/ab/1.json')],
+      ['judge', create('my-labels/runs/r/verdicts/ab/1.json')],
+    ],
+    mayNot: [
+      ['read images', get('my-images/incoming/r/a.png')],
+      ['read a source', get('photos/a/1.jpg')],
+      ['list images', list('my-images', 'incoming/')],
+      ['change a verdict', overwrite('my-labels/runs/r/verdicts/ab/1.json')],
+      ['take a verdict back for good', remove('my-labels/runs/r/verdicts/ab/1.json')],
+      ['write labels', create('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
+      ['write thumbnails', create('my-labels/runs/r/thumbs/a.webp')],
+      ['list runs', list('my-labels', 'runs/')],
+      ['read parts that are not sealed', get('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
+      ['take messages', sqs('ReceiveMessage', 'chat')],
+      ['send messages', sqs('SendMessage', 'chat')],
     ],
   },
   DescriberRole: {

@@ -14,7 +14,7 @@ test('the readme shows the stacks and settings as they are; write it anew with i
 })
 
 test('everything that was deployed for a second fleet is in its picture, with who may reach it', () => {
-  const { templates } = synthesize(deployments['two fleets, sources and a NAT gateway']!)
+  const { templates } = synthesize(deployments['two fleets, sources, reviews and a NAT gateway']!)
   const picture = drawStacks(templates)
   for (const name of ['coglabel-boxes', 'coglabel-boxes-dead-letters', 'coglabel-boxes-spot', 'my-labels'])
     expect(picture).toContain(`"${name}"`)
@@ -29,6 +29,8 @@ test('everything that was deployed for a second fleet is in its picture, with wh
   expect(between(/Images/, /ChatQueue/)).toEqual(['-- arrivals -->'])
   expect(between(/Images/, /BoxesQueue/)).toEqual([])
   expect(between(/Images/, /Sealer/)).toEqual([])
+  expect(between(/Images/, /Reviewer/)).toEqual([])
+  expect(between(/Reviewer/, /Labels/)).toEqual(['<-- creates, reads -->'])
   expect(between(/BoxesScaler/, /BoxesOnDemandService/)).toEqual(['== how many ==>'])
   expect(between(/BoxesScaler/, /ChatSpotService/)).toEqual([])
 })

@@ -1,9 +1,15 @@
 // The stacks of every kind of deployment: clean before the validator and cdk-nag, stable, and careful with data.
+import { execSync } from 'node:child_process'
+import { join } from 'node:path'
 import { AwsSolutionsChecks } from 'cdk-nag'
 import { Match, Template } from 'aws-cdk-lib/assertions'
 import { describe, expect, test } from 'vitest'
 import { parseConfig } from '../../infra/config.ts'
+import { copiesOf } from '../../infra/functions.ts'
 import { acknowledgementsOf } from '../../infra/nag-acknowledgements.ts'
+import { readPageFiles } from '../../review/page-files.ts'
+import { repositoryRoot } from '../architecture/source-tree.ts'
+import { tempFolder } from '../helpers/temp-folder.ts'
 import { mayDo, type Statement, statementsByRole } from './policy.ts'
 import {
   buildUnchecked,
@@ -156,7 +162,7 @@ describe('arrivals', () => {
   })
 
   test('of several fleets go by a rule each, and none to a fleet that only comes second', () => {
-    const two = of('two fleets, sources and a NAT gateway')
+    const two = of('two fleets, sources, reviews and a NAT gateway')
     const rules = resourcesOf(two, 'AWS::Events::Rule').filter(({ stack }) => stack === 'Data')
     expect(rules.map((rule) => properties(rule)['EventPattern'])).toEqual([
       {
@@ -173,7 +179,7 @@ describe('arrivals', () => {
 })
 
 describe('instances', () => {
-  const two = of('two fleets, sources and a NAT gateway')
+  const two = of('two fleets, sources, reviews and a NAT gateway')
 
   test('ask for credentials by IMDSv2 at one hop, and have encrypted disks', () => {
     const templates = resourcesOf(two, 'AWS::EC2::LaunchTemplate')
@@ -259,7 +265,7 @@ describe('tasks', () => {
 })
 
 test('what leaves by the endpoint of S3 goes to buckets of the deployment', () => {
-  const [s3] = resourcesOf(of('two fleets, sources and a NAT gateway'), 'AWS::EC2::VPCEndpoint')
+  const [s3] = resourcesOf(of('two fleets, sources, reviews and a NAT gateway'), 'AWS::EC2::VPCEndpoint')
   const { PolicyDocument } = properties(s3!) as { PolicyDocument: { Statement: Statement[] } }
   const may = (action: string, resource: string) =>
     mayDo(PolicyDocument.Statement, { action, resource: `arn:aws:s3:::${resource}` })
@@ -287,12 +293,44 @@ test('alarms and the budget tell people, and stop nothing', () => {
   })
 })
 
+describe('the review page', () => {
+  const two = 'two fleets, sources, reviews and a NAT gateway'
+
+  test('is there only where it was asked for, and only for those who sign', () => {
+    expect(resourcesOf(of('the defaults'), 'AWS::Lambda::Url')).toEqual([])
+    const urls = resourcesOf(of(two), 'AWS::Lambda::Url')
+    const [reviewer] = resourcesOf(of(two), 'AWS::Lambda::Function').filter(({ path }) =>
+      path.startsWith('Pipeline/Reviewer/'),
+    )
+    expect(urls.map((one) => properties(one))).toEqual([
+      { AuthType: 'AWS_IAM', TargetFunctionArn: `<${reviewer!.id}.Arn>` },
+    ])
+  })
+
+  test('lets nobody in by itself: who may sign is for the account to say', () => {
+    const callers = resourcesOf(of(two), 'AWS::Lambda::Permission').map((one) => properties(one))
+    expect(callers.length).toBeGreaterThan(3)
+    for (const { Principal, FunctionName } of callers) {
+      expect(Principal).toBe('events.amazonaws.com')
+      expect(FunctionName).not.toContain('Reviewer')
+    }
+  })
+
+  test('lies beside the bundle of its function, whole', async () => {
+    const bundle = await tempFolder()
+    for (const command of copiesOf('review/page').afterBundling(repositoryRoot, bundle)) execSync(command)
+    const copied = await readPageFiles(join(bundle, 'page'))
+    expect(copied.get('index.html')?.text).toContain('<script type="module"')
+    expect(copied).toEqual(await readPageFiles(join(repositoryRoot, 'review/page')))
+  })
+})
+
 test('a way to the internet is there only where it was asked for', () => {
   const waysOut = (name: string) =>
     ['AWS::EC2::NatGateway', 'AWS::EC2::InternetGateway', 'AWS::EC2::VPCEndpoint', 'AWS::EC2::VPC'].map(
       (type) => resourcesOf(of(name), type).length,
     )
   expect(waysOut('the defaults')).toEqual([0, 0, 8, 1])
-  expect(waysOut('two fleets, sources and a NAT gateway')).toEqual([1, 1, 1, 1])
+  expect(waysOut('two fleets, sources, reviews and a NAT gateway')).toEqual([1, 1, 1, 1])
   expect(waysOut('a VPC that is there, keys of S3 and no data kept')).toEqual([0, 0, 0, 0])
 })

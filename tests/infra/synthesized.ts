@@ -26,10 +26,11 @@ export const groundingModel = { digest: 'd2'.repeat(32), sizeBytes: 9e9 }
 export const deployments: Readonly<Record<string, object>> = {
   'the defaults': {},
   'one fleet with a model': { fleets: [{ model, imagesPerSecond: 4 }], alarmEmails: ['a@example.com'] },
-  'two fleets, sources and a NAT gateway': {
+  'two fleets, sources, reviews and a NAT gateway': {
     network: { kind: 'nat' },
     imagesBucket: 'my-images',
     labelsBucket: 'my-labels',
+    review: { isOn: true },
     sources: [
       {
         bucket: 'photos',

@@ -256,3 +256,19 @@ test('lets qa answer what the model asks, before it asks about a caption', () =>
     plan: { prompts: [{ question: 'Why is it red?', kind: 'model' }] },
   })
 })
+
+test('puts short answers in the template for them, and nothing else', () => {
+  const specs = planTasks({
+    names: ['caption', 'qa', 'yes-no'],
+    questions: ['Is it day?'],
+    phrases: [],
+    objects: ['dog'],
+    shortAnswers: true,
+    model,
+  })
+  expect(specs.map(({ task, template }) => [task, template])).toEqual([
+    ['caption', 'chat'],
+    ['qa', 'vqa'],
+    ['yes-no', 'vqa'],
+  ])
+})

@@ -1,0 +1,48 @@
+// What runs a compiled model's graphs is to its callers: pixels to image rows, rows to logits and new cache rows.
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
+import type { CompiledModel } from './compiled-model.ts'
+import type { Kernel } from './kernel.ts'
+import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
+import type { HostTensor } from './session.ts'
+
+/** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
+export type DecoderRows = {
+  visionRows: Float32Array
+  embeddedRows: Float32Array
+  tokenIds: readonly number[]
+  /** [R] */
+  positionIds: readonly number[]
+  /** Rows whose logits are wanted. */
+  logitRows: readonly number[]
+  /** More values of the graph to return, by name, for a trace. */
+  traced?: readonly string[]
+}
+
+/** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
+export type DecoderStep = DecoderRows & {
+  /** At most `prefixSlots`, all prefixes of one length. */
+  slots: readonly { prefix: PrefixRows; rowCount: number }[]
+  suffix: CacheRows
+  /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
+  mask: Float32Array
+}
+
+export type Ran = {
+  /** [logitRows, vocabulary] */
+  logits: Float32Array
+  traced: Readonly<Record<string, HostTensor>>
+}
+
+export type Decoder = {
+  readonly compiled: CompiledModel
+  readonly shape: CacheShape
+  readonly cacheFormat: CacheFormat
+  readonly kernel: Kernel
+  /** Image rows [patchRows + 2, hidden] of pixels [3, S, S]. */
+  encodeImage(pixels: Float32Array): Promise<Float32Array>
+  /** Runs rows in causal order behind a prefix: the prefix that the two make together. */
+  extend(rows: DecoderRows, prefix: PrefixRows): Promise<Ran & { prefix: PrefixRows }>
+  /** Runs a step: keys and values of its rows. */
+  run(step: DecoderStep): Promise<Ran & { newRows: NewRows }>
+  close(): Promise<void>
+}

@@ -1,0 +1,102 @@
+// One text being generated behind a prefix: what is asked, how far it is, how it goes on. Deals in token ids only.
+import type { Sampling } from '../../schemas/sampling.ts'
+import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
+import type { PrefixRows } from './kv-cache.ts'
+import { chooseToken, seededRandom } from './sampler.ts'
+import type { PendingToken } from './scheduler.ts'
+
+export type SequenceRequest = {
+  /** Text tokens behind the prefix; none where the model speaks right after the image (base checkpoints caption so). */
+  tokenIds: readonly number[]
+  /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
+  positionIds?: readonly number[]
+  maxNewTokens: number
+  sampling: Sampling
+  /** Tokens that end the answer; empty to go on until maxNewTokens. */
+  stopIds: readonly number[]
+  /** Follows the answer where it has a form. */
+  follower?: Follower | undefined
+}
+
+export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'length' }
+
+/** What the sequences of an image share: the cache rows of bos and image, and what follows them. */
+export type Prefix = {
+  rows: PrefixRows
+  /** Position of the first text token. */
+  nextPosition: number
+  /** Logits [V] of the last row, for an answer that starts right there. */
+  lastLogits: Float32Array
+}
+
+export type Sequence = SequenceRequest & {
+  id: number
+  /** Number of its image, and that image's prefix. */
+  image: number
+  prefix: Prefix
+  pending: PendingToken[]
+  nextPosition: number
+  answer: number[]
+  finishReason: 'stop' | 'length' | undefined
+  random: () => number
+}
+
+/** An empty prompt has its first token at once. */
+export function startSequence({
+  request,
+  id,
+  image,
+  prefix,
+}: {
+  request: SequenceRequest
+  id: number
+  image: number
+  prefix: Prefix
+}): Sequence {
+  const { tokenIds, positionIds = tokenIds.map((_, index) => prefix.nextPosition + index) } = request
+  const sequence: Sequence = {
+    ...request,
+    id,
+    image,
+    prefix,
+    pending: tokenIds.map((tokenId, index) => ({ tokenId, position: positionIds[index] ?? 0 })),
+    nextPosition: (positionIds.at(-1) ?? prefix.nextPosition - 1) + 1,
+    answer: [],
+    finishReason: request.maxNewTokens === 0 ? 'length' : undefined,
+    random: seededRandom(request.sampling.seed),
+  }
+  if (tokenIds.length === 0) extendAnswer(sequence, prefix.lastLogits)
+  return sequence
+}
+
+/** Cache rows that the sequence may come to: its prompt, and its answer but for the last token. */
+export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number {
+  return tokenIds.length + maxNewTokens
+}
+
+/** Gives the sequence its next token, or ends it. */
+export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
+  if (sequence.finishReason !== undefined) return
+  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
+  // Only the penalty looks back; without it a long answer need not be copied at every token.
+  const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
+  const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
+  const token =
+    follower !== undefined && isGreedy
+      ? largestAllowed(logits, follower, stopIds)
+      : chooseToken({
+          logits: follower === undefined ? logits : maskLogits(logits, follower, stopIds),
+          sampling,
+          seen,
+          random,
+        })
+  follower?.advance(token)
+  if (stopIds.includes(token)) {
+    sequence.finishReason = 'stop'
+    return
+  }
+  answer.push(token)
+  if (answer.length >= sequence.maxNewTokens) sequence.finishReason = 'length'
+  else sequence.pending.push({ tokenId: token, position: sequence.nextPosition })
+  sequence.nextPosition += 1
+}
