@@ -155,7 +155,7 @@ test('stops at once at the second signal, with no record for what was under way'
   const { outcome, records, store, engine } = await labelOnce({
     folder,
     stop: stop.signal,
-    engine: openCountingEngine({ delayMs: 15 }),
+    engine: openCountingEngine({ delayMs: 60 }),
   })
   expect(outcome.ended).toBe('stopped')
   expect([records.every((record) => record.status === 'ok'), engine.counts.open]).toEqual([true, 0])
@@ -323,5 +323,5 @@ test('writes parts by images and by age', async () => {
   }
   expect(await parts({ imagesPerPart: 3 }, 0)).toBe(4)
   expect(await parts({ imagesPerPart: 100 }, 0)).toBe(1)
-  expect(await parts({ imagesPerPart: 100, partAgeMs: 40, imagesInEngine: 1 }, 15)).toBeGreaterThan(2)
+  expect(await parts({ imagesPerPart: 100, partAgeMs: 40 }, 60)).toBeGreaterThan(2)
 })
