@@ -39,13 +39,29 @@ export type DecodedImage = {
 export type DecodeResult = { ok: true; image: DecodedImage } | { ok: false; failure: Failure }
 
 /**
- * Sets the native decoder's threads an image for this process, and turns its cache off, which only repeated files would
- * use. Several images are decoded at a time, so one thread each is enough.
+ * Sets the native decoder's threads an image for this process, limits it to the loaders of the formats we name, and
+ * turns its cache off, which only repeated files would use. Several images are decoded at a time, so one thread each is enough.
  */
 export function configureDecoder({ threads }: { threads: number }): void {
   sharp.cache(false)
   sharp.concurrency(threads)
+  sharp.block({ operation: ['VipsForeignLoad'] })
+  sharp.unblock({ operation: [...allowedLoaders] })
 }
+
+/**
+ * The native loaders of the formats we name, and no others that a build of libvips may have. SVG is for our own drawings:
+ * what a user brings is refused by its first bytes before sharp sees it.
+ */
+const allowedLoaders = [
+  'VipsForeignLoadJpeg',
+  'VipsForeignLoadPng',
+  'VipsForeignLoadWebp',
+  'VipsForeignLoadNsgif',
+  'VipsForeignLoadTiff',
+  'VipsForeignLoadHeif',
+  'VipsForeignLoadSvg',
+] as const
 
 /**
  * Decodes one image as Pillow's `convert('RGB')` does: alpha is dropped and not composited, grey is replicated, a
