@@ -63,7 +63,10 @@ export type EndpointFlags = {
 
 const Choice = z.enum(['cpu', 'cuda', 'webgpu', 'auto'])
 
-type Values = { [name in keyof typeof modelOptions]?: string | undefined }
+/** Flags of other files that say how a model is run here. */
+const localFlags = ['device', 'kv', 'kv-memory'] as const
+
+type Values = { [name in keyof typeof modelOptions | (typeof localFlags)[number]]?: string | undefined }
 
 /** Which model, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readModelFlags(values: Values): ModelFlags {
@@ -73,8 +76,9 @@ export function readModelFlags(values: Values): ModelFlags {
     throw new UserError(`--${lone} is about another server; add --endpoint URL`)
   if (url === undefined)
     return { modelFolder: model, device: readChoice('--device', device, Choice) ?? 'cpu', endpoint: null }
-  if (device !== undefined)
-    throw new UserError('--device is of this machine and --endpoint elsewhere; leave one out')
+  const local = localFlags.find((name) => values[name] !== undefined)
+  if (local !== undefined)
+    throw new UserError(`--${local} is about this machine and --endpoint about another; leave one out`)
   if (model !== undefined)
     throw new UserError(
       '--model is run here and --endpoint elsewhere; leave one out (--endpoint-model names a model of the server)',

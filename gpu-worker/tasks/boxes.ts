@@ -80,14 +80,19 @@ function readBox(tuple: string, repairs: string[]): Box[] {
   const [left = 0, top = 0, right = 0, bottom = 0] = clamped
   if (left > right || top > bottom) repairs.push(`reordered the corners of the box ${tuple.trim()}`)
   const box: Box = [
-    Math.min(left, right) / perMille,
-    Math.min(top, bottom) / perMille,
-    Math.max(left, right) / perMille,
-    Math.max(top, bottom) / perMille,
+    fraction(Math.min(left, right)),
+    fraction(Math.min(top, bottom)),
+    fraction(Math.max(left, right)),
+    fraction(Math.max(top, bottom)),
   ]
   if (box[0] < box[2] && box[1] < box[3]) return [box]
   repairs.push(`left out the box ${tuple.trim()}, which has no area`)
   return []
+}
+
+/** Of thousandths with up to three decimals, without the noise of dividing them. */
+function fraction(value: number): number {
+  return Math.round(value * 1000) / (1000 * perMille)
 }
 
 /** A box as the model reads it: thousandths, three digits each; the far edge is 999. */
