@@ -23,7 +23,7 @@ ARMS = {
     "tower-x1": "tower learns at the expert's rate",
     "tower-x0.1": "tower learns at a tenth",
 }
-CLOSE = 0.005  # nats; two runs that differ in nothing but their seed differ by about this much
+CLOSE = 0.005  # nats; a convention, until two seeds tell how far apart runs lie that differ in nothing else
 
 
 class Curve:
