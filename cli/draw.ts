@@ -1,15 +1,14 @@
 // `coglabel draw`: the labels of a run as pictures with boxes. It does not know how labels or pictures are made.
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { readRecords } from '../dataset/read.ts'
-import { readRun } from '../dataset/run-folder.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
 import { compareKeys } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import { describePicture, drawnTasks, type DrawnTask, isDrawnTask, openRecordImage } from './pictures.ts'
+import { openRunFolder } from './open-run-folder.ts'
 
 export const drawUsage = `coglabel draw DIR --out DIR2 [options]
 
@@ -81,13 +80,7 @@ type Picture = { key: string; task: DrawnTask; records: LabelRecord[] }
 
 /** One picture for each image and task, in order of key; of an image that was replaced, only the newest content. */
 async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
-  const store = openFsStore(resolve(run))
-  const isFolder = await stat(run).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  if (!isFolder || (await readRun(store)) === null)
-    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  const { store } = await openRunFolder(run)
   const byKey = new Map<string, LabelRecord[]>()
   for await (const record of readRecords(store)) {
     if (!isDrawnTask(record.task)) continue

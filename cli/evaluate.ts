@@ -1,6 +1,6 @@
 // `coglabel evaluate`: the labels of a run against gold answers. It does not know how a metric is counted.
-import { readFile, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
@@ -8,8 +8,6 @@ import { compareRuns } from '../dataset/metrics/compare.ts'
 import { gradeImage } from '../dataset/metrics/grade-image.ts'
 import { type GradedImage, tally } from '../dataset/metrics/tally.ts'
 import { openVocabulary, type Vocabulary } from '../dataset/metrics/vocabulary.ts'
-import { readRun } from '../dataset/run-folder.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { benchmarkLayouts } from '../dataset/metrics/benchmarks/registry.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
@@ -27,6 +25,7 @@ import type { LabelRoot } from './label.ts'
 import { describePicture, openRecordImage } from './pictures.ts'
 import { type JoinedImage, joinGold } from './join-gold.ts'
 import { writeWhole } from './write-whole.ts'
+import { openRunFolder } from './open-run-folder.ts'
 
 export const evaluateUsage = `coglabel evaluate DIR --gold GOLD.jsonl [options]
 coglabel evaluate BENCHMARK --out DIR [options]
@@ -175,14 +174,7 @@ async function reportOf(
 type GradedRun = { model: RunModel; graded: GradedImage[]; joined: JoinedImage[] }
 
 async function readRunOf(run: string): Promise<{ store: ObjectStore; model: RunModel }> {
-  const store = openFsStore(resolve(run))
-  const isFolder = await stat(run).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  const config = isFolder ? await readRun(store) : null
-  if (config === null)
-    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  const { store, config } = await openRunFolder(run)
   return { store, model: config.model }
 }
 

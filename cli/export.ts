@@ -1,5 +1,5 @@
 // `coglabel export`: the labels of a run as files that a trainer, a tool or a person reads. It does not know any format.
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -14,11 +14,11 @@ import {
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
-import { readRun } from '../dataset/run-folder.ts'
-import { explainWriteError, openFsStore } from '../dataset/stores/fs.ts'
+import { explainWriteError } from '../dataset/stores/fs.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { readVersion } from './version.ts'
+import { openRunFolder } from './open-run-folder.ts'
 
 export const exportUsage = `coglabel export DIR --format X --out OUT [options]
 
@@ -57,10 +57,7 @@ type Flags = {
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
 export async function runExport(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args)
-  const store = openFsStore(resolve(flags.run))
-  const config = (await isFolder(flags.run)) ? await readRun(store) : null
-  if (config === null)
-    throw new UserError(`"${flags.run}" is no run folder; expected one that coglabel label --out made`)
+  const { store, config } = await openRunFolder(flags.run)
   await refuseFull(flags.out)
   const staging = join(dirname(resolve(flags.out)), `.${basename(resolve(flags.out))}.partial-${process.pid}`)
   await mkdir(staging, { recursive: true }).catch((error: unknown) => {
@@ -156,13 +153,6 @@ function readImageMode(text: string | undefined, { name, imageModes: allowed }: 
   const mode = imageModes.find((one) => one === text)
   if (mode !== undefined && allowed.includes(mode)) return mode
   throw new UserError(`--images is "${text}"; ${name} takes ${allowed.join(', ')}`)
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return await stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
 }
 
 async function refuseFull(out: string): Promise<void> {

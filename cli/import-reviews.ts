@@ -1,13 +1,10 @@
 // `coglabel import-reviews`: what people decided in Ground Truth becomes verdicts of a run. It does not know boxes.
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { type ManifestReview, readReviews } from '../dataset/exports/ground-truth.ts'
-import { readRun } from '../dataset/run-folder.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
 import { writeVerdict } from '../dataset/verdicts.ts'
 import { verdictsOfReviews } from '../review/ground-truth.ts'
 import type { IndexedImage } from '../review/index-entry.ts'
@@ -15,6 +12,7 @@ import { openRunIndex, type RunIndex } from '../review/run-index.ts'
 import { UserError } from '../schemas/errors.ts'
 import { reviewCache } from './review.ts'
 import { counted, type VerbRoot } from './verb-root.ts'
+import { openRunFolder } from './open-run-folder.ts'
 
 const nobody = 'ground-truth'
 
@@ -53,13 +51,7 @@ export async function runImportReviews(args: readonly string[], root: VerbRoot):
   )
   if (!isFile)
     throw new UserError(`"${manifest}" is no file; expected the output.manifest of a Ground Truth job`)
-  const store = openFsStore(resolve(run))
-  const isFolder = await stat(run).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  if (!isFolder || (await readRun(store)) === null)
-    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  const { store } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
   try {
     const find = imageFinder(index)

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
+import { editDistance } from '../dataset/metrics/edit-distance.ts'
 import { RetryableError, UserError } from '../schemas/errors.ts'
 import { readVersion } from './version.ts'
 
@@ -200,20 +201,6 @@ function nearestVerb(name: string): string | null {
     .toSorted((left, right) => left.distance - right.distance)
   const [best] = ranked
   return best !== undefined && best.distance <= 2 ? best.verb : null
-}
-
-/** Levenshtein distance, one row at a time. */
-function editDistance(left: string, right: string): number {
-  let row = Array.from({ length: right.length + 1 }, (_, index) => index)
-  for (let i = 0; i < left.length; i += 1) {
-    const next = [i + 1]
-    for (let j = 0; j < right.length; j += 1) {
-      const change = (row[j] ?? 0) + (left[i] === right[j] ? 0 : 1)
-      next.push(Math.min(change, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[right.length] ?? 0
 }
 
 function isParseArgsError(error: unknown): error is Error {

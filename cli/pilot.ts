@@ -5,6 +5,7 @@ import { readRecords } from '../dataset/read.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
+import { seededRandom } from '../gpu-worker/engine/sampler.ts'
 import { labelSource } from '../gpu-worker/pipeline/run.ts'
 import type { EstimateRange } from '../schemas/estimate.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
@@ -139,15 +140,4 @@ export function meanInterval(values: readonly number[], populationSize: number):
 const studentTable = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 function studentQuantile(degrees: number): number {
   return studentTable[degrees - 1] ?? 1.96 + 2.4 / degrees + 2.8 / degrees ** 2
-}
-
-/** mulberry32: small, and the same everywhere. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

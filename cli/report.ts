@@ -1,11 +1,9 @@
 // `coglabel report`: a run as one HTML file, for people who would rather look. It does not know how the page is made.
-import { readFile, stat, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
-import { readRun } from '../dataset/run-folder.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
 import { readVerdicts } from '../dataset/verdicts.ts'
 import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
@@ -14,6 +12,7 @@ import { RunReport, runReportName } from '../schemas/run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { reviewCache } from './review.ts'
 import { counted, type VerbRoot } from './verb-root.ts'
+import { openRunFolder } from './open-run-folder.ts'
 
 export const reportUsage = `coglabel report DIR [options]
 
@@ -46,14 +45,7 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
     throw new UserError(`--pictures is ${wanted}; a page that opens has at most ${maxPictures}`)
   const seed = readWhole('--seed', values.seed, 0)
   const out = resolve(values.out ?? join(run, 'report.html'))
-  const isFolder = await stat(run).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  )
-  const store = openFsStore(resolve(run))
-  const config = isFolder ? await readRun(store) : null
-  if (config === null)
-    throw new UserError(`"${run}" is no run folder; expected one that coglabel label --out made`)
+  const { store, config } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
   try {
     const { statistics, failures } = await countRun(index)

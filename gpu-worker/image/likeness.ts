@@ -1,4 +1,5 @@
 // How alike two pictures are, whatever their size and compression: a grid of mean colours each. Pure; it knows no files.
+import { cellSpan } from './cell-span.ts'
 
 /** Cells along each side. */
 const cells = 12
@@ -15,9 +16,9 @@ export function thumbprint({
 }): Uint8Array {
   const print = new Uint8Array(cells * cells * 3)
   for (let row = 0; row < cells; row += 1) {
-    const [top, bottom] = span(row, height)
+    const [top, bottom] = cellSpan(row, cells, height)
     for (let column = 0; column < cells; column += 1) {
-      const [left, right] = span(column, width)
+      const [left, right] = cellSpan(column, cells, width)
       const sums = [0, 0, 0]
       for (let y = top; y < bottom; y += 1)
         for (let x = left; x < right; x += 1)
@@ -53,10 +54,4 @@ export function quartersOf(print: Uint8Array): number[] {
   }
   const count = cells * cells
   return [...sums.map((sum) => (sum * 4) / count), warmth / count]
-}
-
-/** A cell of a picture with fewer pixels than cells is the pixel it falls on. */
-function span(cell: number, length: number): [number, number] {
-  const from = Math.floor((cell * length) / cells)
-  return [from, Math.max(from + 1, Math.floor(((cell + 1) * length) / cells))]
 }

@@ -1,4 +1,5 @@
 // A 64-bit difference hash, to find images that look alike. Pure; it knows no file and compares nothing.
+import { cellSpan } from './cell-span.ts'
 
 const columns = 9
 const rows = 8
@@ -40,11 +41,9 @@ function averageGrid({
 }): Float64Array {
   const grid = new Float64Array(columns * rows)
   for (let row = 0; row < rows; row++) {
-    const top = Math.floor((row * height) / rows)
-    const bottom = Math.max(top + 1, Math.floor(((row + 1) * height) / rows))
+    const [top, bottom] = cellSpan(row, rows, height)
     for (let column = 0; column < columns; column++) {
-      const left = Math.floor((column * width) / columns)
-      const right = Math.max(left + 1, Math.floor(((column + 1) * width) / columns))
+      const [left, right] = cellSpan(column, columns, width)
       let sum = 0
       for (let y = top; y < bottom; y++) {
         for (let at = (y * width + left) * 3; at < (y * width + right) * 3; at += 3) {

@@ -4,12 +4,12 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import type { LabelRoot } from '../../cli/label.ts'
 import { runEvaluate } from '../../cli/evaluate.ts'
 import { runLabel } from '../../cli/label.ts'
 import type { Evaluation } from '../../cli/evaluation-table.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { solidPng } from '../helpers/images.ts'
+import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
@@ -64,13 +64,9 @@ async function makeRun(): Promise<{ folder: string; run: string; goldPath: strin
     phrases: ['the dog'],
   }))
   await writeFile(manifest, lines.map((line) => JSON.stringify(line)).join('\n'))
-  const root: LabelRoot = {
-    openEngine: async () => openCountingEngine({ answer: ({ question }) => answers[question] }),
-    print: () => {},
-    progress: { isTerminal: false, columns: 80, write: () => {} },
+  const { root } = openLabelRoot(openCountingEngine({ answer: ({ question }) => answers[question] }), {
     clock: () => new Date('2026-01-01T00:00:00Z'),
-    onInterrupt: () => () => {},
-  }
+  })
   const run = join(folder, 'run')
   const code = await runLabel([manifest, '--out', run, '--tasks', 'caption,qa,grounded-caption,ground'], root)
   expect(code).toBe(0)
@@ -190,14 +186,9 @@ test('labels and scores a benchmark as it comes, with a report that needs no oth
     join(folder, 'pope/coco_pope_random.json'),
     [asks('Is there a dog?', 'yes'), asks('Is there a <cat>?', 'no')].join('\n'),
   )
-  const printed: string[] = []
-  const root: LabelRoot = {
-    openEngine: async () => openCountingEngine({ answer: () => 'Yes.' }),
-    print: (text) => void printed.push(text),
-    progress: { isTerminal: false, columns: 80, write: () => {} },
+  const { root, printed } = openLabelRoot(openCountingEngine({ answer: () => 'Yes.' }), {
     clock: () => new Date(0),
-    onInterrupt: () => () => {},
-  }
+  })
   const out = join(folder, 'out')
   expect(await runEvaluate([join(folder, 'pope'), '--out', out], root)).toBe(0)
   expect(printed.join('\n')).toMatch(/accuracy +50\.00 +2/)

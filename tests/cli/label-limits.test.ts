@@ -12,6 +12,7 @@ import { LabelRecord } from '../../schemas/label-record.ts'
 import { RunReport } from '../../schemas/run-report.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { numberedPng, writeImages } from '../helpers/images.ts'
+import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 type Answer = (request: PromptRequest, pixelsHash: string) => string | undefined
@@ -21,14 +22,8 @@ async function label(
   { delayMs = 0, answer }: { delayMs?: number; answer?: Answer } = {},
 ) {
   const engine = openCountingEngine({ delayMs, ...(answer === undefined ? {} : { answer }) })
-  const printed: string[] = []
-  const code = await runLabel(args, {
-    openEngine: async () => engine,
-    print: (text) => void printed.push(text),
-    progress: { isTerminal: false, columns: 80, write: () => {} },
-    clock: () => new Date(),
-    onInterrupt: () => () => {},
-  })
+  const { root, printed } = openLabelRoot(engine)
+  const code = await runLabel(args, root)
   return { code, out: printed.join('\n'), images: engine.counts.images }
 }
 

@@ -189,7 +189,8 @@ describe('coglabel label', () => {
     const random = (count: number) => (seed = (seed * 1103515245 + 12345) % 2147483648) % count
     let kills = 0
     for (let round = 0; round < 60; round += 1) {
-      const ended = await killAfter([counting, '4', join(folder, 'in'), '--out', out], random(900))
+      // 16 ms an image, four at a time: a run of a second or so, which the kills below come to more than once.
+      const ended = await killAfter([counting, '16', join(folder, 'in'), '--out', out], random(900))
       if (ended.code === 0) break
       expect(ended.signal).toBe('SIGKILL')
       kills += 1

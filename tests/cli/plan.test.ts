@@ -14,6 +14,7 @@ import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { writeImages } from '../helpers/images.ts'
 import { testPlaces } from '../helpers/places.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
+import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 import { runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
 
@@ -21,14 +22,8 @@ const { imagesInEngine } = defaultRunLimits
 
 async function plan(args: readonly string[], { delayMs = 0 } = {}) {
   const engine = openCountingEngine({ delayMs })
-  const printed: string[] = []
-  const code = await runPlan(args, {
-    openEngine: async () => engine,
-    print: (text) => void printed.push(text),
-    progress: { isTerminal: false, columns: 80, write: () => {} },
-    clock: () => new Date(),
-    onInterrupt: () => () => {},
-  })
+  const { root, printed } = openLabelRoot(engine)
+  const code = await runPlan(args, root)
   return { code, out: printed.join('\n'), images: engine.counts.images }
 }
 
@@ -195,15 +190,9 @@ test('label compares with the plan, in its words and in run.json', async () => {
   const estimate = await readEstimate(path)
   const pilot = { ...estimate.pilot, imageMs: { low: 1, mid: 2, high: 3 } }
   await writeFile(path, JSON.stringify({ ...estimate, pilot }))
-  const printed: string[] = []
+  const { root, printed } = openLabelRoot(openCountingEngine({ delayMs: 60 }))
   const out = join(folder, 'out')
-  await runLabel([join(folder, 'in'), '--out', out, '--plan', path], {
-    openEngine: async () => openCountingEngine({ delayMs: 60 }),
-    print: (text) => void printed.push(text),
-    progress: { isTerminal: false, columns: 80, write: () => {} },
-    clock: () => new Date(),
-    onInterrupt: () => () => {},
-  })
+  await runLabel([join(folder, 'in'), '--out', out, '--plan', path], root)
   expect(printed.join('\n')).toMatch(
     /planned 2\.0 ms an image \(1\.0 ms to 3\.0 ms\), it took [\d.]+ m?s: slower/,
   )

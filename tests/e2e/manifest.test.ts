@@ -1,6 +1,6 @@
 // A manifest whose images bring questions, phrases and meta of their own: over folders, and through the real SDK, with
 // the same outcome as `coglabel label` has for it.
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { runLabel } from '../../cli/label.ts'
@@ -10,12 +10,13 @@ import { runSeal } from '../../cli/seal.ts'
 import { runStatus } from '../../cli/status.ts'
 import { runSubmit } from '../../cli/submit.ts'
 import type { RunStatus } from '../../dataset/run-status.ts'
-import { LabelRecord } from '../../schemas/label-record.ts'
+import type { LabelRecord } from '../../schemas/label-record.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { numberedPng, writeImages } from '../helpers/images.ts'
 import { testPlaces, type TestPlace } from '../helpers/places.ts'
+import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
-import { runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
+import { runTestWorker, runVerb, writeCountingModel, readLabels } from '../helpers/verbs.ts'
 
 const asked = ['--tasks', 'caption,qa', '--ground', 'the cow']
 
@@ -29,14 +30,6 @@ function makeLines(keys: readonly string[], name: 'image' | 'key'): string[] {
       ...(n % 2 === 0 ? { id: n, split: n % 3 === 0 ? 'test' : 'train' } : {}),
     }),
   )
-}
-
-async function readLabels(folder: string): Promise<LabelRecord[]> {
-  const text = await readFile(join(folder, 'labels.jsonl'), 'utf8')
-  return text
-    .trim()
-    .split('\n')
-    .map((line) => LabelRecord.parse(JSON.parse(line)))
 }
 
 /** What does not depend on where the image lies: by the end of its key. */
@@ -63,13 +56,7 @@ async function labelHere(path: string): Promise<{ runId: string; records: LabelR
   const { model } = engine.info
   // As the compiled model that is submitted calls its weights: they are part of a run's id.
   const asCompiled = { ...engine, info: { ...engine.info, model: { ...model, weights: 'fp32' } } }
-  await runLabel([path, '--out', out, ...asked], {
-    openEngine: async () => asCompiled,
-    print: () => {},
-    progress: { isTerminal: false, columns: 80, write: () => {} },
-    clock: () => new Date(),
-    onInterrupt: () => () => {},
-  })
+  await runLabel([path, '--out', out, ...asked], openLabelRoot(asCompiled).root)
   const records = await readLabels(out)
   return { runId: records[0]!.runId, records }
 }

@@ -1,5 +1,5 @@
 // The verbs over a whole cloud in small: folders, and S3 and SQS through the real SDK. Workers are the cloud's own.
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { runPullLabels } from '../../cli/pull-labels.ts'
@@ -11,21 +11,12 @@ import { runSubmit } from '../../cli/submit.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
 import { readQueueBody, writeWorkMessages } from '../../dataset/events.ts'
 import type { RunStatus } from '../../dataset/run-status.ts'
-import { LabelRecord } from '../../schemas/label-record.ts'
 import { manifestFileName } from '../../schemas/model-manifest.ts'
 import { piecesOf, weightsLockKey } from '../../schemas/weights-lock.ts'
 import { numberedPng, writeImages } from '../helpers/images.ts'
 import { testPlaces, type TestPlace } from '../helpers/places.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
-import { runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
-
-async function readLabels(folder: string): Promise<LabelRecord[]> {
-  const text = await readFile(join(folder, 'labels.jsonl'), 'utf8')
-  return text
-    .trim()
-    .split('\n')
-    .map((line) => LabelRecord.parse(JSON.parse(line)))
-}
+import { readLabels, runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
 
 /** Everything that waits in a queue, taken out of it. */
 async function takeAll({ place }: TestPlace): Promise<string[]> {

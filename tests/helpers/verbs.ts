@@ -1,8 +1,9 @@
 // Verbs and workers over a place, in this process, with the counting engine.
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { VerbRoot } from '../../cli/verb-root.ts'
 import { runWorkerProcess } from '../../gpu-worker/worker.ts'
+import { LabelRecord } from '../../schemas/label-record.ts'
 import { manifestVersion, manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
 import { type CountingEngine, openCountingEngine } from './counting-engine.ts'
 import { tempFolder } from './temp-folder.ts'
@@ -87,4 +88,13 @@ export async function writeCountingModel(): Promise<{ folder: string; text: stri
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, manifestFileName), text)
   return { folder, text, digest }
+}
+
+/** What the view of a run folder has. */
+export async function readLabels(folder: string): Promise<LabelRecord[]> {
+  const text = await readFile(join(folder, 'labels.jsonl'), 'utf8')
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => LabelRecord.parse(JSON.parse(line)))
 }

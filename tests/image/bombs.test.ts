@@ -1,19 +1,11 @@
 // Small files that unpack to much: real ones, made here. What they cost is bounded by the limits, not by the file.
-import { deflateSync, crc32 } from 'node:zlib'
+import { deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import { expect, test } from 'vitest'
 import { decodeImage } from '../../gpu-worker/image/decode.ts'
+import { pngChunk } from '../helpers/images.ts'
 
 const signature = Buffer.from('89504e470d0a1a0a', 'hex')
-
-function chunk(type: string, data: Uint8Array): Buffer {
-  const body = Buffer.concat([Buffer.from(type, 'latin1'), data])
-  const framed = Buffer.alloc(body.length + 8)
-  framed.writeUInt32BE(data.length, 0)
-  body.copy(framed, 4)
-  framed.writeUInt32BE(crc32(body), body.length + 4)
-  return framed
-}
 
 /** One grey pixel a bit: the size a file claims, and the data that really fills it. */
 function greyPng({
@@ -32,17 +24,17 @@ function greyPng({
   const pixels = deflateSync(Buffer.alloc((1 + Math.ceil(side / 8)) * rows))
   return Buffer.concat([
     signature,
-    chunk('IHDR', header),
+    pngChunk('IHDR', header),
     ...extra,
-    chunk('IDAT', pixels),
-    chunk('IEND', Buffer.alloc(0)),
+    pngChunk('IDAT', pixels),
+    pngChunk('IEND', Buffer.alloc(0)),
   ])
 }
 
 /** Text or a colour profile of 128 MB of zeros, in about 128 kB. */
 function packedZeros(type: 'zTXt' | 'iCCP'): Buffer {
   const head = Buffer.from('Comment\0\0', 'latin1')
-  return chunk(type, Buffer.concat([head, deflateSync(Buffer.alloc(128 * 1024 * 1024))]))
+  return pngChunk(type, Buffer.concat([head, deflateSync(Buffer.alloc(128 * 1024 * 1024))]))
 }
 
 /** Bytes by which the process grew at most, as far as the system says. */

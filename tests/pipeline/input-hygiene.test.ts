@@ -12,6 +12,7 @@ import type { DedupeKind } from '../../schemas/input-rules.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { runLabel } from '../../cli/label.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
+import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const photo = new URL('../golden/data/images/photo_133x97.jpg', import.meta.url)
@@ -153,13 +154,7 @@ test('label leaves them out, says why and with which target, and spends nothing 
     '--min-side',
     '8',
   ]
-  const root = {
-    openEngine: async () => engine,
-    print: () => {},
-    progress: { isTerminal: false, columns: 80, write: () => {} },
-    clock: () => new Date(),
-    onInterrupt: () => () => {},
-  }
+  const { root } = openLabelRoot(engine)
   expect(await runLabel(args, root)).toBe(0)
   expect(engine.counts.images).toBe(1)
   const records = (await readFile(join(out, 'labels.jsonl'), 'utf8'))
