@@ -38,15 +38,16 @@ export async function replaceFolder(from: string, to: string): Promise<void> {
       () => true,
       () => false,
     )
-    const taken = await rename(from, to).then(
-      () => undefined,
-      (error: unknown) => error,
-    )
-    // What was moved aside goes back where nothing took its place.
-    if (existed && taken !== undefined) await rename(aside, to).catch(() => undefined)
-    if (existed) await rm(aside, { recursive: true, force: true })
-    if (taken === undefined) return
-    if (!isOccupied(taken) || attempt === maxReplaceAttempts) throw taken
+    try {
+      await rename(from, to)
+      return
+    } catch (error) {
+      // What was moved aside goes back where nothing took its place.
+      if (existed) await rename(aside, to).catch(() => undefined)
+      if (!isOccupied(error) || attempt === maxReplaceAttempts) throw error
+    } finally {
+      if (existed) await rm(aside, { recursive: true, force: true })
+    }
   }
 }
 
