@@ -64,6 +64,7 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
   const loadStartMs = performance.now()
   const engine = await root.openEngine({ ...flags.model, onCompile: compileNotice(root) })
   const loadMs = performance.now() - loadStartMs
+  const decoder = root.openDecoder(flags.decode.pool)
   if (engine.info.notice !== undefined) root.progress.write(`${engine.info.notice}\n`)
   const stop = new AbortController()
   const silence = root.onInterrupt(() => stop.abort())
@@ -74,6 +75,8 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
     const result = await runPilot({
       config,
       engine,
+      decoder,
+      limits: flags.decode.limits,
       source,
       imageCount: scan.images,
       sampleSize: flags.pilotImages,
@@ -90,7 +93,7 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
     return { ...facts, loadMs, seed: flags.pilotSeed, result }
   } finally {
     silence()
-    await engine.close()
+    await Promise.all([engine.close(), decoder.close()])
   }
 }
 

@@ -12,7 +12,8 @@ import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
 import { readManifest } from './engine/compiled-model.ts'
 import { openEngineHost } from './engine/host.ts'
-import { configureDecoder } from './image/decode.ts'
+import { type DecoderPoolOptions, openDecoderPool } from './image/decoder-pool.ts'
+import type { ImageDecoder } from './image/prepare.ts'
 import { keepThumbnails } from './pipeline/thumbnails.ts'
 import { runWorker } from './pipeline/worker-loop.ts'
 import { parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
@@ -20,6 +21,7 @@ import { parseWorkerSettings, type WorkerSettings } from './pipeline/worker-sett
 export type WorkerRoot = {
   environment: Readonly<Record<string, string | undefined>>
   openEngine: (modelFolder: string) => Promise<Engine>
+  openDecoder: (options: DecoderPoolOptions) => ImageDecoder
   /** Takes one line of JSON. */
   log: (line: string) => void
   stop: AbortSignal
@@ -79,6 +81,7 @@ type Work = Opened & { root: WorkerRoot; settings: WorkerSettings; log: Log }
 
 async function work({ root, settings, engine, loading, log }: Work): Promise<'drained' | 'stopped'> {
   const { mode, limits, readyFile, backend, thumbnails } = settings
+  const decoder = root.openDecoder(settings.decoders)
   const model = engine.info.model.name
   const clock = systemClock
   const { queue, sourceOf, runStoreOf, queueOfRole } = openPorts(settings)
@@ -95,7 +98,8 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
       sourceOf,
       queueOfRole,
       runStoreOf: (runId) => timeCommits(runStoreOf(runId), { metrics, runId }),
-      keepThumbnail: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
+      decoder,
+      thumbnailsOf: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
       mode,
       limits,
       stop: AbortSignal.any([root.stop, beside.spotNotice]),
@@ -106,7 +110,7 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
     })
     return ended
   } finally {
-    await beside.close()
+    await Promise.all([beside.close(), decoder.close()])
   }
 }
 
@@ -152,10 +156,10 @@ export async function openOnItsDevice(modelFolder: string): Promise<Engine> {
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
-  configureDecoder({ threads: 1 })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   return {
     environment: process.env,
+    openDecoder: openDecoderPool,
     log: (line) => void process.stdout.write(`${line}\n`),
     stop: stop.signal,
   }

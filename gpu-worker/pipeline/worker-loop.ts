@@ -7,17 +7,18 @@ import { type LeasedMessage, maxBatchMessages, type WorkQueue } from '../../data
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import type { Engine } from '../engine/contract.ts'
+import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
-  type KeepThumbnail,
   labelRequest,
   type GiveBackReason,
   type LabelEvent,
   type Problem,
   type RequestContext,
   stopping,
+  type ThumbnailsOf,
 } from './label-request.ts'
 import { type Delivery, type LeaseEvent, openLeases } from './leases.ts'
 import { openRuns } from './open-runs.ts'
@@ -46,6 +47,8 @@ export type WorkerEvent =
 export type WorkerOptions = {
   queue: WorkQueue
   engine: Engine
+  /** Reads images; this process itself when left out. */
+  decoder?: ImageDecoder
   /** Where a bucket's images are. Throws UserError for a bucket this worker may not read. */
   sourceOf: (bucket: string) => ObjectStore
   /** Where a run is kept. */
@@ -63,7 +66,7 @@ export type WorkerOptions = {
   /** Asked when `stop` fires: what is left until this machine is gone, where that is known. */
   stopWithinMs?: () => number
   /** Left out keeps none. */
-  keepThumbnail?: KeepThumbnail | undefined
+  thumbnailsOf?: ThumbnailsOf | undefined
   onEvent?: (event: WorkerEvent) => void
 }
 
@@ -128,6 +131,7 @@ function startWorker(options: WorkerOptions) {
     hasQueueOf: (role) => queueOfRole(role) !== null,
     inFlight: limitConcurrency(limits.imagesInFlight),
     inEngine: limitConcurrency(limits.imagesInEngine),
+    decoder: options.decoder ?? decodeHere,
     limits: limits.decode,
     clock,
     halt,
@@ -137,7 +141,7 @@ function startWorker(options: WorkerOptions) {
     lanes: new Map(),
     labelling: 0,
     isIdle: () => requests.labelling === 0,
-    keepThumbnail: options.keepThumbnail,
+    thumbnailsOf: options.thumbnailsOf,
     onChange: changes.tell,
     onEvent,
   }

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
 import { UserError } from '../../schemas/errors.ts'
+import { defaultDecoderMemoryBytes, type DecoderPoolOptions } from '../image/decoder-pool.ts'
 import { defaultWorkerLimits as defaults, type WorkerLimits } from './worker-limits.ts'
 
 const Seconds = z.coerce.number().positive().max(43_200)
@@ -123,6 +124,15 @@ const Environment = z.strictObject({
   COGLABEL_MAX_IMAGE_PIXELS: Count.default(defaults.decode.maxPixels).describe(
     'larger images become failed records',
   ),
+  COGLABEL_DECODE_SECONDS: Seconds.int()
+    .default(defaults.decode.timeoutSeconds)
+    .describe('the longest that one image is decoded'),
+  COGLABEL_DECODERS: Count.max(64)
+    .optional()
+    .describe('images decoded at once, each in a process of its own; as many as there are cores, at most 4'),
+  COGLABEL_DECODER_MEMORY_BYTES: Count.min(200_000_000)
+    .default(defaultDecoderMemoryBytes)
+    .describe('the most that decoding one image may take'),
   ECS_AGENT_URI: z
     .url()
     .optional()
@@ -144,6 +154,7 @@ export type WorkerSettings = {
   roleQueues: ReadonlyMap<TaskRole, string>
   backend: FolderBackend | AwsBackend
   thumbnails: boolean
+  decoders: DecoderPoolOptions
   pool: string
   /** Null writes none. */
   metrics: { everyMs: number } | null
@@ -190,6 +201,10 @@ export function parseWorkerSettings(
     roleQueues: roleQueuesOf(values),
     backend: backendOf(values),
     thumbnails: values.COGLABEL_THUMBNAILS === 'on',
+    decoders: {
+      processes: values.COGLABEL_DECODERS,
+      memoryBytes: values.COGLABEL_DECODER_MEMORY_BYTES,
+    },
     pool: values.COGLABEL_POOL,
     metrics: metrics === 'emf' ? { everyMs: values.COGLABEL_METRICS_SECONDS * 1000 } : null,
     spotEndpoint: values.COGLABEL_SPOT_NOTICE === 'imds' ? values.COGLABEL_IMDS_ENDPOINT : null,
@@ -302,6 +317,7 @@ function limitsOf(values: Values): WorkerLimits {
       ...defaults.decode,
       maxBytes: values.COGLABEL_MAX_IMAGE_BYTES,
       maxPixels: values.COGLABEL_MAX_IMAGE_PIXELS,
+      timeoutSeconds: values.COGLABEL_DECODE_SECONDS,
     },
   }
   if (limits.leaseCapMs < limits.leaseMs)

@@ -15,6 +15,7 @@ import type { EngineHost } from '../../gpu-worker/engine/host.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
+import { isRunning, untilGone } from '../helpers/processes.ts'
 import {
   configOf,
   randomTensors,
@@ -74,19 +75,6 @@ async function killProcess(of: EngineHost): Promise<void> {
   if (processId === undefined) throw new Error('there is no process to kill')
   process.kill(processId, 'SIGKILL')
   await wait(20)
-}
-
-function isRunning(processId: number): boolean {
-  try {
-    return process.kill(processId, 0)
-  } catch {
-    return false
-  }
-}
-
-async function untilGone(processId: number): Promise<void> {
-  for (let tries = 0; isRunning(processId) && tries < 1500; tries++) await wait(20)
-  expect(isRunning(processId)).toBe(false)
 }
 
 describe('the engine process', () => {

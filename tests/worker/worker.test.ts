@@ -14,6 +14,7 @@ import { describeError } from '../../gpu-worker/cloud/worker-log.ts'
 import { environmentTable, parseWorkerSettings } from '../../gpu-worker/pipeline/worker-settings.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { planTasks } from '../../gpu-worker/tasks/registry.ts'
+import { decodeHere } from '../../gpu-worker/image/prepare.ts'
 import { runWorkerProcess, type WorkerRoot } from '../../gpu-worker/worker.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { startEmulator } from '../../emulator/emulator.ts'
@@ -31,6 +32,7 @@ async function runOnce(
   const code = await runWorkerProcess({
     environment,
     openEngine: async () => openCountingEngine(),
+    openDecoder: () => decodeHere,
     log: (line) => lines.push(line),
     stop: new AbortController().signal,
     ...options,
