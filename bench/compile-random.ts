@@ -10,11 +10,16 @@ import { parseArgs } from 'node:util'
 import { openCheckpoint } from '../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../gpu-worker/model/checkpoint.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
-import { readVariant } from '../gpu-worker/model/variants/config.ts'
-import { expectedTensors } from '../gpu-worker/model/variants/tensors.ts'
 import { WeightFormat } from '../schemas/model-manifest.ts'
 import { rounded } from './engine/samples.ts'
-import { bfloat16Pool, configOf, shapeOf, splitIntoShards, writeShard } from './random-checkpoint.ts'
+import {
+  bfloat16Pool,
+  configOf,
+  shapeOf,
+  splitIntoShards,
+  tensorsOf,
+  writeShard,
+} from './random-checkpoint.ts'
 import type { NamedShape, Shape } from './random-checkpoint.ts'
 
 const seed = 1
@@ -28,7 +33,7 @@ type Shards = {
 /** Vectors, which the compiler reads first and all, have a shard that stays; so the others are each made once or twice. */
 async function openShards(shape: Shape, scratch: string): Promise<Shards> {
   const config = configOf(shape)
-  const tensors = [...expectedTensors(readVariant(config, new Set(['vision_expert_query_key_value'])))]
+  const tensors = tensorsOf(shape)
   const isVector = ([, sizes]: NamedShape): boolean => sizes.slice(0, -1).every((size) => size === 1)
   const shards = [tensors.filter(isVector), ...splitIntoShards(tensors.filter((one) => !isVector(one)))]
   const pool = bfloat16Pool(seed)

@@ -7,7 +7,7 @@ import type { Graph, Value } from '../graph.ts'
 import { decoderAttention } from '../attention.ts'
 import { attentionShapes } from '../attention-frame.ts'
 import type { Attended, AttentionFrame, CpuFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
-import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
+import { gatedActivation, gelu, inChunks, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
 import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
@@ -133,39 +133,42 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
   const { tower } = build.variant
   const scope = builder.scope(`tower.${layer}`)
   const prefix = `model.vision.transformer.layers.${layer}`
-  const affine = (name: string, input: Value): Value =>
-    product(scope, build, input, {
+  const affine = (inner: GraphBuilder, name: string, input: Value): Value =>
+    product(inner, build, input, {
       tensor: `${prefix}.${name}.weight`,
       name,
       role: 'tower',
       bias: `${prefix}.${name}.bias`,
     })
-  const norm = (name: string, input: Value): Value =>
-    layerNorm(scope, input, {
-      weight: vector(scope, build, `${prefix}.${name}.weight`, `${name}.weight`),
-      bias: vector(scope, build, `${prefix}.${name}.bias`, `${name}.bias`),
+  const norm = (inner: GraphBuilder, name: string, input: Value): Value =>
+    layerNorm(inner, input, {
+      weight: vector(inner, build, `${prefix}.${name}.weight`, `${name}.weight`),
+      bias: vector(inner, build, `${prefix}.${name}.bias`, `${name}.bias`),
       epsilon: tower.epsilon,
     })
-  const attended = towerAttention(scope, affine('attention.query_key_value', x), {
-    width: tower.width,
-    headCount: tower.headCount,
-  })
-  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended))], {
-    as: 'middle',
-  })
-  const inner = gelu(scope, affine('mlp.fc1', middle))
-  return scope.op('Add', [middle, norm('post_attention_layernorm', affine('mlp.fc2', inner))], { as: 'out' })
+  // On a GPU a loop would run on the CPU, and the memory is the GPU's.
+  const maxRows = build.target === 'cpu' ? undefined : Infinity
+  const few = (input: Value, width: number, body: (inner: GraphBuilder, rows: Value) => Value): Value =>
+    inChunks(scope, input, { rowCount: tower.positionCount, width, maxRows }, body)
+  const qkv = few(x, 3 * tower.width, (inner, rows) => affine(inner, 'attention.query_key_value', rows))
+  const dense = few(towerAttention(scope, qkv, tower), tower.width, (inner, rows) =>
+    norm(inner, 'input_layernorm', affine(inner, 'attention.dense', rows)),
+  )
+  const middle = scope.op('Add', [x, dense], { as: 'middle' })
+  const mlp = (inner: GraphBuilder, rows: Value): Value =>
+    affine(inner, 'mlp.fc2', gelu(inner, affine(inner, 'mlp.fc1', rows)))
+  const end = few(middle, tower.width, (inner, rows) =>
+    norm(inner, 'post_attention_layernorm', mlp(inner, rows)),
+  )
+  return scope.op('Add', [middle, end], { as: 'out' })
 }
 
 /** [g*g, W] row-major ─ [1, W, g, g] ─ Conv 2x2 stride 2 ─ [(g/2)^2, W]: before the adapter, in the tower's width. */
 function downsample(builder: GraphBuilder, build: Build, x: Value): Value {
   const { tower, patchRows } = build.variant
   const channelsFirst = builder.op('Transpose', [x], { attributes: { perm: [1, 0] }, as: 'channelsFirst' })
-  const map = builder.op(
-    'Reshape',
-    [channelsFirst, builder.int64([1, tower.width, tower.gridSide, tower.gridSide])],
-    { as: 'map' },
-  )
+  const sides = builder.int64([1, tower.width, tower.gridSide, tower.gridSide])
+  const map = builder.op('Reshape', [channelsFirst, sides], { as: 'map' })
   const kernel = wholeTensor(builder, build, 'model.vision.conv.weight', [tower.width, tower.width, 2, 2])
   const bias = vector(builder, build, 'model.vision.conv.bias', 'bias')
   const halved = builder.op('Conv', [map, kernel, bias], {
