@@ -104,7 +104,7 @@ export function towerGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
   const patches = 'model.vision.patch_embedding'
   const adapter = 'model.vision.linear_proj'
   const tensors = [
-    tensor('v.class_embd', `${patches}.cls_embedding`, 'f32', [variant.tower.width]),
+    { ...tensor('v.class_embd', `${patches}.cls_embedding`, 'f32'), shape: [variant.tower.width] },
     // A convolution; its rows are no multiple of a block.
     tensor('v.patch_embd.weight', `${patches}.proj.weight`, 'f16'),
     tensor('v.patch_embd.bias', `${patches}.proj.bias`, 'f32'),
@@ -174,13 +174,13 @@ function clsLast(tensor: GgufTensor): GgufTensor {
   return { ...tensor, matrix: { ...matrix, readRows } }
 }
 
-type TensorNamer = (name: string, from: string, type: TensorType, shape?: readonly number[]) => GgufTensor
+type TensorNamer = (name: string, from: string, type: TensorType) => GgufTensor
 
 function namer(checkpoint: Checkpoint): TensorNamer {
-  return (name, from, type, shape) => ({
+  return (name, from, type) => ({
     name,
     type,
-    shape: shape ?? checkpoint.shapes.get(from) ?? [],
+    shape: checkpoint.shapes.get(from) ?? [],
     matrix: matrixOf(checkpoint, from),
   })
 }

@@ -1,7 +1,7 @@
 // Checkpoint folder in, compiled model folder out: two graphs, their weights, the tokenizer and a manifest.
 // Streams: no more than a few of the largest matrices are in memory. Knows files, not operators.
 import { createHash } from 'node:crypto'
-import { copyFile, open as openFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { copyFile, open, readdir, rm, writeFile } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import {
@@ -65,11 +65,12 @@ const clipStd = [0.26862954, 0.26130258, 0.27577711]
 
 /**
  * Compiles a checkpoint. The result appears under its name only when it is complete.
- * Throws UserError for anything wrong with the input. `open` is for checkpoints that are no folder (bench/).
+ * Throws UserError for anything wrong with the input.
+ * `read` opens the folder; bench/ has a checkpoint that is none.
  */
 export async function compileModel(
   options: CompileOptions,
-  open: typeof openCheckpoint = openCheckpoint,
+  read: typeof openCheckpoint = openCheckpoint,
 ): Promise<ModelManifest> {
   const { target = 'cpu', weights = formatsOf[target][0] ?? 'fp32' } = options
   if (!formatsOf[target].includes(weights)) {
@@ -79,7 +80,7 @@ export async function compileModel(
   }
   const outFolder = resolve(options.outFolder)
   await checkOutFolder(outFolder)
-  const checkpoint = await open(options.checkpointFolder, options.adapterFolder)
+  const checkpoint = await read(options.checkpointFolder, options.adapterFolder)
   let partFolder: string | undefined
   try {
     const tokenizer = await findTokenizer(options)
@@ -209,7 +210,7 @@ async function writeGraph({
 }): Promise<Map<string, WeightPlace>> {
   const fileName = `${name}.weights`
   const places = new Map<Value, WeightPlace>()
-  const file = await openFile(join(partFolder, fileName), 'w')
+  const file = await open(join(partFolder, fileName), 'w')
   try {
     let offset = 0
     for (const weight of graph.weights) {
@@ -258,7 +259,7 @@ async function writeSharing({
 }
 
 async function writeAll(
-  file: Awaited<ReturnType<typeof openFile>>,
+  file: Awaited<ReturnType<typeof open>>,
   piece: Uint8Array,
   position: number,
 ): Promise<void> {
@@ -306,7 +307,7 @@ async function hashFiles(folder: string): Promise<ModelManifest['files']> {
 async function hashFile(path: string): Promise<{ sha256: string; bytes: number }> {
   const hash = createHash('sha256')
   let bytes = 0
-  const file = await openFile(path)
+  const file = await open(path)
   for await (const piece of file.createReadStream({ highWaterMark: 8 << 20 })) {
     if (!(piece instanceof Uint8Array)) continue
     hash.update(piece)
