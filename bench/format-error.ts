@@ -1,5 +1,6 @@
 // What each storage format costs in accuracy: logits of one checkpoint in int8 and int4 against fp32, on the same tokens.
 //   node bench/format-error.ts CHECKPOINT [--formats int8,int4] [--sequences 4] [--tokens 64]
+//   node bench/format-error.ts CHECKPOINT --formats fp32 --kv int8      what caching images in bytes costs by itself
 //   node bench/format-error.ts CHECKPOINT --images DIR     real images and questions, for a checkpoint with a tokenizer
 // Prints a JSON line a format: largest and mean logit error, share of greedy tokens changed (teacher-forced on the fp32
 // model's own greedy continuation), and the load and size of each.
@@ -22,7 +23,7 @@ import { renderPrompt } from '../gpu-worker/tokenizer/template.ts'
 import { openTokenizer } from '../gpu-worker/tokenizer/tokenizer.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
 import { greedySampling } from '../schemas/sampling.ts'
-import { WeightFormat } from '../schemas/model-manifest.ts'
+import { CacheFormat, WeightFormat } from '../schemas/model-manifest.ts'
 
 /** One image and a run of text tokens behind it; the last `scored` rows are compared. */
 type Sample = { pixels: Float32Array; tokenIds: number[]; scored: number }
@@ -37,6 +38,7 @@ const questions = [
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    kv: { type: 'string', default: 'fp32' },
     formats: { type: 'string', default: 'int8,int4' },
     sequences: { type: 'string', default: '4' },
     tokens: { type: 'string', default: '64' },
@@ -46,6 +48,7 @@ const { values, positionals } = parseArgs({
 const [checkpointFolder] = positionals
 if (checkpointFolder === undefined) throw new Error('usage: node bench/format-error.ts CHECKPOINT')
 
+const cacheFormat = CacheFormat.parse(values.kv)
 const folder = await mkdtemp(join(tmpdir(), 'coglabel-formats-'))
 try {
   const reference = await openFormat('fp32')
@@ -56,11 +59,12 @@ try {
   const expected = await scoreAll(reference, samples)
   await reference.close()
   for (const format of values.formats.split(',').map((name) => WeightFormat.parse(name))) {
-    const decoder = await openFormat(format)
+    const decoder = await openFormat(format, cacheFormat)
     console.log(
       JSON.stringify({
         checkpoint: checkpointFolder,
         format,
+        cacheFormat,
         kernel: decoder.kernel.name,
         ...compare({ samples, expected, seen: await scoreAll(decoder, samples) }),
       }),
@@ -71,10 +75,10 @@ try {
   await rm(folder, { recursive: true })
 }
 
-async function openFormat(weights: WeightFormat): Promise<Decoder> {
+async function openFormat(weights: WeightFormat, cacheFormat: CacheFormat = 'fp32'): Promise<Decoder> {
   const outFolder = join(folder, weights)
   await compileModel({ checkpointFolder: checkpointFolder ?? '', outFolder, weights })
-  return openDecoder(await openCompiledModel(outFolder))
+  return openDecoder(await openCompiledModel(outFolder), { cacheFormat })
 }
 
 /** Noise images and random prompts of 16 tokens, continued greedily by the fp32 model. */

@@ -31,11 +31,8 @@ export type OpenModelOptions = {
 
 /** Opens a model for labelling. Throws UserError when the folder is neither kind or cannot be used. */
 export async function openEngineForModel(options: OpenModelOptions): Promise<PixelEngine> {
-  return await openEngineHost({
-    modelFolder: await findCompiledModel(options),
-    device: options.device ?? 'cpu',
-    ...options.keyValueCache,
-  })
+  const { device = 'cpu', keyValueCache } = options
+  return await openEngineHost({ modelFolder: await findCompiledModel(options), device, ...keyValueCache })
 }
 
 /** The compiled folder of a model, made when it is not there yet. Throws UserError when the folder is of neither kind. */

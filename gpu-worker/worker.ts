@@ -10,6 +10,7 @@ import { openCompanions, timeCommits, timeWaits } from './cloud/companions.ts'
 import { openModelFolder, openPorts } from './cloud/ports.ts'
 import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
+import { readManifest } from './engine/compiled-model.ts'
 import { openEndpoint } from './engine/endpoint/endpoint.ts'
 import { openEngineHost } from './engine/host.ts'
 import { configureDecoder } from './image/decode.ts'
@@ -173,6 +174,12 @@ async function attempt<T>(
   }
 }
 
+/** A model runs on the device that it was compiled for, or not at all: a fleet of GPUs shall not label on their CPUs. */
+export async function openOnItsDevice(modelFolder: string): Promise<Engine> {
+  const { target } = await readManifest(modelFolder)
+  return await openEngineHost({ modelFolder, device: target })
+}
+
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
@@ -188,6 +195,6 @@ export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   process.exitCode = await runWorkerProcess({
     ...processWorkerRoot(),
-    openEngine: async (modelFolder) => await openEngineHost({ modelFolder }),
+    openEngine: openOnItsDevice,
   })
 }

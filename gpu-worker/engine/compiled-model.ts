@@ -15,6 +15,13 @@ const maxHashedBytes = 1 << 30
 
 /** Opens a compiled folder. Throws UserError for a missing, foreign, future or damaged one. */
 export async function openCompiledModel(folder: string): Promise<CompiledModel> {
+  const manifest = await readManifest(folder)
+  for (const file of manifest.files) await checkFile(folder, file)
+  return { folder, manifest }
+}
+
+/** The manifest alone, its files not looked at. Throws UserError for a folder that is no compiled model. */
+export async function readManifest(folder: string): Promise<ModelManifest> {
   const path = join(folder, manifestFileName)
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new UserError(
@@ -28,8 +35,7 @@ export async function openCompiledModel(folder: string): Promise<CompiledModel> 
       `${path} has a digest that is not that of its list of files: it was edited; compile the model again`,
     )
   }
-  for (const file of manifest.files) await checkFile(folder, file)
-  return { folder, manifest }
+  return manifest
 }
 
 /** Throws UserError for a model that was compiled for another device: its graph might run, but as nobody measured it. */

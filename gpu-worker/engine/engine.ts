@@ -46,11 +46,8 @@ export async function openEngine({
   const compiled = await openCompiledModel(modelFolder)
   requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
-  const decoder = await openDecoder(compiled, {
-    device,
-    cacheFormat,
-    ...(threads === undefined ? {} : { threads }),
-  })
+  const threadOption = threads === undefined ? {} : { threads }
+  const decoder = await openDecoder(compiled, { device, cacheFormat, ...threadOption })
   const bos = await textPrefix(decoder)
   const needs = cacheNeeds(decoder, cacheBytes)
   const batch = createBatch(decoder, needs)

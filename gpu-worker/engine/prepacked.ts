@@ -30,8 +30,12 @@ export async function openCachedSession(
 ): Promise<Session> {
   const threadOption = { device, ...(threads === undefined ? {} : { threads }) }
   const path = join(folder, graph)
-  const weightBytes =
-    manifest.files.find(({ name }) => name === graph.replace(/\.onnx$/, '.weights'))?.bytes ?? 0
+  // A second graph over the same weights has no file of its own.
+  const isOwn = (name: string): boolean => name === graph.replace(/\.onnx$/, '.weights')
+  const isShared = (name: string): boolean => name === manifest.graphs.decoder.replace(/\.onnx$/, '.weights')
+  const weights =
+    manifest.files.find(({ name }) => isOwn(name)) ?? manifest.files.find(({ name }) => isShared(name))
+  const weightBytes = weights?.bytes ?? 0
   // Packing is the CPU's.
   if (weightBytes < minBytes || device !== 'cpu') return openSession({ graph: path, ...threadOption })
   const place = join(

@@ -178,7 +178,7 @@ function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matri
  * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x/s) and lo = the rest times
  * 2L; both meet the same weights in one product, one below the other:
  *   codes [2T, in] ─ MatMulIntegerToFloat ─ Split ─ hi + lo/2L ─ * rowScale
- * Few nodes, since a decode step has thousands of them, and flat: with a third dimension the runtime multiplies twice.
+ * Few nodes, since a decode step has thousands of them.
  */
 function integerProduct(
   scope: GraphBuilder,
@@ -232,7 +232,6 @@ function quantizeRows(
     scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
   const high = quantize(scaled, one, 'highCodes')
   if (!split) return { codes: high, rowScale, lowWeight: undefined }
-  // The code read back, and not Round, which the runtime does one number at a time on one thread.
   const restored = scope.op('DequantizeLinear', [high, one, zeroPoint ?? null], {
     elementType: 'float32',
     as: 'restored',
