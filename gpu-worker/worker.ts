@@ -11,6 +11,7 @@ import { openModelFolder, openPorts } from './cloud/ports.ts'
 import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
 import { readManifest } from './engine/compiled-model.ts'
+import { deviceProblem } from './engine/device.ts'
 import { openEndpoint } from './engine/endpoint/endpoint.ts'
 import { openEngineHost } from './engine/host.ts'
 import { configureDecoder } from './image/decode.ts'
@@ -177,6 +178,9 @@ async function attempt<T>(
 /** A model runs on the device that it was compiled for, or not at all: a fleet of GPUs shall not label on their CPUs. */
 export async function openOnItsDevice(modelFolder: string): Promise<Engine> {
   const { target } = await readManifest(modelFolder)
+  const problem = await deviceProblem(target)
+  if (problem !== null)
+    throw new UserError(`${modelFolder} was compiled for ${target}, which cannot be used here: ${problem}`)
   return await openEngineHost({ modelFolder, device: target })
 }
 
