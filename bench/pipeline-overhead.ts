@@ -48,15 +48,17 @@ for (const ports of listOf(values.ports)) {
   for (const pixels of listOf(values.pixels))
     for (const decoder of listOf(values.decoders))
       for (const images of counts)
-        for (const loop of loops)
-          for (let repeat = 0; repeat < Number(values.repeats); repeat += 1)
-            measured.push(await measure({ ports, pixels, decoder, images, loop }))
+        for (const loop of loops) await repeatMeasure({ ports, pixels, decoder, images, loop })
 }
 const medians = [...Map.groupBy(measured, nameOf).values()].map(medianOf)
 console.log(renderTable(medians))
 for (const line of pixelShares(medians)) console.log(line)
 
 type Wish = { ports: string; pixels: string; decoder: string; images: number; loop: string }
+
+async function repeatMeasure(wish: Wish): Promise<void> {
+  for (let repeat = 0; repeat < Number(values.repeats); repeat += 1) measured.push(await measure(wish))
+}
 
 async function measure({ pixels, ...wish }: Wish): Promise<Measured> {
   const at = (name: string) => new URL(`./overhead/${name}`, import.meta.url)
