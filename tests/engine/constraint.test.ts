@@ -103,7 +103,7 @@ test('a character is what UTF-8 spells, no more and no less', () => {
 })
 
 function isCharacter(bytes: readonly number[]): boolean {
-  return isUtf8(Buffer.from(bytes)) && [...Buffer.from(bytes).toString()].length === 1
+  return isUtf8(Buffer.from(bytes)) && Array.from(Buffer.from(bytes).toString()).length === 1
 }
 
 test.each([
