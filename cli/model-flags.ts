@@ -12,22 +12,22 @@ import { UserError } from '../schemas/errors.ts'
 import { readChoice, readNumber } from './ask-flags.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
-/** For parseArgs, of verbs that open no model of this machine. */
+/** For parseArgs, of verbs that say which model others ask. */
 export const endpointOptions = {
   'endpoint': { type: 'string' },
   'endpoint-model': { type: 'string' },
   'endpoint-boxes': { type: 'string' },
   'endpoint-key-file': { type: 'string' },
-  'endpoint-concurrency': { type: 'string' },
-  'endpoint-timeout': { type: 'string' },
   'endpoint-pixels': { type: 'string' },
 } as const
 
 /** For parseArgs. */
 export const modelOptions = {
-  model: { type: 'string' },
-  device: { type: 'string' },
+  'model': { type: 'string' },
+  'device': { type: 'string' },
   ...endpointOptions,
+  'endpoint-concurrency': { type: 'string' },
+  'endpoint-timeout': { type: 'string' },
 } as const
 
 /** Lines of a usage text. */
