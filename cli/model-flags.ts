@@ -9,7 +9,7 @@ import {
   defaultTimeoutMs,
 } from '../gpu-worker/engine/endpoint/endpoint.ts'
 import { UserError } from '../schemas/errors.ts'
-import { readChoice, readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
 /** For parseArgs, of verbs that say which model others ask. */
@@ -80,7 +80,11 @@ export function readModelFlags(values: Values): ModelFlags {
   if (url === undefined && lone !== undefined)
     throw new UserError(`--${lone} is about another server; add --endpoint URL`)
   if (url === undefined)
-    return { modelFolder: model, device: readChoice('--device', device, Choice) ?? 'cpu', endpoint: null }
+    return {
+      modelFolder: model,
+      device: readChoice('--device', device, Choice.options) ?? 'cpu',
+      endpoint: null,
+    }
   const local = localFlags.find((name) => values[name] !== undefined)
   if (local !== undefined)
     throw new UserError(`--${local} is about this machine and --endpoint about another; leave one out`)

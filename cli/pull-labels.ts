@@ -7,7 +7,8 @@ import { pullRun } from '../dataset/pull.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { UserError } from '../schemas/errors.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
-import { counted, needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const pullLabelsUsage = `coglabel pull-labels RUN --out DIR --place URI
 
