@@ -8,6 +8,7 @@ import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { readChoice, readNumber } from './flag-values.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
@@ -34,6 +35,7 @@ ${askUsage}
   --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
+${decodeUsage}
 ${cacheUsage}
   --yes                  use DIR even when it holds other files
 
@@ -58,6 +60,7 @@ export type LabelFlags = AskFlags & {
   health: HealthLimits | null
   isYes: boolean
   keyValueCache: CacheFlags
+  decode: DecodeFlags
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -86,6 +89,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     health: readHealth(values.health),
     isYes: values.yes === true,
     keyValueCache: readCacheFlags(values),
+    decode: readDecodeFlags(values),
   }
 }
 
@@ -183,6 +187,7 @@ function readArgs(args: readonly string[]) {
       'hour-cost': { type: 'string' },
       'plan': { type: 'string' },
       ...cacheOptions,
+      ...decodeOptions,
       'yes': { type: 'boolean' },
       'help': { type: 'boolean', short: 'h' },
     },
