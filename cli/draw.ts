@@ -63,7 +63,7 @@ function parseFlags(args: readonly string[]): Flags {
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`draw takes one run folder, got ${positionals.length}: coglabel draw DIR --out DIR2`)
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
   if (resolve(values.out) === resolve(run))
     throw new UserError(`--out ${values.out} is the run folder itself; give another folder for the pictures`)

@@ -108,7 +108,7 @@ function parseFlags(args: readonly string[]): Flags {
     )
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`export needs a place: coglabel export ${run} --format ${values.format} --out OUT`)
   const format = findFormat(values.format)
   const split =

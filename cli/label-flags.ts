@@ -74,7 +74,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
