@@ -225,8 +225,9 @@ function neverEmpty(
   }
 }
 
-/** Rows up to which values on the left side are faster (LOG.md, 2026-11-26: 6.5 against 10.7 ms at 8, 6.2 against 12.9 at 16). */
+/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
+const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
@@ -235,7 +236,8 @@ function wayOf(
   if (slots.length > 1) return attentionWays.several
   const { headCount, kvHeadCount } = manifest.language
   const headRows = (rowCount * headCount) / kvHeadCount
-  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+  if (headRows === 1 || headRows > maxTurnedRows) return attentionWays.plain
+  return headRows >= minTallRows ? attentionWays.tall : attentionWays.turned
 }
 
 async function runGraph(
