@@ -69,9 +69,11 @@ export type EndpointFlags = {
 const Choice = z.enum(['cpu', 'cuda', 'webgpu', 'auto'])
 
 /** Flags of other files that say how a model is run here. */
-const localFlags = ['device', 'kv', 'kv-memory'] as const
+const localFlags = ['device', 'kv', 'kv-memory', 'low-memory'] as const
 
-type Values = { [name in keyof typeof modelOptions | (typeof localFlags)[number]]?: string | undefined }
+type Values = { [name in keyof typeof modelOptions | 'kv' | 'kv-memory']?: string | undefined } & {
+  'low-memory'?: boolean | undefined
+}
 
 /** Which model, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readModelFlags(values: Values): ModelFlags {
