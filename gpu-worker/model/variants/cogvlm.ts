@@ -249,7 +249,7 @@ function buildDecoder(
     vector(builder, build, 'model.norm.weight', 'norm.weight'),
     variant.rmsEpsilon,
   )
-  const logits = product(builder, build, normed, { tensor: 'lm_head.weight', name: 'head', role: 'head' })
+  const logits = product(builder, build, normed, { tensor: variant.headTensor, name: 'head', role: 'head' })
   builder.output('logits', logits, ['B', variant.vocabSize])
   return builder.graph
 }
