@@ -12,22 +12,22 @@ import { UserError } from '../schemas/errors.ts'
 import { readChoice, readNumber } from './flag-values.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
-/** For parseArgs, of verbs that open no model of this machine. */
+/** For parseArgs, of verbs that say which model others ask. */
 export const endpointOptions = {
   'endpoint': { type: 'string' },
   'endpoint-model': { type: 'string' },
   'endpoint-boxes': { type: 'string' },
   'endpoint-key-file': { type: 'string' },
-  'endpoint-concurrency': { type: 'string' },
-  'endpoint-timeout': { type: 'string' },
   'endpoint-pixels': { type: 'string' },
 } as const
 
 /** For parseArgs. */
 export const modelOptions = {
-  model: { type: 'string' },
-  device: { type: 'string' },
+  'model': { type: 'string' },
+  'device': { type: 'string' },
   ...endpointOptions,
+  'endpoint-concurrency': { type: 'string' },
+  'endpoint-timeout': { type: 'string' },
 } as const
 
 /** Lines of a usage text. */
@@ -69,9 +69,11 @@ export type EndpointFlags = {
 const Choice = z.enum(['cpu', 'cuda', 'webgpu', 'auto'])
 
 /** Flags of other files that say how a model is run here. */
-const localFlags = ['device', 'kv', 'kv-memory'] as const
+const localFlags = ['device', 'kv', 'kv-memory', 'low-memory'] as const
 
-type Values = { [name in keyof typeof modelOptions | (typeof localFlags)[number]]?: string | undefined }
+type Values = { [name in keyof typeof modelOptions | 'kv' | 'kv-memory']?: string | undefined } & {
+  'low-memory'?: boolean | undefined
+}
 
 /** Which model, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readModelFlags(values: Values): ModelFlags {

@@ -5,8 +5,8 @@ import type { Checkpoint } from '../checkpoint.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
 import { decoderAttention } from '../attention.ts'
-import { attentionShapes } from '../attention-frame.ts'
-import type { Attended, AttentionFrame, CpuFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
+import { attentionShapes, cpuFrame } from '../attention-frame.ts'
+import type { Attended, AttentionFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
 import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
@@ -14,7 +14,7 @@ import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
 import { expectFloat16 } from '../quantize.ts'
 import type { Variant } from './config.ts'
 import { expertMatrix, stackExpertMatrices } from './low-rank.ts'
-import { attentionWays, prefixSlots } from '../../../schemas/model-manifest.ts'
+import { prefixSlots } from '../../../schemas/model-manifest.ts'
 import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
 
 /** eps of the LayerNorm in the adapter: the framework's default, not the tower's. */
@@ -133,12 +133,13 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
   const { tower } = build.variant
   const scope = builder.scope(`tower.${layer}`)
   const prefix = `model.vision.transformer.layers.${layer}`
-  const affine = (name: string, input: Value): Value =>
+  const affine = (name: string, input: Value, inputsAreMeans = false): Value =>
     product(scope, build, input, {
       tensor: `${prefix}.${name}.weight`,
       name,
       role: 'tower',
       bias: `${prefix}.${name}.bias`,
+      inputsAreMeans,
     })
   const norm = (name: string, input: Value): Value =>
     layerNorm(scope, input, {
@@ -150,7 +151,7 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
     width: tower.width,
     headCount: tower.headCount,
   })
-  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended))], {
+  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended, true))], {
     as: 'middle',
   })
   const inner = gelu(scope, affine('mlp.fc1', middle))
@@ -277,6 +278,7 @@ function attentionFrame(
   const { headCount, kvHeadCount, headDim } = variant
   const keyCounts = builder.input('key_counts', 'int64', [3])
   const positionIds = builder.input('position_ids', 'int64', [1, 'R'])
+  const mask = builder.input('mask', 'float32', ['R', 'K'])
   return {
     headCount,
     kvHeadCount,
@@ -286,35 +288,10 @@ function attentionFrame(
     positionIds,
     cos: builder.input('cos', 'float32', ['M', headDim / 2]),
     sin: builder.input('sin', 'float32', ['M', headDim / 2]),
-    mask: builder.input('mask', 'float32', ['R', 'K']),
+    mask,
     keyCounts,
     shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, cacheFormat }) : undefined,
-  }
-}
-
-function cpuFrame(
-  builder: GraphBuilder,
-  { keyCounts, cacheFormat }: { keyCounts: Value; cacheFormat: CacheFormat },
-): CpuFrame {
-  const way = builder.input('attention_way', 'int64', [1])
-  const isWay = (name: keyof typeof attentionWays): Value =>
-    builder.op('Equal', [way, builder.int64([attentionWays[name]])], {
-      elementType: 'bool',
-      as: `is_${name}`,
-    })
-  const pick = (index: number): Value => builder.op('Gather', [keyCounts, builder.int64([index], [])])
-  const count = builder.op('Add', [pick(0), pick(2)], { as: 'total' })
-  const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
-  const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
-  return {
-    slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
-    nothing: {
-      floats: builder.input('no_floats', 'float32', [0]),
-      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
-    },
-    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several') },
-    total: { last: narrow(last), count: narrow(count) },
+    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, mask, cacheFormat }) : undefined,
   }
 }
 
@@ -391,11 +368,11 @@ function attentionOutputs(
   builder.output(`new_values.${layer}`, attended.newValues, rowShape)
   const { prefix } = attended
   if (prefix === undefined) return
-  builder.output(`next_prefix_keys.${layer}`, prefix.keys, [kvHeadCount, 'N', headDim])
-  builder.output(`next_prefix_values.${layer}`, prefix.values, [kvHeadCount, headDim, 'N'])
+  builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
+  builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, headDim, 'N'])
   if (prefix.keyScales === undefined || prefix.valueScales === undefined) return
-  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [kvHeadCount, 'N'])
-  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [kvHeadCount, 'N'])
+  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, 'N'])
+  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 'N'])
 }
 
 /** dense ─ + x ─ RMSNorm ─ MLP ─ + */
@@ -408,6 +385,7 @@ function expertOutput(
     tensor: `model.layers.${layer}.self_attn.${expert}_expert_dense.weight`,
     name: 'dense',
     role: roleOf(expert),
+    inputsAreMeans: true,
   })
   const middle = scope.op('Add', [x, dense], { as: 'middle' })
   return scope.op('Add', [middle, expertMlp(scope, build, { expert, layer, x: middle })], { as: 'end' })
@@ -553,12 +531,21 @@ function product(
     role,
     bias,
     gains,
-  }: { tensor: string; name: string; role: LinearOptions['role']; bias?: string; gains?: string },
+    inputsAreMeans = false,
+  }: {
+    tensor: string
+    name: string
+    role: LinearOptions['role']
+    bias?: string
+    gains?: string
+    inputsAreMeans?: boolean
+  },
 ): Value {
   return linear(scope, build.context, x, {
     name,
     ...expertMatrix(build.checkpoint, tensor),
     role,
+    inputsAreMeans,
     ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
     ...(gains === undefined ? {} : { inputGains: knownVector(build, gains) }),
   })
