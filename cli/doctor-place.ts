@@ -6,7 +6,7 @@ import { listAll, type ObjectStore } from '../dataset/stores/object-store.ts'
 import { piecesOf, type WeightsLock, weightsLockKey } from '../schemas/weights-lock.ts'
 import { chooseModel } from './choose-model.ts'
 import { badFinding, type Finding } from './doctor-findings.ts'
-import { counted } from './verb-root.ts'
+import { counted } from './words.ts'
 
 /** More runs than that are not asked for the model they want. */
 const maxRuns = 200
