@@ -54,7 +54,7 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
     'Add': [...floats, 'int64'],
     'Equal': ['int64'],
     'Exp': ['float32'],
-    'Greater': ['int64'],
+    'Greater': ['int64', 'float32'],
     'If': ['bool'],
     'Pad': ['float32'],
     'Squeeze': [...floats, 'int64'],
