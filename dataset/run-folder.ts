@@ -8,7 +8,12 @@ import type { ObjectStore } from './stores/object-store.ts'
 export type WantedRun = Omit<RunConfig, 'v' | 'runId' | 'createdAt'>
 
 /** The id of a run that is given none: a caller knows where to put it before it is there. */
-export function wantedRunId({ claims: _claims, costCapUsd: _cap, ...identity }: WantedRun): string {
+export function wantedRunId({
+  claims: _claims,
+  costCapUsd: _cap,
+  health: _health,
+  ...identity
+}: WantedRun): string {
   return runIdOf(identity)
 }
 
@@ -79,6 +84,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   compare('images left out', standing.input, asked.input)
   compare('checks', standing.checks, asked.checks)
   compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
+  compare('health', standing.health, asked.health)
   compare('cost cap', standing.costCapUsd, asked.costCapUsd)
   return lines
 }

@@ -1,6 +1,7 @@
 // What a run is: its source, model, tasks and sampling. Written once as config.json and never changed.
 import { z } from 'zod'
 import { CheckSetting } from './check-setting.ts'
+import { HealthSetting } from './health.ts'
 import { InputRules } from './input-rules.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
@@ -82,6 +83,9 @@ export const RunConfig = z
       .max(64)
       .optional()
       .describe('quality gates of every record, in this order; none when left out'),
+    health: HealthSetting.optional().describe(
+      'when what the checks find pauses a run of a place; limits of ours when left out',
+    ),
     claims: z
       .enum(['on', 'off'])
       .optional()
