@@ -76,6 +76,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   compare('template', standing.template, asked.template)
   compare('tasks', taskNames(standing), taskNames(asked))
   compare('tasks with questions of the manifest', standing.itemTasks, asked.itemTasks)
+  compare('how those are asked', standing.itemAsk, asked.itemAsk)
   if (lines.every((line) => !line.startsWith('tasks'))) {
     for (const [index, spec] of asked.tasks.entries()) compareSpecs(compare, standing.tasks[index], spec)
   }

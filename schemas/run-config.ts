@@ -58,6 +58,17 @@ export const RunSource = z.discriminatedUnion('kind', [
 ])
 export type RunSource = z.infer<typeof RunSource>
 
+export const ItemAsk = z.strictObject({
+  isConstrained: z.boolean().describe('whether answers are held to the form of their task'),
+  prefix: TaskSpec.shape.prefix.describe('before what tasks of the role grounding ask'),
+  samples: TaskSpec.shape.samples,
+  hasShortAnswers: z
+    .literal(true)
+    .optional()
+    .describe('questions with short answers are put in the vqa template'),
+})
+export type ItemAsk = z.infer<typeof ItemAsk>
+
 export const RunConfig = z
   .strictObject({
     v: z.literal([runConfigVersion, olderRunConfigVersion]),
@@ -76,6 +87,7 @@ export const RunConfig = z
       .array(TaskName)
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
+    itemAsk: ItemAsk.optional().describe('how those are asked; runs of earlier builds say nothing of it'),
     sampling: RunSampling,
     input: InputRules.optional().describe('images that are not asked about'),
     checks: z
