@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { defaultHealthLimits } from '../dataset/checks/health.ts'
 import { UserError } from '../schemas/errors.ts'
 import { type HealthLimits, healthRates, type HealthSetting } from '../schemas/health.ts'
-import { readNumber } from './ask-flags.ts'
+import { readNumber } from './flag-values.ts'
 
 /** For parseArgs. */
 export const healthOption = { health: { type: 'string' } } as const

@@ -15,14 +15,16 @@ import { UserError } from '../schemas/errors.ts'
 import type { HealthSetting } from '../schemas/health.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
+import { readNumber } from './flag-values.ts'
 import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
 import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
-import { counted, startTicker, type VerbRoot } from './verb-root.ts'
+import { startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const submitUsage = `coglabel submit SRC --place URI [options]
 coglabel submit --standing --place URI [options]

@@ -66,8 +66,12 @@ const clipStd = [0.26862954, 0.26130258, 0.27577711]
 /**
  * Compiles a checkpoint. The result appears under its name only when it is complete.
  * Throws UserError for anything wrong with the input.
+ * `read` opens the folder; bench/ has a checkpoint that is none.
  */
-export async function compileModel(options: CompileOptions): Promise<ModelManifest> {
+export async function compileModel(
+  options: CompileOptions,
+  read: typeof openCheckpoint = openCheckpoint,
+): Promise<ModelManifest> {
   const { target = 'cpu', weights = formatsOf[target][0] ?? 'fp32' } = options
   if (!formatsOf[target].includes(weights)) {
     throw new UserError(
@@ -76,7 +80,7 @@ export async function compileModel(options: CompileOptions): Promise<ModelManife
   }
   const outFolder = resolve(options.outFolder)
   await checkOutFolder(outFolder)
-  const checkpoint = await openCheckpoint(options.checkpointFolder, options.adapterFolder)
+  const checkpoint = await read(options.checkpointFolder, options.adapterFolder)
   let partFolder: string | undefined
   try {
     const tokenizer = await findTokenizer(options)

@@ -99,7 +99,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   if (claim !== undefined && !(await claim(pending.map(({ recordId }) => recordId))))
     return { records: [], forwards: [], sha256 }
 
-  const isAskedHere = plan.first.length + plan.second.length > 0
+  const isAskedHere = plan.rounds.length > 0
   const repeated = context.duplicateOf?.(item.key)
   const prepared: Prepared | null =
     repeated !== undefined
