@@ -2,11 +2,12 @@
 // from a rate and prices. It puts the pieces together and knows none of them closely.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { holdsModel, fixedCosts, planCost } from '../dataset/cost.ts'
+import { fixedCosts, planCost } from '../dataset/cost.ts'
 import { openSource } from '../dataset/ingest.ts'
 import { openRun } from '../dataset/run-folder.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import { UserError } from '../schemas/errors.ts'
+import { holdsModel } from '../schemas/instance-memory.ts'
 import {
   type CloudEstimate,
   Estimate,

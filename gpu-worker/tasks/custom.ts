@@ -40,9 +40,14 @@ export function customTask(definition: TaskDefinition): Task {
 }
 
 /** The task of a spec that carries a definition, or null. */
-export function customTaskOf({ options }: TaskSpec): Task | null {
+export function customTaskOf(spec: TaskSpec): Task | null {
+  const definition = definitionOf(spec)
+  return definition === null ? null : customTask(definition)
+}
+
+export function definitionOf({ options }: TaskSpec): TaskDefinition | null {
   if (options === undefined || !Object.hasOwn(options, 'definition')) return null
-  return customTask(TaskDefinition.parse(options['definition']))
+  return TaskDefinition.parse(options['definition'])
 }
 
 function planOf(definition: TaskDefinition): TaskPlan {

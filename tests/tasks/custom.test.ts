@@ -149,6 +149,7 @@ const schema = {
   properties: { name: { type: 'string' }, count: { type: 'integer' } },
   required: ['name'],
 }
+const lists = { type: 'array', items: { type: 'array', items: { type: 'integer' } } }
 const box = [0.1, 0.2, 0.3, 0.4]
 
 test.each<[object, string, object]>([
@@ -195,6 +196,29 @@ test.each<[object, string, object]>([
     { answer: { kind: 'json', schema } },
     'nothing',
     { ok: false, message: expect.stringContaining('is not JSON') },
+  ],
+  [
+    { answer: { kind: 'json', schema: lists } },
+    '[[100,200,300,400],[1,2]]',
+    {
+      output: {
+        value: [
+          [100, 200, 300, 400],
+          [1, 2],
+        ],
+      },
+      repairs: [],
+    },
+  ],
+  [
+    { answer: { kind: 'json', schema: { type: 'object', properties: { at: lists } } }, boxes: 'allowed' },
+    '{"at": [[100,200,300,400]]}',
+    { output: { value: { at: [[100, 200, 300, 400]] }, boxes: [box] } },
+  ],
+  [
+    { answer: { kind: 'json', schema }, boxes: 'always' },
+    '{"name": "a dog [[100,200,300,400]]"}',
+    { output: { value: { name: 'a dog' }, boxes: [box] } },
   ],
 ])('%j reads %j', (definition, answer, expected) => {
   const task = customTask(define(definition))
