@@ -253,6 +253,38 @@ const cases: Record<string, Layout> = {
   },
 }
 
+test.each<[string, Record<string, unknown>]>([
+  [
+    'POPE',
+    {
+      'a.jpg': '',
+      'pope.json': lines(
+        { image: 'a.jpg', text: 'A?', label: 'Yes ' },
+        { image: 'b.jpg', text: 'A?', label: 'no' },
+      ),
+    },
+  ],
+  [
+    'VQA',
+    {
+      'x_1.jpg': '',
+      'questions.json': {
+        questions: [1, 2].map((id) => ({ question_id: id, image_id: id, question: 'A?' })),
+      },
+      'annotations.json': {
+        annotations: [1, 2].map((id) => ({ question_id: id, answers: [{ answer: 'a' }] })),
+      },
+    },
+  ],
+])('%s wants only the images that are asked about', async (_, contents) => {
+  const read = async (most?: number) => {
+    const files = filesOf(contents, most)
+    return (await layoutOf(files, undefined).read(files)).items.length
+  }
+  expect(await read(1)).toBe(1)
+  await expect(read()).rejects.toThrow(/b\.jpg is not in|has the number 2/)
+})
+
 test('MME as it is released: both layouts of a subtask, equal names in several, and results of models beside them', async () => {
   const root = 'MME_Benchmark_release_version'
   const files = filesOf({
@@ -315,6 +347,15 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     /line 1 of pope\.json/,
   ],
   ['a line that is no JSON', { 'pope.json': 'what' }, /not JSON: what/],
+  [
+    'questions and answers of two splits',
+    {
+      'a_1.jpg': '',
+      'questions.json': { questions: [{ question_id: 1, image_id: 1, question: 'A?' }] },
+      'annotations.json': { annotations: [{ question_id: 2, answers: [{ answer: 'a' }] }] },
+    },
+    /are they of the same split/,
+  ],
   ['MME texts without images', { 'OCR/a.txt': 'q\tYes' }, /no image of that name beside any/],
   [
     'an MME text without an image',
