@@ -5,8 +5,10 @@ import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/
 import { UserError } from '../schemas/errors.ts'
 import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
@@ -33,6 +35,7 @@ ${askUsage}
   --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
+${decodeUsage}
 ${cacheUsage}
   --yes                  use DIR even when it holds other files
 
@@ -57,6 +60,7 @@ export type LabelFlags = AskFlags & {
   health: HealthLimits | null
   isYes: boolean
   keyValueCache: CacheFlags
+  decode: DecodeFlags
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -70,7 +74,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
@@ -85,6 +89,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     health: readHealth(values.health),
     isYes: values.yes === true,
     keyValueCache: readCacheFlags(values),
+    decode: readDecodeFlags(values),
   }
 }
 
@@ -93,7 +98,7 @@ type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | u
 }
 
 function readInputRules(values: InputValues): InputRules | undefined {
-  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind)
+  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind.options)
   const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
   const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
   const rules: InputRules = {
@@ -182,6 +187,7 @@ function readArgs(args: readonly string[]) {
       'hour-cost': { type: 'string' },
       'plan': { type: 'string' },
       ...cacheOptions,
+      ...decodeOptions,
       'yes': { type: 'boolean' },
       'help': { type: 'boolean', short: 'h' },
     },

@@ -66,7 +66,7 @@ export const coco: ExportFormat = {
         const [image, category] = [field(value, 'image_id'), field(value, 'category_id')]
         if (!ids(`${file} images`).has(Number(image))) return `${file} images ${String(image)}`
         const isKnown = category === undefined || ids(`${file} categories`).has(Number(category))
-        return isKnown ? null : `${file} categories ${String(category)}`
+        return isKnown ? null : `${file} categories ${JSON.stringify(category)}`
       },
     },
     {

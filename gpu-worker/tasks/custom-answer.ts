@@ -46,15 +46,18 @@ function valueSchema(form: TaskDefinition['answer']): z.ZodType<JsonValue> {
 }
 
 function takeBoxes(
-  { boxes }: TaskDefinition,
+  { boxes, answer: form }: TaskDefinition,
   answer: string,
 ): { text: string; boxes: Box[]; repairs: string[] } {
-  // JSON has brackets of its own.
   const { groups } = findBoxes(answer)
   if (groups.length === 0) return { text: answer.trim(), boxes: [], repairs: [] }
+  const found = groups.flatMap((group) => group.boxes)
   const { text, repairs } = removeBoxes(answer)
+  // JSON has lists of lists, which look like boxes: without them it would be none.
+  if (form.kind === 'json' && tryJson(answer) !== undefined && tryJson(text) === undefined)
+    return { text: answer.trim(), boxes: found, repairs: [] }
   const took = boxes === 'never' ? ['took boxes out of an answer that shall have none'] : []
-  return { text, boxes: groups.flatMap((group) => group.boxes), repairs: [...took, ...repairs] }
+  return { text, boxes: found, repairs: [...took, ...repairs] }
 }
 
 type Read =
