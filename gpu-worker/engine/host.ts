@@ -108,7 +108,7 @@ async function openImage({ current, company, crowd, pixels, signal }: ImageOptio
   const { places } = crowd
   const place: Place = { open: undefined, jobCount: 0 }
   places.add(place)
-  let opening: Promise<void> | undefined
+  let [opening, isClosed]: [Promise<void> | undefined, boolean] = [undefined, false]
   // Requests about one image that come together open it once: a second copy would keep its room for ever.
   const idIn = async (child: EngineChild, jobSignal: AbortSignal | undefined): Promise<number> => {
     while (place.open?.child !== child) {
@@ -132,7 +132,8 @@ async function openImage({ current, company, crowd, pixels, signal }: ImageOptio
       return await job(child, await idIn(child, jobSignal))
     } finally {
       place.jobCount -= 1
-      if (!isAlone && crowd.aloneCount > 0) leaveIdle(place)
+      // One that was closed while a request waited would otherwise stay open.
+      if (isClosed || (!isAlone && crowd.aloneCount > 0)) leaveIdle(place)
     }
   }
   const enter = async <T>(job: () => Promise<T>): Promise<T> => {
@@ -165,6 +166,7 @@ async function openImage({ current, company, crowd, pixels, signal }: ImageOptio
     generate: (prompts, jobSignal) =>
       attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal),
     close: () => {
+      isClosed = true
       leave(place)
       places.delete(place)
       return Promise.resolve()

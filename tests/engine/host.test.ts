@@ -156,7 +156,12 @@ describe('the engine process', () => {
     await wait(60)
     const answers = await Promise.all([lonely.generate([prompt('what')]), holder.generate([prompt('what')])])
     expect(answers.flat().map(({ tokenIds }) => tokenIds.length)).toEqual([12, 12])
+    // Closed while a request is under way, it gives back what that request opens.
+    await killProcess(tight)
+    await wait(100)
+    const late = holder.generate([prompt('what')])
     await holder.close()
+    await late
     const last = await opening
     expect((await last.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
     await tight.close()
