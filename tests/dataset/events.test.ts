@@ -2,7 +2,6 @@
 import { expect, test } from 'vitest'
 import {
   decodeEventKey,
-  incomingPrefixOf,
   maxEventBytes,
   type QueueEvent,
   readQueueBody,
@@ -320,7 +319,7 @@ test('asks for nothing when what a run has a list for is uploaded', () => {
 })
 
 test('says where the images of a standing run are put', () => {
-  expect(runOfKey(`${incomingPrefixOf('photos-2026')}a.png`)).toBe('photos-2026')
+  expect(runOfKey('incoming/photos-2026/a.png')).toBe('photos-2026')
 })
 
 test('never throws, whatever of a good message is lost or changed', () => {
