@@ -11,7 +11,7 @@ import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
 export const runConfigVersion = 2
 /** Read too: the same without buckets, standing runs, a second model, `claims` and `costCapUsd`. */
-export const olderRunConfigVersion = 1
+const olderRunConfigVersion = 1
 export const runConfigKey = 'config.json'
 
 export const RunModel = z.strictObject({

@@ -11,7 +11,7 @@ export const sealedManifestsPrefix = 'manifests/'
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Count = z.int().nonnegative()
 
-export const CheckpointKey = z
+const CheckpointKey = z
   .string()
   .regex(/^checkpoints\/[0-9]{8}-[0-9a-f]{16}\.json$/)
   .describe('checkpoints/<99999999 minus its generation, so the newest is listed first>-<16 hex>.json')

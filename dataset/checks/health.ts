@@ -155,7 +155,7 @@ export class HealthMonitor {
 }
 
 /** "loops 6.0 %", "captions 2.3 times as long or short". */
-export function describeRate(rate: HealthRate, value: number): string {
+function describeRate(rate: HealthRate, value: number): string {
   return rate === 'length-drift'
     ? `captions ${formatRate(rate, value)} as long or short`
     : `${rate} ${formatRate(rate, value)}`

@@ -12,7 +12,7 @@ import { openSession, runtimeVersion } from './session.ts'
 import type { Session } from './session.ts'
 
 /** Weights below this load in a second anyway. */
-export const minCachedBytes = 256 << 20
+const minCachedBytes = 256 << 20
 
 export const prepackedFolderName = '.prepacked'
 

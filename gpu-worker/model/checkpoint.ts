@@ -212,7 +212,7 @@ async function shardsOfIndex(folder: string, indexName: string): Promise<string[
 }
 
 /** Reads a JSON file of bounded size. Throws UserError naming the file. */
-export async function readJson(path: string, what: string): Promise<unknown> {
+async function readJson(path: string, what: string): Promise<unknown> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new UserError(`cannot read ${path} (${what})`, { cause })
   })

@@ -289,7 +289,7 @@ export function boxesOf(records, current) {
 }
 
 /** @param {TaskOutput | null} output @returns {{ text: string, boxes: [number, number, number, number][] }[]} */
-export function regionsOf(output) {
+function regionsOf(output) {
   if (output === null) return []
   if ('phrase' in output) return [{ text: output.phrase, boxes: output.boxes }]
   if ('regions' in output) return output.regions.map(({ text, box }) => ({ text, boxes: [box] }))
