@@ -92,7 +92,7 @@ function cacheNeeds(decoder: Decoder, cacheBytes: number | undefined): CacheNeed
   const least = imageBytes(decoder) + maxPositions * rowBytes
   if (cacheBytes !== undefined && cacheBytes < least) {
     throw new UserError(
-      `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)}; allow more`,
+      `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)} MB; allow more`,
     )
   }
   return { limitBytes: cacheBytes ?? Math.max(least, totalmem() / 5), rowBytes, longestRows: maxPositions }
