@@ -59,15 +59,13 @@ const cases: { name: string; folder: () => string; says: RegExp }[] = [
   {
     name: 'a manifest without its fields',
     folder: () =>
-      broken((folder) =>
-        writeFileSync(join(folder, 'manifest.json'), JSON.stringify({ v: manifestVersion })),
-      ),
+      broken((folder) => writeFileSync(join(folder, 'manifest.json'), `{"v": ${manifestVersion}}`)),
     says: /not a valid manifest; compile the model again/,
   },
   {
     name: 'a manifest of an older version',
-    folder: () => broken((folder) => writeFileSync(join(folder, 'manifest.json'), '{"v": 1}')),
-    says: /version 1, made by an older coglabel; .* Compile the checkpoint again/,
+    folder: () => broken((folder) => writeFileSync(join(folder, 'manifest.json'), '{"v": 2}')),
+    says: /version 2, made by an older coglabel; .* Compile the checkpoint again/,
   },
   {
     name: 'a manifest cut short',
