@@ -48,7 +48,7 @@ export type DevRoot = VerbRoot & {
 type DevFlags = { images: string; out: string; port: number; model: string | undefined; ask: AskFlags }
 
 const region = 'us-east-1'
-export const devRunId = 'dev'
+const devRunId = 'dev'
 const buckets = { images: 'images', labels: 'labels', weights: 'weights' }
 
 /** Runs until it is interrupted; returns the exit code. Throws UserError for what the user can mend. */

@@ -55,9 +55,9 @@ ${benchmarkLayouts.map(({ kind, files }) => `  ${kind.padEnd(10)} ${files}`).joi
 
 Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
 
-export const evaluationName = 'evaluation.json'
-export const worstName = 'evaluation-worst.png'
-export const reportName = 'evaluation.html'
+const evaluationName = 'evaluation.json'
+const worstName = 'evaluation-worst.png'
+const reportName = 'evaluation.html'
 const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
 const tileWidth = 380
 const defaultWorst = 12

@@ -6,7 +6,7 @@ import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
 import { linesOf } from './said.ts'
 
 /** Characters of a record that the plain text filter looks at: as many as the page shows at once. */
-export const searchedChars = 6000
+const searchedChars = 6000
 
 const IndexedRecord = z.object({
   recordId: z.string(),

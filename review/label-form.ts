@@ -79,7 +79,7 @@ export function draftOf(record: LabelRecord, { shape, boxes }: LabelForm): Draft
 }
 
 /** What was asked, one by one, without the template around each. */
-export function questionsOf({ prompt }: Pick<LabelRecord, 'prompt'>): string[] {
+function questionsOf({ prompt }: Pick<LabelRecord, 'prompt'>): string[] {
   const found =
     prompt.template === 'base'
       ? []

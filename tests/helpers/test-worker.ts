@@ -2,7 +2,7 @@
 import { setTimeout as realSleep } from 'node:timers/promises'
 import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from './manual-clock.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
 import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import { readRecords } from '../../dataset/read.ts'
