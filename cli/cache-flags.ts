@@ -1,9 +1,8 @@
 // The flags that say how much memory an engine takes, the same for every verb that opens one.
 import { z } from 'zod'
 import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
-import { UserError } from '../schemas/errors.ts'
 import { CacheFormat } from '../schemas/model-manifest.ts'
-import { readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 
 export type CacheFlags = Pick<EngineOptions, 'cacheFormat' | 'cacheBytes' | 'lowMemory'>
 
@@ -25,12 +24,10 @@ export function readCacheFlags(values: {
     ? boolean | undefined
     : string | undefined
 }): CacheFlags {
-  const format = CacheFormat.optional().safeParse(values.kv)
-  if (!format.success)
-    throw new UserError(`--kv is "${values.kv}", expected ${CacheFormat.options.join(' or ')}`)
+  const format = readChoice('--kv', values.kv, CacheFormat.options)
   const gigabytes = readNumber('--kv-memory', values['kv-memory'], z.number().positive())
   return {
-    ...(format.data === undefined ? {} : { cacheFormat: format.data }),
+    ...(format === undefined ? {} : { cacheFormat: format }),
     ...(gigabytes === undefined ? {} : { cacheBytes: gigabytes * 1e9 }),
     ...(values['low-memory'] === true ? { lowMemory: true } : {}),
   }

@@ -5,10 +5,15 @@ import { z } from 'zod'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import type { Place } from '../dataset/place.ts'
 import { readLock } from '../dataset/push-weights.ts'
+import type { EngineInfo } from '../gpu-worker/engine/contract.ts'
+import { describeEndpoint } from '../gpu-worker/engine/endpoint/endpoint.ts'
+import { listAbilities } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { manifestFileName, ModelManifest } from '../schemas/model-manifest.ts'
 import type { RunModel } from '../schemas/run-config.ts'
 import { piecesOf, weightsLockKey } from '../schemas/weights-lock.ts'
+import type { EndpointFlags } from './model-flags.ts'
+import { openFlaggedEndpoint } from './open-engine.ts'
 import { findCompiledModel } from './open-model.ts'
 
 export type ChosenModel = Pick<ModelManifest, 'template' | 'capabilities'> & {
@@ -32,6 +37,24 @@ export async function chooseModel(
   const { name, digest, weights: format, licence, template, capabilities } = manifest
   const isPushed = isDigest || (await weights.head(`${digest}/${weightsLockKey}`)) !== null
   return { model: { name, digest, weights: format, licence }, template, capabilities, isPushed }
+}
+
+/**
+ * The model of a server that the workers ask in their own model's place. The server is asked which it has when the flags
+ * do not say so: it may be out of reach from here. `notice` says where images will go.
+ */
+export async function chooseEndpoint(
+  endpoint: EndpointFlags,
+): Promise<ChosenModel & { notice: string | undefined }> {
+  const { model, template, capabilities, notice } = await aboutEndpoint(endpoint)
+  return { model, template, capabilities: [...capabilities], isPushed: true, notice }
+}
+
+async function aboutEndpoint({ model, keyFile, ...settings }: EndpointFlags): Promise<EngineInfo> {
+  if (model !== undefined) return describeEndpoint({ ...settings, model, capabilities: listAbilities() })
+  const engine = await openFlaggedEndpoint({ ...settings, model, keyFile })
+  await engine.close()
+  return engine.info
 }
 
 async function readFolder(modelFolder: string | undefined): Promise<ModelManifest> {

@@ -13,7 +13,8 @@ import { openS3Store } from '../dataset/stores/s3.ts'
 import { startEmulator, type Answered, type Emulator } from '../emulator/emulator.ts'
 import { type Deployment, deploymentKey, deploymentVersion } from '../schemas/deployment.ts'
 import { UserError } from '../schemas/errors.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { readNumber } from './flag-values.ts'
 import type { ChosenModel } from './choose-model.ts'
 import { greeting, type Reporter, renderEnd, startReport } from './dev/report.ts'
 import { watchDropFolder } from './dev/drop-folder.ts'
@@ -47,7 +48,7 @@ export type DevRoot = VerbRoot & {
 type DevFlags = { images: string; out: string; port: number; model: string | undefined; ask: AskFlags }
 
 const region = 'us-east-1'
-export const devRunId = 'dev'
+const devRunId = 'dev'
 const buckets = { images: 'images', labels: 'labels', weights: 'weights' }
 
 /** Runs until it is interrupted; returns the exit code. Throws UserError for what the user can mend. */

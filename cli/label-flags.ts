@@ -1,11 +1,13 @@
 // The command line of `coglabel label`, parsed once into plain settings. It does not know how they are used.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/checks/health.ts'
+import type { HealthLimits } from '../schemas/health.ts'
+import { describeHealth, readHealth } from './health-flag.ts'
 import { UserError } from '../schemas/errors.ts'
 import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
@@ -73,7 +75,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
@@ -97,7 +99,7 @@ type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | u
 }
 
 function readInputRules(values: InputValues): InputRules | undefined {
-  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind)
+  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind.options)
   const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
   const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
   const rules: InputRules = {
@@ -107,30 +109,6 @@ function readInputRules(values: InputValues): InputRules | undefined {
     ...(dedupe === undefined ? {} : { dedupe }),
   }
   return Object.keys(rules).length === 0 ? undefined : rules
-}
-
-function describeHealth(): string {
-  return Object.entries(defaultHealthLimits.most)
-    .map(([name, most]) => `${name}=${most}`)
-    .join(' ')
-}
-
-function readHealth(text: string | undefined): HealthLimits | null {
-  if (text === 'off') return null
-  const limits = { window: defaultHealthLimits.window, most: { ...defaultHealthLimits.most } }
-  for (const pair of text === undefined ? [] : text.split(',')) {
-    const [name = '', value = ''] = pair.trim().split('=')
-    const rate = healthRates.find((known) => known === name)
-    const number = readNumber(
-      `--health ${name}`,
-      value,
-      name === 'window' ? z.int().min(10).max(100_000) : z.number().min(0),
-    )
-    if (rate !== undefined && number !== undefined) limits.most[rate] = number
-    else if (name === 'window' && number !== undefined) limits.window = number
-    else throw new UserError(`--health has "${pair}"; expected off, window=N or one of ${describeHealth()}`)
-  }
-  return limits
 }
 
 type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }

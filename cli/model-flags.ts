@@ -9,20 +9,25 @@ import {
   defaultTimeoutMs,
 } from '../gpu-worker/engine/endpoint/endpoint.ts'
 import { UserError } from '../schemas/errors.ts'
-import { readChoice, readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { DeviceChoice } from './choose-device.ts'
+
+/** For parseArgs, of verbs that say which model others ask. */
+export const endpointOptions = {
+  'endpoint': { type: 'string' },
+  'endpoint-model': { type: 'string' },
+  'endpoint-boxes': { type: 'string' },
+  'endpoint-key-file': { type: 'string' },
+  'endpoint-pixels': { type: 'string' },
+} as const
 
 /** For parseArgs. */
 export const modelOptions = {
   'model': { type: 'string' },
   'device': { type: 'string' },
-  'endpoint': { type: 'string' },
-  'endpoint-model': { type: 'string' },
-  'endpoint-boxes': { type: 'string' },
-  'endpoint-key-file': { type: 'string' },
+  ...endpointOptions,
   'endpoint-concurrency': { type: 'string' },
   'endpoint-timeout': { type: 'string' },
-  'endpoint-pixels': { type: 'string' },
 } as const
 
 /** Lines of a usage text. */
@@ -77,7 +82,11 @@ export function readModelFlags(values: Values): ModelFlags {
   if (url === undefined && lone !== undefined)
     throw new UserError(`--${lone} is about another server; add --endpoint URL`)
   if (url === undefined)
-    return { modelFolder: model, device: readChoice('--device', device, Choice) ?? 'cpu', endpoint: null }
+    return {
+      modelFolder: model,
+      device: readChoice('--device', device, Choice.options) ?? 'cpu',
+      endpoint: null,
+    }
   const local = localFlags.find((name) => values[name] !== undefined)
   if (local !== undefined)
     throw new UserError(`--${local} is about this machine and --endpoint about another; leave one out`)

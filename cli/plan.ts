@@ -2,11 +2,12 @@
 // from a rate and prices. It puts the pieces together and knows none of them closely.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { holdsModel, fixedCosts, planCost } from '../dataset/cost.ts'
+import { fixedCosts, planCost } from '../dataset/cost.ts'
 import { openSource } from '../dataset/ingest.ts'
 import { openRun } from '../dataset/run-folder.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import { UserError } from '../schemas/errors.ts'
+import { holdsModel } from '../schemas/instance-memory.ts'
 import {
   type CloudEstimate,
   Estimate,
@@ -24,7 +25,7 @@ import { runPilot } from './pilot.ts'
 import { datesOf, instancesOf, readPrices } from './prices.ts'
 
 /** CogVLM's own chat() on an A100, in answers a second: 2.5 s for a caption (CogVLM issue 75). */
-export const yardstickPerSecond = 0.4
+const yardstickPerSecond = 0.4
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
 export async function runPlan(args: readonly string[], root: LabelRoot): Promise<number> {

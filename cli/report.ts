@@ -1,17 +1,23 @@
 // `coglabel report`: a run as one HTML file, for people who would rather look. It does not know how the page is made.
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import { readVerdicts } from '../dataset/verdicts.ts'
+import { type AnsweredQuestion, measureGivenAway } from '../dataset/metrics/given-away.ts'
 import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { LabelRecord } from '../schemas/label-record.ts'
 import { RunReport, runReportName } from '../schemas/run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { reviewCache } from './review.ts'
-import { counted, type VerbRoot } from './verb-root.ts'
+import type { VerbRoot } from './verb-root.ts'
+import { readNumber } from './flag-values.ts'
+import { counted } from './words.ts'
+import { writeWhole } from './write-whole.ts'
 import { openRunFolder } from './open-run-folder.ts'
 
 export const reportUsage = `coglabel report DIR [options]
@@ -26,6 +32,8 @@ labels drawn over them. It needs no other file, loads nothing, and may be mailed
 Exit code: 0 written, 1 fatal, 2 wrong usage.`
 
 const maxFailuresShown = 20
+/** Of which it is worked out what they give away: more say the same. */
+const maxQuestions = 200_000
 const defaultPictures = 48
 /** Each takes about 15 kB. */
 const maxPictures = 2000
@@ -40,20 +48,19 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`report takes one run folder, got ${positionals.length}: coglabel report DIR`)
-  const wanted = readWhole('--pictures', values.pictures, defaultPictures)
-  if (wanted > maxPictures)
-    throw new UserError(`--pictures is ${wanted}; a page that opens has at most ${maxPictures}`)
-  const seed = readWhole('--seed', values.seed, 0)
+  const wanted = readNumber('--pictures', values.pictures, z.int().min(0).max(maxPictures)) ?? defaultPictures
+  const seed = readNumber('--seed', values.seed, z.int().min(0)) ?? 0
   const out = resolve(values.out ?? join(run, 'report.html'))
   const { store, config } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
   try {
-    const { statistics, failures } = await countRun(index)
+    const { statistics, failures, questions } = await countRun(index)
     for (const verdict of (await readVerdicts(store)).values()) countVerdict(statistics, verdict)
     const html = renderReport({
       config,
       statistics,
       sessions: await readSessions(run),
+      guesses: measureGivenAway(questions),
       failures,
       pictures: await drawPictures(index, { count: wanted, seed, ...openPictures({ store, place: null }) }),
       chosen:
@@ -62,7 +69,7 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
           : `${wanted} of ${index.images.length}, drawn at random with seed ${seed}.`,
       createdAt: root.clock().toISOString(),
     })
-    await writeFile(out, html)
+    await writeWhole(out, html)
     root.print(`${counted(index.recordCount, 'record')} of ${counted(index.images.length, 'image')}: ${out}`)
     return 0
   } finally {
@@ -70,26 +77,27 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   }
 }
 
-function readWhole(flag: string, text: string | undefined, otherwise: number): number {
-  if (text === undefined) return otherwise
-  const value = Number(text)
-  if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
-  throw new UserError(`${flag} is "${text}"; expected a whole number from 0`)
-}
-
 async function countRun(index: RunIndex) {
   const statistics = emptyStatistics()
   const failures: ReportFailure[] = []
+  const questions: AnsweredQuestion[] = []
   for await (const { records } of index.readAll()) {
     for (const record of records) {
       countSeen(statistics, record)
       const { source, task, error } = record
+      if (questions.length < maxQuestions) questions.push(...questionsOf(record))
       if (error !== null && failures.length < maxFailuresShown)
         failures.push({ key: source.key, task, ...error })
     }
     countImage(statistics, { records: records.filter(({ output }) => output !== null), split: null })
   }
-  return { statistics, failures }
+  return { statistics, failures, questions }
+}
+
+/** What was asked and answered, where the label stands. */
+function questionsOf({ output, status }: LabelRecord): AnsweredQuestion[] {
+  if (status !== 'ok' || output === null || !('turns' in output)) return []
+  return output.turns.map(({ kind, question, answer }) => ({ kind, question, answer }))
 }
 
 /** What run.json tells, where it can be read: it is a view, and may be of another version. */

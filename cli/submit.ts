@@ -12,14 +12,19 @@ import { uploadImages, type UploadTally } from '../dataset/upload.ts'
 import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
 import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { HealthSetting } from '../schemas/health.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
-import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
+import { readNumber } from './flag-values.ts'
+import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
+import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
-import { counted, startTicker, type VerbRoot } from './verb-root.ts'
+import { startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const submitUsage = `coglabel submit SRC --place URI [options]
 coglabel submit --standing --place URI [options]
@@ -33,10 +38,15 @@ what was interrupted, and asks for nothing twice.
   --standing             label whatever is uploaded from now on, instead of SRC
 ${placeUsage}
   --model DIR|DIGEST     a compiled model or a checkpoint folder, or the digest of a pushed model (the one that ships)
+  --endpoint URL         in its place, a server that the workers ask (COGLABEL_MODEL of theirs), and send images to
+  --endpoint-model NAME  as the server calls it; without, the server is asked from here which it has
+                         (--endpoint-boxes, --endpoint-pixels, --endpoint-key-file: as for coglabel label)
   --grounding DIR|DIGEST a second model, for tasks of the role grounding
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
   --claims               workers claim an image before they label it: for events that come again and again
+  --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
+                         ${describeHealth()}
   --cost-cap USD         ask for no capacity beyond this spend
   --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
@@ -45,8 +55,10 @@ Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupt
 type SubmitFlags = AskFlags & {
   src: string | undefined
   model: string | undefined
+  endpoint: EndpointFlags | null
   grounding: string | undefined
   runId: string | undefined
+  health: HealthSetting | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
   planPath: string | undefined
@@ -69,7 +81,8 @@ async function submit(
 ): Promise<number> {
   const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
-  const chosen = await chooseModel(flags.model, place)
+  const { notice, ...chosen } = await chooseAnswerer(flags, place)
+  if (notice !== undefined) root.tell(`of the workers: ${notice}`)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
   const wanted = wantedRun(flags, { source, chosen, grounding, ...(brings === undefined ? {} : { brings }) })
   const runId = flags.runId ?? wantedRunId(wanted)
@@ -94,6 +107,14 @@ async function submit(
   } finally {
     silence()
   }
+}
+
+/** The model of a compiled folder, of the place, or of a server. */
+async function chooseAnswerer(
+  { model, endpoint }: SubmitFlags,
+  place: Place,
+): Promise<ChosenModel & { notice?: string | undefined }> {
+  return endpoint === null ? await chooseModel(model, place) : await chooseEndpoint(endpoint)
 }
 
 type Ask = {
@@ -170,10 +191,10 @@ type Models = Pick<SubmitSource, 'source' | 'brings'> & {
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
-  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
+  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'> & Partial<Pick<SubmitFlags, 'health'>>,
   { source, chosen, grounding, brings }: Models,
 ): WantedRun {
-  const { hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd, health } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
@@ -191,6 +212,7 @@ export function wantedRun(
     template: chosen.template,
     ...(grounding === null || asked.itemTasks === undefined ? {} : { groundingTemplate: grounding.template }),
     ...asked,
+    ...(health === undefined ? {} : { health }),
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }
@@ -203,6 +225,8 @@ function parseSubmitFlags(args: readonly string[]) {
     options: {
       ...askOptions,
       ...placeOptions,
+      ...endpointOptions,
+      ...healthOption,
       'standing': { type: 'boolean' },
       'model': { type: 'string' },
       'grounding': { type: 'string' },
@@ -225,8 +249,10 @@ function parseSubmitFlags(args: readonly string[]) {
     ...readAskFlags(values),
     src: positionals[0],
     model: values.model,
+    endpoint: readModelFlags(values).endpoint,
     grounding: values.grounding,
     runId: values.run,
+    health: readHealthSetting(values.health),
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
     planPath: values.plan,

@@ -41,7 +41,7 @@ const cases = {
 type Case = keyof typeof cases
 
 const secondsPerHour = 3600
-export const hoursPerMonth = 730
+const hoursPerMonth = 730
 
 /** After its last task: an auto scaling group waits fifteen minutes, managed instances as infra/managed-pool.ts says. */
 export const idleTailSeconds = { 'instances': 900, 'managed-instances': 300 }
@@ -188,11 +188,4 @@ export function fixedCosts(
     { what: 'functions that look around', monthUsd: functionsUsd },
     { what: 'weights in S3', monthUsd: (weightsBytes / 1e9) * services.s3GbMonth.usd },
   ]
-}
-
-const gib = 1024 ** 3
-
-/** Whether an instance holds a model of so many bytes, with what runs beside it, as infra/instances.ts chooses. */
-export function holdsModel({ gpuGiB, memoryGiB }: InstancePrice, modelBytes: number): boolean {
-  return modelBytes * 1.1 + 2 * gib <= gpuGiB * gib && modelBytes * 1.05 + 4 * gib <= memoryGiB * gib
 }

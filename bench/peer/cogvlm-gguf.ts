@@ -12,7 +12,7 @@ import { writeGguf } from './gguf.ts'
 import type { Gguf, GgufTensor, GgufValue, TensorType } from './gguf.ts'
 
 /** Decoder: matrices in `type`, norms in float32. Rows of query, key and value stand as in the checkpoint. */
-export function textGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
+function textGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
   const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
   const tensor = namer(checkpoint)
   const tensors = [
@@ -98,7 +98,7 @@ function vocabularyFields(size: number): Record<string, GgufValue> {
 }
 
 /** Tower and adapter: matrices in `type`, everything else in float32. */
-export function towerGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
+function towerGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
   const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
   const tensor = namer(checkpoint)
   const patches = 'model.vision.patch_embedding'

@@ -6,8 +6,7 @@ import type { QueueStats } from '../../dataset/queues/work-queue.ts'
 import type { Answered } from '../../emulator/emulator.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { formatDuration } from '../progress.ts'
-import { printable, shellWord } from '../summary.ts'
-import { counted } from '../verb-root.ts'
+import { counted, printable, shellWord } from '../words.ts'
 
 export type Greeting = {
   images: string
@@ -39,7 +38,7 @@ or put them with any S3 client
 labels
   ${shellWord(nearPath(join(out, labelsViewName)))}
 how it stands
-  npx coglabel status ${runId} --place s3://${labelsBucket} --endpoint ${endpoint}
+  npx coglabel status ${runId} --place s3://${labelsBucket} --aws-endpoint ${endpoint}
 
 Ctrl-C ends it; buckets and queues are gone then, the labels stay
 `

@@ -230,16 +230,21 @@ function neverEmpty(
   }
 }
 
-/** Rows up to which values on the left side are faster (LOG.md, 2026-11-26: 6.5 against 10.7 ms at 8, 6.2 against 12.9 at 16). */
+/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
+const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
   { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
 ): number {
-  if (slots.length > 1) return attentionWays.several
   const { headCount, kvHeadCount } = manifest.language
   const headRows = (rowCount * headCount) / kvHeadCount
+  const isTall = headRows >= minTallRows && headRows <= maxTurnedRows
+  // A prefix with one row is read as fast from the right side.
+  if (slots.length > 1)
+    return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
+  if (isTall) return attentionWays.tall
   return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
 }
 

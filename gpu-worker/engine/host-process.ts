@@ -1,8 +1,8 @@
 // Entry of the engine process: answers the host's messages with an engine. Ends when the host goes away.
-import { UserError } from '../../schemas/errors.ts'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import type { ImageSession, PixelEngine } from './contract.ts'
 import { openEngine } from './engine.ts'
-import type { HostReply, HostRequest } from './host-protocol.ts'
+import type { HostReply, HostRequest, Thrown } from './host-protocol.ts'
 
 let engine: PixelEngine | undefined
 const images = new Map<number, ImageSession>()
@@ -22,18 +22,18 @@ async function serve(request: HostRequest): Promise<void> {
   cancels.set(request.id, cancel)
   try {
     const reply = await answer(request, cancel.signal)
-    if (reply !== undefined) process.send?.(reply)
+    if (reply !== undefined) send(reply)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    process.send?.({
-      kind: 'failed',
-      id: request.id,
-      message,
-      isUserError: error instanceof UserError,
-    } satisfies HostReply)
+    send({ kind: 'failed', id: request.id, message, thrown: kindOf(error) })
   } finally {
     cancels.delete(request.id)
   }
+}
+
+/** A host that was killed takes no answer, and 'disconnect' is about to end this process: no reason for a stack. */
+function send(reply: HostReply): void {
+  process.send?.(reply, undefined, undefined, () => undefined)
 }
 
 async function answer(
@@ -46,13 +46,13 @@ async function answer(
       engine = await openEngine(request.options)
       return { kind: 'loaded', id, info: engine.info }
     case 'open': {
-      if (engine === undefined) throw new Error('no model is loaded')
+      if (engine === undefined) throw new InvariantError('no model is loaded')
       images.set(id, await engine.openImage(request.pixels, signal))
       return { kind: 'opened', id, imageId: id }
     }
     case 'generate': {
       const image = images.get(request.imageId)
-      if (image === undefined) throw new Error(`image ${request.imageId} is not open`)
+      if (image === undefined) throw new InvariantError(`image ${request.imageId} is not open`)
       return { kind: 'answered', id, answers: await image.generate(request.prompts, signal) }
     }
     case 'close': {
@@ -61,4 +61,10 @@ async function answer(
       return undefined
     }
   }
+}
+
+function kindOf(error: unknown): Thrown {
+  if (error instanceof UserError) return 'user'
+  if (error instanceof RetryableError) return 'retryable'
+  return error instanceof InvariantError ? 'invariant' : 'runtime'
 }

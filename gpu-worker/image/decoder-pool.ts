@@ -20,7 +20,7 @@ export type DecoderPoolOptions = {
   memoryBytes?: number | undefined
 }
 
-/** An image of 100 megapixels, the limit unless told otherwise, takes 0.4 to 1 GB while it is decoded (LOG.md). */
+/** An image of 100 megapixels, the limit unless told otherwise, takes 0.7 to 1.2 GB while it is decoded (LOG.md). */
 export const defaultDecoderMemoryBytes = 2e9
 
 /** Deaths on one image after which it is given up: the first may have been meant for somebody else. */

@@ -13,7 +13,7 @@ import {
 import { taskOf } from '../tasks/registry.ts'
 import { judgeAnswers, type RecordUnit, type UnitAnswers } from './record.ts'
 import { chooseAnswer, maxTries, samplingOf, samplingOfTry } from './samples.ts'
-import { type Followed, followUnits, type StagePlan, type TaskSaid } from './stages.ts'
+import { followUnits, keptOf, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type AnsweredUnit = { unit: RecordUnit; answered: UnitAnswers }
 
@@ -23,6 +23,8 @@ type AskContext = {
   asksAgain?: (unit: RecordUnit, answered: UnitAnswers) => boolean
   /** Whether each prompt is asked a second time, by itself. */
   asksAlone?: boolean
+  /** Whether each prompt of a task is asked a second time, without the image. */
+  asksBlind?: (task: string) => boolean
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
   signal: AbortSignal
 }
@@ -42,7 +44,14 @@ export type Asked = { answers: AnsweredUnit[]; prefillMs: number; generateMs: nu
 export async function askModel(
   image: Float32Array | Picture,
   stages: Stages,
-  { engine, inEngine, signal, asksAgain = () => false, asksAlone = false }: AskContext,
+  {
+    engine,
+    inEngine,
+    signal,
+    asksAgain = () => false,
+    asksAlone = false,
+    asksBlind = () => false,
+  }: AskContext,
 ): Promise<Asked> {
   const { plan, said } = stages
   if (!hasPrompts(stages)) {
@@ -55,19 +64,16 @@ export async function askModel(
     try {
       const session = await engine.openImage(image, signal)
       prefilledMs = performance.now()
-      try {
-        const among = await askStages({ session, signal, asksAgain }, stages)
-        const answers = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
-        return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
-      } finally {
-        await session.close()
-      }
+      const among = await askAndClose({ session, signal, asksAgain }, stages)
+      // The image's place in the cache is free by then: a second one does not wait for the first.
+      const alone = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
+      const answers = await askBlind(alone, { engine, signal, asksBlind })
+      return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
     } catch (error) {
       const failure = engineFailure(error, signal)
-      for (const { unit } of plan.first) said.set(unit.spec.task, { ok: false, failure })
-      const kept = plan.first.filter(({ isKept }) => isKept).map(({ unit }) => unit)
+      for (const { unit } of plan.rounds.flat()) said.set(unit.spec.task, { ok: false, failure })
       return {
-        answers: failUnits([...kept, ...plan.second], failure),
+        answers: failUnits(keptOf(plan), failure),
         prefillMs: prefilledMs - startMs,
         generateMs: 0,
       }
@@ -75,11 +81,14 @@ export async function askModel(
   })
 }
 
-/** What follows from this image's first stage is not known yet; what follows from a message is. */
-function hasPrompts({ plan, said }: Stages): boolean {
-  if (plan.first.some(({ unit }) => unit.problem === undefined && unit.spec.prompts.length > 0)) return true
-  if (plan.first.length > 0) return plan.second.length > 0
-  return followUnits(plan.second, said).some((one) => one.ok && one.unit.spec.prompts.length > 0)
+/** What follows from a message is known; what follows from this image's first round is not yet. */
+function hasPrompts({ plan: { rounds }, said }: Stages): boolean {
+  const [first = []] = rounds
+  const followed = followUnits(
+    first.map(({ unit }) => unit),
+    said,
+  )
+  return rounds.length > 1 || followed.some((one) => one.ok && promptsOf(one.unit).length > 0)
 }
 
 /** The same failure for each unit. */
@@ -111,35 +120,76 @@ async function askEachAlone(
   }
 }
 
+type Blind = { engine: Engine; signal: AbortSignal; asksBlind: (task: string) => boolean }
+
+/** The same answers with what their prompts get from a model that is shown no image. */
+async function askBlind(
+  answers: readonly AnsweredUnit[],
+  { engine, signal, asksBlind }: Blind,
+): Promise<AnsweredUnit[]> {
+  const promptsOnce = ({ unit, answered }: AnsweredUnit): PromptRequest[] => {
+    if (!answered.ok || !asksBlind(unit.spec.task)) return []
+    const { samples: _samples, ...spec } = unit.spec
+    return promptsOf({ ...unit, spec })
+  }
+  const prompts = answers.flatMap(promptsOnce)
+  if (prompts.length === 0) return [...answers]
+  const session = await engine.openImage(null, signal)
+  try {
+    const said = await session.generate(prompts, signal)
+    let from = 0
+    return answers.map((one) => {
+      const { length } = promptsOnce(one)
+      const blind = said.slice(from, (from += length)).map(({ text }) => text)
+      return one.answered.ok && length > 0 ? { ...one, answered: { ...one.answered, blind } } : one
+    })
+  } finally {
+    await session.close()
+  }
+}
+
 type Asking = Required<Pick<AskContext, 'asksAgain' | 'signal'>> & {
   /** Null where nothing is left to ask. */
   session: ImageSession | null
 }
 
-async function askStages(asking: Asking, { plan, said }: Stages): Promise<AnsweredUnit[]> {
-  const answers = await askUnits(
-    asking,
-    plan.first.map(({ unit }) => unit),
-  )
-  for (const { unit, answered } of answers) {
-    // Others come after the first output of a task.
-    if (unit.spec.ordinal === 0) said.set(unit.spec.task, saidBy(unit, answered))
+async function askAndClose(asking: Asking, stages: Stages): Promise<AnsweredUnit[]> {
+  try {
+    return await askStages(asking, stages)
+  } finally {
+    await asking.session?.close()
   }
-  const kept = answers.filter((_, index) => plan.first[index]?.isKept)
-  return [...kept, ...(await askFollowed(asking, followUnits(plan.second, said)))]
+}
+
+/** Units that cannot be asked fail, and those with nothing to ask have no answers. */
+async function askStages(asking: Asking, { plan, said }: Stages): Promise<AnsweredUnit[]> {
+  const kept: AnsweredUnit[] = []
+  for (const round of plan.rounds) {
+    const followed = followUnits(
+      round.map(({ unit }) => unit),
+      said,
+    )
+    const asked = await askUnits(
+      asking,
+      followed.flatMap((one) => (one.ok ? [one.unit] : [])),
+    )
+    const answers = followed.flatMap((one) =>
+      one.ok ? (asked.shift() ?? []) : failUnits([one.unit], one.failure),
+    )
+    for (const [index, answer] of answers.entries()) {
+      const { unit, answered } = answer
+      // Others come after the first output of a task.
+      if (unit.spec.ordinal === 0) said.set(unit.spec.task, saidBy(unit, answered))
+      if (round[index]?.isKept === true) kept.push(answer)
+    }
+  }
+  return kept
 }
 
 function saidBy(unit: RecordUnit, answered: UnitAnswers): TaskSaid {
   const { output, error } = judgeAnswers(unit.spec, answered)
   if (output !== null) return { ok: true, output }
   return { ok: false, failure: error ?? { code: 'answer-unparsable', message: 'there is no output' } }
-}
-
-/** Units that cannot be asked fail, and those with nothing to ask have no answers. */
-async function askFollowed(asking: Asking, followed: readonly Followed[]): Promise<AnsweredUnit[]> {
-  const asked = followed.flatMap((one) => (one.ok ? [one.unit] : []))
-  const failed = followed.flatMap((one) => (one.ok ? [] : failUnits([one.unit], one.failure)))
-  return [...(await askUnits(asking, asked)), ...failed]
 }
 
 /** Every prompt of every unit decoded together; answers that are worth another try are drawn again, together too. */

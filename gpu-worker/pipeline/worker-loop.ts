@@ -109,6 +109,7 @@ type Worker = ReturnType<typeof startWorker>
 
 function startWorker(options: WorkerOptions) {
   const { queue, engine, clock, random, stop, limits = defaultWorkerLimits, onEvent = () => {} } = options
+  const { imagesAtOnce = 1 } = engine.info
   const [failed, cut, gone] = [new AbortController(), new AbortController(), new AbortController()]
   const halt = AbortSignal.any([stop, failed.signal])
   const queueOfRole = options.queueOfRole ?? (() => null)
@@ -129,8 +130,8 @@ function startWorker(options: WorkerOptions) {
     sourceOf: options.sourceOf,
     stages: openStageSender(queueOfRole),
     hasQueueOf: (role) => queueOfRole(role) !== null,
-    inFlight: limitConcurrency(limits.imagesInFlight),
-    inEngine: limitConcurrency(limits.imagesInEngine),
+    inFlight: limitConcurrency(Math.max(limits.imagesInFlight, imagesAtOnce)),
+    inEngine: limitConcurrency(Math.max(limits.imagesInEngine, imagesAtOnce)),
     decoder: options.decoder ?? decodeHere,
     limits: limits.decode,
     clock,

@@ -16,7 +16,30 @@ const Environment = z.strictObject({
     .string()
     .min(1)
     .describe(
-      'the compiled model: a folder, or the URI that `coglabel push-model` printed (`s3://…/<digest>/`, `file:///…/<digest>/`)',
+      "the compiled model: a folder, or the URI that `coglabel push-model` printed (`s3://…/<digest>/`, `file:///…/<digest>/`); or a server that speaks OpenAI's chat completions (`http://…/v1`), to which images are then sent",
+    ),
+  COGLABEL_ENDPOINT_MODEL: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('of such a server: the model, as it calls it; its only one without'),
+  COGLABEL_ENDPOINT_BOXES: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "how that model writes boxes, as of `coglabel label --endpoint-boxes`; by the model's name without",
+    ),
+  COGLABEL_ENDPOINT_KEY: z.string().min(1).optional().describe('its key, from a secret'),
+  COGLABEL_ENDPOINT_KEY_FILE: z.string().min(1).optional().describe('a file with the key, in its place'),
+  COGLABEL_ENDPOINT_PIXELS: Count.min(3136)
+    .optional()
+    .describe('larger images are made smaller before they are sent; as of the run'),
+  COGLABEL_ENDPOINT_CONCURRENCY: Count.max(256).optional().describe('requests to it at a time'),
+  COGLABEL_ENDPOINT_TIMEOUT_SECONDS: Count.max(3600)
+    .optional()
+    .describe(
+      'that one try may take; it is tried up to three times, and all of it has to fit into the lease cap',
     ),
   COGLABEL_SCRATCH: z
     .string()
@@ -167,6 +190,21 @@ export type WorkerSettings = {
 export type ModelSource =
   | { kind: 'folder'; folder: string }
   | { kind: 'pushed'; uri: URL; scratchFolder: string; s3: S3Connection }
+  | EndpointModel
+
+/** A server that answers in the model's place. */
+export type EndpointModel = {
+  kind: 'endpoint'
+  url: string
+  model: string | undefined
+  boxes: string | undefined
+  /** Not to be shown. */
+  key: string | undefined
+  keyFile: string | undefined
+  maxPixels: number | undefined
+  concurrency: number | undefined
+  timeoutMs: number | undefined
+}
 
 export type S3Connection = { endpoint?: string; forcePathStyle: boolean }
 
@@ -241,11 +279,27 @@ function need<T>({ name, value, why }: { name: keyof Values; value: T | undefine
 
 function modelOf(values: Values): ModelSource {
   const text = values.COGLABEL_MODEL
+  const timeout = values.COGLABEL_ENDPOINT_TIMEOUT_SECONDS
+  const lone = Object.keys(values).find((name) => name.startsWith('COGLABEL_ENDPOINT_'))
+  if (lone !== undefined && !/^https?:/i.test(text))
+    throw new UserError(`${lone} is of a server, and COGLABEL_MODEL is none; expected http://host/v1 there`)
   if (!/^[a-z][a-z0-9+.-]+:/i.test(text)) return { kind: 'folder', folder: text }
+  if (/^https?:/i.test(text))
+    return {
+      kind: 'endpoint',
+      url: text,
+      model: values.COGLABEL_ENDPOINT_MODEL,
+      boxes: values.COGLABEL_ENDPOINT_BOXES,
+      key: values.COGLABEL_ENDPOINT_KEY,
+      keyFile: values.COGLABEL_ENDPOINT_KEY_FILE,
+      maxPixels: values.COGLABEL_ENDPOINT_PIXELS,
+      concurrency: values.COGLABEL_ENDPOINT_CONCURRENCY,
+      timeoutMs: timeout === undefined ? undefined : timeout * 1000,
+    }
   const isPushed = /^s3:\/\/[^/]+\/.+\/$|^file:\/\/\/.+\/$/.test(text)
   if (!isPushed || !URL.canParse(text))
     throw new UserError(
-      `COGLABEL_MODEL is ${text}; expected a folder, s3://bucket/prefix/ or file:///folder/, with the slash at its end`,
+      `COGLABEL_MODEL is ${text}; expected a folder, s3://bucket/prefix/ or file:///folder/, with the slash at its end, or http://host/v1`,
     )
   const scratchFolder = need({
     name: 'COGLABEL_SCRATCH',

@@ -52,13 +52,30 @@ export function foreign(text, { limit = shownChars } = {}) {
 }
 
 /** @param {Element} parent @param {string} text */
-export function fill(parent, text) {
+function fill(parent, text) {
   for (const piece of visible(text))
     parent.append(
       piece.isOdd
         ? element('span', { class: 'odd', title: 'a character that is not shown as itself' }, piece.text)
         : piece.text,
     )
+}
+
+/** @param {string} value @param {string} name */
+export function textField(value, name) {
+  const field = element('textarea', {
+    name,
+    rows: Math.min(12, 2 + Math.ceil(value.length / 48) + (value.match(/\n/g)?.length ?? 0)),
+    dir: 'auto',
+    spellcheck: 'true',
+  })
+  field.value = value
+  return field
+}
+
+/** @param {string} text */
+export function hint(text) {
+  return element('p', { class: 'hint' }, text)
 }
 
 /** @param {number} value */

@@ -1,19 +1,21 @@
 // The engine process: it answers as the engine in this process does, and its death loses nothing but time.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { suffixRowBytes } from '../../gpu-worker/engine/cache-budget.ts'
+import { openCompiledModel } from '../../gpu-worker/engine/compiled-model.ts'
 import { EngineCrashError } from '../../gpu-worker/engine/contract.ts'
 import type { Engine, PromptRequest } from '../../gpu-worker/engine/contract.ts'
 import { openEngine } from '../../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../../gpu-worker/engine/host.ts'
 import type { EngineHost } from '../../gpu-worker/engine/host.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
-import { RetryableError, UserError } from '../../schemas/errors.ts'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
 import { isRunning, untilGone } from '../helpers/processes.ts'
 import {
@@ -102,6 +104,69 @@ describe('the engine process', () => {
     await session.close()
   })
 
+  it('says where scores are not numbers, and answers the others', async () => {
+    const [bad, good] = [await host.openImage(pixels(1).fill(NaN)), await host.openImage(pixels(1))]
+    const [[failed], [fine]] = await Promise.all([
+      bad.generate([prompt('what')]),
+      good.generate([prompt('what')]),
+    ])
+    expect(failed).toMatchObject({ tokenIds: [], failure: { code: 'engine-error' } })
+    expect(failed?.failure?.message).toMatch(/scores are not numbers.*--weights fp32/)
+    expect(fine?.failure).toBeUndefined()
+    expect(fine?.tokenIds).toHaveLength(12)
+    await Promise.all([bad.close(), good.close()])
+  })
+
+  it("passes the runtime's error on as one about the image, and goes on", async () => {
+    const folder = join(scratch, 'misfit')
+    cpSync(modelFolder, folder, { recursive: true })
+    const path = join(folder, 'manifest.json')
+    const manifest = JSON.parse(readFileSync(path, 'utf8'))
+    // The graph's rows are then not the ones that are fed.
+    manifest.vision.patchRows -= 1
+    writeFileSync(path, JSON.stringify(manifest))
+    const misfit = await openEngineHost({ modelFolder: folder, threads: 1 })
+    const error: unknown = await misfit.openImage(pixels(1)).catch((caught: unknown) => caught)
+    expect(error).toBeInstanceOf(Error)
+    for (const kind of [UserError, RetryableError, InvariantError, EngineCrashError])
+      expect(error).not.toBeInstanceOf(kind)
+    const session = await misfit.openImage(null)
+    expect((await session.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
+    await misfit.close()
+  })
+
+  it('with room for one image never waits for itself, whoever died before and whoever asks together', async () => {
+    const { manifest } = await openCompiledModel(modelFolder)
+    const { vision, language } = manifest
+    const rowBytes = suffixRowBytes(language)
+    const cacheBytes = (vision.patchRows + 3 + language.maxPositions) * rowBytes
+    const tight = await openEngineHost({ modelFolder, threads: 1, cacheBytes })
+    const lonely = await tight.openImage(null)
+    const dying = lonely.generate([longPrompt])
+    await wait(60)
+    await killProcess(tight)
+    await dying
+    // Idle while the process dies, it is opened anew by two requests at once.
+    const holder = await tight.openImage(pixels(1))
+    await killProcess(tight)
+    await wait(100)
+    await Promise.all([holder.generate([prompt('what')]), holder.generate([prompt('why')])])
+    // The lonely one waits for the opening, which waits for the room of the holder, which asks behind the lonely one.
+    const opening = tight.openImage(pixels(2))
+    await wait(60)
+    const answers = await Promise.all([lonely.generate([prompt('what')]), holder.generate([prompt('what')])])
+    expect(answers.flat().map(({ tokenIds }) => tokenIds.length)).toEqual([12, 12])
+    // Closed while a request is under way, it gives back what that request opens.
+    await killProcess(tight)
+    await wait(100)
+    const late = holder.generate([prompt('what')])
+    await holder.close()
+    await late
+    const last = await opening
+    expect((await last.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
+    await tight.close()
+  }, 60_000)
+
   it('serves several images at once, each with its own answer', async () => {
     const sessions = await Promise.all([1, 2, 3].map((seed) => host.openImage(pixels(seed))))
     const together = await Promise.all(
@@ -127,6 +192,18 @@ describe('the engine process', () => {
     expect(host.crashCount).toBe(before + 1)
     expect(host.processId).not.toBe(processId)
     await session.close()
+  })
+
+  it('ends without a word when its host was killed in the middle of an answer', async () => {
+    const entry = fileURLToPath(new URL('../../gpu-worker/engine/host-process.ts', import.meta.url))
+    const child = fork(entry, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], serialization: 'advanced' })
+    const said: Buffer[] = []
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => said.push(chunk))
+    // Answered at once, into a pipe that nobody reads any more.
+    for (let id = 0; id < 50; id++) child.send({ kind: 'generate', id, imageId: 999, prompts: [] })
+    child.disconnect()
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(Buffer.concat(said).toString()).toBe('')
   })
 
   it('that is killed while idle costs no image anything', async () => {

@@ -191,13 +191,19 @@ describe('an odd image that can be labelled', () => {
 
 /** A GIF of the colours of `plain`, with the extensions given before its frame. */
 function twoPixelGif(...extensions: number[][]): Buffer {
-  return Buffer.from([
-    ...Buffer.from('GIF89a'),
-    ...[2, 0, 1, 0, 0x80, 0, 0, 10, 20, 30, 200, 100, 50],
-    ...extensions.flatMap((extension) => [0x21, ...extension]),
-    ...[0x2c, 0, 0, 0, 0, 2, 0, 1, 0, 0],
-    // Codes of three bits: clear, 0, 1, end.
-    ...[2, 2, 0b01_000_100, 0b1010, 0, 0x3b],
+  const screen = [2, 0, 1, 0, 0x80, 0, 0, 10, 20, 30, 200, 100, 50]
+  const frame = [0x2c, 0, 0, 0, 0, 2, 0, 1, 0, 0]
+  // Codes of three bits: clear, 0, 1, end.
+  const codes = [2, 2, 0b01_000_100, 0b1010, 0]
+  return Buffer.concat([
+    Buffer.from('GIF89a'),
+    Buffer.from([
+      ...screen,
+      ...extensions.flatMap((extension) => [0x21, ...extension]),
+      ...frame,
+      ...codes,
+      0x3b,
+    ]),
   ])
 }
 

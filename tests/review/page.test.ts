@@ -1,9 +1,8 @@
 // The review page in a real browser: keys, clicks, dragging, what is written, and what hostile texts can do to it.
-import { readdir, readFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readVerdicts, writeVerdict } from '../../dataset/verdicts.ts'
 import { browserPath, openBrowser } from '../helpers/browser.ts'
 import {
@@ -13,7 +12,7 @@ import {
   reviewRecordId,
   spoilImage,
 } from '../helpers/review-run.ts'
-import { serveReview, type ServedReview } from '../helpers/served-review.ts'
+import { type OpenedPage, openReviewPage, type PageOptions, progress, violations } from './opened-page.ts'
 
 if (browserPath === null)
   console.warn(
@@ -34,69 +33,13 @@ describe.skipIf(browserPath === null)('the review page', () => {
   })
   afterAll(async () => await browser?.close())
 
-  type Opened = Awaited<ReturnType<typeof makeReviewRun>> & {
-    page: Page
-    served: ServedReview
-    heard: string[]
-  }
-
-  /** A page on a run; whatever the console or the network says besides is in `heard`. */
-  async function open({
-    images = reviewImages,
-    hash = '',
-    against = null,
-    scheme = 'light',
-    before = async () => {},
-  }: Partial<{
-    images: readonly ReviewImage[]
-    hash: string
-    against: string | null
-    scheme: 'light' | 'dark'
-    before: (run: Awaited<ReturnType<typeof makeReviewRun>>) => Promise<void>
-  }> = {}): Promise<Opened> {
-    const made = await makeReviewRun(images)
-    await before(made)
-    const served = await serveReview(made.run, { against })
-    const context = await browser.newContext({
-      viewport: { width: 1280, height: 800 },
-      colorScheme: scheme,
-      bypassCSP: false,
-    })
-    onTestFinished(async () => {
-      await context.close()
-      await served.close()
-    })
-    const page = await context.newPage()
-    const heard: string[] = []
-    page.on('pageerror', ({ message }) => heard.push(`error ${message}`))
-    page.on('dialog', (dialog) => {
-      heard.push(`dialog ${dialog.message()}`)
-      void dialog.dismiss()
-    })
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type()) && !/404/.test(message.text()))
-        heard.push(message.text())
-    })
-    page.on('request', (request) => {
-      if (!request.url().startsWith(served.origin) && !request.url().startsWith('data:'))
-        heard.push(`asked ${request.url()}`)
-    })
-    await page.goto(served.url)
-    if (hash !== '') await page.goto(`${served.origin}/#${hash}`)
-    if (hash !== '') await page.reload()
-    await page.waitForSelector('.card.is-current')
-    return { ...made, page, served, heard }
-  }
+  const open = async (options: PageOptions = {}) => await openReviewPage(browser, options)
 
   const currentTask = async (page: Page) => await page.textContent('.card.is-current .task')
-  const verdictOf = async ({ store }: Pick<Opened, 'store'>, { key, task }: { key: string; task: string }) =>
-    (await readVerdicts(store)).get(reviewRecordId(key, task))
-  const progress = async (page: Page, text: RegExp) =>
-    await page.waitForFunction(
-      (wanted) => new RegExp(wanted).test(document.querySelector('#progress')?.textContent ?? ''),
-      text.source,
-    )
-
+  const verdictOf = async (
+    { store }: Pick<OpenedPage, 'store'>,
+    { key, task }: { key: string; task: string },
+  ) => (await readVerdicts(store)).get(reviewRecordId(key, task))
   it('walks through records and images with j and k, and J and K', async () => {
     const { page, heard } = await open()
     const caption = async () => await page.textContent('#caption')
@@ -472,27 +415,8 @@ describe.skipIf(browserPath === null)('the review page', () => {
   })
 
   it.each(['light', 'dark'] as const)('shuts nobody out that axe-core knows of, in %s', async (scheme) => {
-    const source = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
     const { page } = await open({ scheme, hash: `at=${reviewRecordId(turtle.key, turtle.task)}` })
-    const check = async (what: string) => {
-      await page.evaluate(source)
-      // axe-core puts itself on the window; its types are for pages that import it.
-      const found = await page.evaluate(async () => {
-        const { violations } = await (
-          window as unknown as {
-            axe: {
-              run(): Promise<{
-                violations: { id: string; nodes: { html: string; failureSummary: string }[] }[]
-              }>
-            }
-          }
-        ).axe.run()
-        return violations.flatMap(({ id, nodes }) =>
-          nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 120)} ${failureSummary}`),
-        )
-      })
-      expect(found, what).toEqual([])
-    }
+    const check = async (what: string) => expect(await violations(page), what).toEqual([])
     await check('at rest')
     await page.keyboard.press('a')
     await progress(page, /1 accepted/)

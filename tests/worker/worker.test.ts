@@ -216,7 +216,12 @@ test.each([
     { ...drain('/f'), COGLABEL_MODEL: 's3://b/w/' },
     /needs COGLABEL_SCRATCH/,
   ],
-  ['a model in no place', { ...drain('/f'), COGLABEL_MODEL: 'https://b/w/' }, /expected a folder, s3:/],
+  ['a model in no place', { ...drain('/f'), COGLABEL_MODEL: 'gs://b/w/' }, /expected a folder, s3:/],
+  [
+    'a key for a model of its own',
+    { ...drain('/f'), COGLABEL_ENDPOINT_KEY: 'k' },
+    /ENDPOINT_KEY is of a server/,
+  ],
   ['a model that is one object', { ...drain('/f'), COGLABEL_MODEL: 's3://b/w' }, /slash at its end/],
   ['a pool that is no name', { ...drain('/f'), COGLABEL_POOL: 'a b' }, /COGLABEL_POOL/],
   ['an agent that is no URL', { ...drain('/f'), ECS_AGENT_URI: 'agent' }, /ECS_AGENT_URI/],
