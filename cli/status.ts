@@ -104,7 +104,7 @@ function exitCode(status: RunStatus): number {
 }
 
 /** The status as lines for people. Pure. */
-export function renderStatus(status: RunStatus, worries: readonly string[] = []): string[] {
+function renderStatus(status: RunStatus, worries: readonly string[] = []): string[] {
   const { expected, committed, sealed, parts, queue, spend, recordsPerSecond, etaMs } = status
   const of = expected === null ? '' : ` of ${expected.records}`
   const share =

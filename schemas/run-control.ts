@@ -4,7 +4,7 @@ import { HealthSetting } from './health.ts'
 
 export const runControlVersion = 2
 /** Read too: the same without a reason and without limits. */
-export const olderRunControlVersion = 1
+const olderRunControlVersion = 1
 export const runControlPrefix = 'control/'
 
 export const RunAction = z
