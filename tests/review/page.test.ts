@@ -322,6 +322,13 @@ describe.skipIf(browserPath === null)('the review page', () => {
   it('takes a verdict back that could not be written, and says so', async () => {
     const { page, store } = await open({ hash: `at=${reviewRecordId(turtle.key, 'caption')}` })
     await page.route('**/api/verdict', async (route) => await route.abort())
+    // The browser takes a moment before it stops requests; the server refuses this one, which has no body.
+    await page.waitForFunction(async () =>
+      fetch('api/verdict', { method: 'POST' }).then(
+        () => false,
+        () => true,
+      ),
+    )
     await page.keyboard.press('a')
     await page.waitForFunction(() =>
       document.querySelector('#message.is-problem')?.textContent?.includes('no longer served'),
