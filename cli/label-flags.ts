@@ -1,7 +1,8 @@
 // The command line of `coglabel label`, parsed once into plain settings. It does not know how they are used.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/checks/health.ts'
+import type { HealthLimits } from '../schemas/health.ts'
+import { describeHealth, readHealth } from './health-flag.ts'
 import { UserError } from '../schemas/errors.ts'
 import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
@@ -108,30 +109,6 @@ function readInputRules(values: InputValues): InputRules | undefined {
     ...(dedupe === undefined ? {} : { dedupe }),
   }
   return Object.keys(rules).length === 0 ? undefined : rules
-}
-
-function describeHealth(): string {
-  return Object.entries(defaultHealthLimits.most)
-    .map(([name, most]) => `${name}=${most}`)
-    .join(' ')
-}
-
-function readHealth(text: string | undefined): HealthLimits | null {
-  if (text === 'off') return null
-  const limits = { window: defaultHealthLimits.window, most: { ...defaultHealthLimits.most } }
-  for (const pair of text === undefined ? [] : text.split(',')) {
-    const [name = '', value = ''] = pair.trim().split('=')
-    const rate = healthRates.find((known) => known === name)
-    const number = readNumber(
-      `--health ${name}`,
-      value,
-      name === 'window' ? z.int().min(10).max(100_000) : z.number().min(0),
-    )
-    if (rate !== undefined && number !== undefined) limits.most[rate] = number
-    else if (name === 'window' && number !== undefined) limits.window = number
-    else throw new UserError(`--health has "${pair}"; expected off, window=N or one of ${describeHealth()}`)
-  }
-  return limits
 }
 
 type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }

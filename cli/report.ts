@@ -6,9 +6,11 @@ import { z } from 'zod'
 import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import { readVerdicts } from '../dataset/verdicts.ts'
+import { type AnsweredQuestion, measureGivenAway } from '../dataset/metrics/given-away.ts'
 import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { LabelRecord } from '../schemas/label-record.ts'
 import { RunReport, runReportName } from '../schemas/run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { reviewCache } from './review.ts'
@@ -30,6 +32,8 @@ labels drawn over them. It needs no other file, loads nothing, and may be mailed
 Exit code: 0 written, 1 fatal, 2 wrong usage.`
 
 const maxFailuresShown = 20
+/** Of which it is worked out what they give away: more say the same. */
+const maxQuestions = 200_000
 const defaultPictures = 48
 /** Each takes about 15 kB. */
 const maxPictures = 2000
@@ -50,12 +54,13 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   const { store, config } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
   try {
-    const { statistics, failures } = await countRun(index)
+    const { statistics, failures, questions } = await countRun(index)
     for (const verdict of (await readVerdicts(store)).values()) countVerdict(statistics, verdict)
     const html = renderReport({
       config,
       statistics,
       sessions: await readSessions(run),
+      guesses: measureGivenAway(questions),
       failures,
       pictures: await drawPictures(index, { count: wanted, seed, ...openPictures({ store, place: null }) }),
       chosen:
@@ -75,16 +80,24 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
 async function countRun(index: RunIndex) {
   const statistics = emptyStatistics()
   const failures: ReportFailure[] = []
+  const questions: AnsweredQuestion[] = []
   for await (const { records } of index.readAll()) {
     for (const record of records) {
       countSeen(statistics, record)
       const { source, task, error } = record
+      if (questions.length < maxQuestions) questions.push(...questionsOf(record))
       if (error !== null && failures.length < maxFailuresShown)
         failures.push({ key: source.key, task, ...error })
     }
     countImage(statistics, { records: records.filter(({ output }) => output !== null), split: null })
   }
-  return { statistics, failures }
+  return { statistics, failures, questions }
+}
+
+/** What was asked and answered, where the label stands. */
+function questionsOf({ output, status }: LabelRecord): AnsweredQuestion[] {
+  if (status !== 'ok' || output === null || !('turns' in output)) return []
+  return output.turns.map(({ kind, question, answer }) => ({ kind, question, answer }))
 }
 
 /** What run.json tells, where it can be read: it is a view, and may be of another version. */

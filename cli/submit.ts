@@ -12,11 +12,13 @@ import { uploadImages, type UploadTally } from '../dataset/upload.ts'
 import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
 import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { HealthSetting } from '../schemas/health.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
 import { readNumber } from './flag-values.ts'
+import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
 import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
@@ -43,6 +45,8 @@ ${placeUsage}
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
   --claims               workers claim an image before they label it: for events that come again and again
+  --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
+                         ${describeHealth()}
   --cost-cap USD         ask for no capacity beyond this spend
   --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
@@ -54,6 +58,7 @@ type SubmitFlags = AskFlags & {
   endpoint: EndpointFlags | null
   grounding: string | undefined
   runId: string | undefined
+  health: HealthSetting | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
   planPath: string | undefined
@@ -186,10 +191,10 @@ type Models = Pick<SubmitSource, 'source' | 'brings'> & {
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
-  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
+  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'> & Partial<Pick<SubmitFlags, 'health'>>,
   { source, chosen, grounding, brings }: Models,
 ): WantedRun {
-  const { hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd, health } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
@@ -207,6 +212,7 @@ export function wantedRun(
     template: chosen.template,
     ...(grounding === null || asked.itemTasks === undefined ? {} : { groundingTemplate: grounding.template }),
     ...asked,
+    ...(health === undefined ? {} : { health }),
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }
@@ -220,6 +226,7 @@ function parseSubmitFlags(args: readonly string[]) {
       ...askOptions,
       ...placeOptions,
       ...endpointOptions,
+      ...healthOption,
       'standing': { type: 'boolean' },
       'model': { type: 'string' },
       'grounding': { type: 'string' },
@@ -245,6 +252,7 @@ function parseSubmitFlags(args: readonly string[]) {
     endpoint: readModelFlags(values).endpoint,
     grounding: values.grounding,
     runId: values.run,
+    health: readHealthSetting(values.health),
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
     planPath: values.plan,

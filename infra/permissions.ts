@@ -88,11 +88,11 @@ export function plannerStatements(access: Access, fleet: FleetNames): PolicyStat
   ]
 }
 
-/** Sees no images: what it seals are records. */
+/** Sees no images: what it seals are records. It pauses a run by its word in `control/`. */
 export function sealerStatements(access: Access): PolicyStatement[] {
   const { names } = access
-  const written = ofRuns(`${closedWindowsPrefix}*`, `${sealedPrefix}*`, ...chain)
-  const read = ofRuns(runConfigKey, `${runControlPrefix}*`, `${partsPrefix}*`)
+  const written = ofRuns(`${closedWindowsPrefix}*`, `${runControlPrefix}*`, `${sealedPrefix}*`, ...chain)
+  const read = ofRuns(runConfigKey, `${partsPrefix}*`)
   return [
     ...placeStatements(names),
     allow(['s3:GetObject'], objectArns(names.labels, [...read, ...written])),

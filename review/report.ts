@@ -17,6 +17,14 @@ export type ReportPicture = {
   picture: { bytes: Uint8Array; mime: string } | { problem: string }
   records: readonly LabelRecord[]
 }
+/** How often questions of a kind are answered right by who sees no image. */
+export type ReportGuess = {
+  kind: string
+  questions: number
+  chance: number
+  byWords: number
+  isGivenAway: boolean
+}
 export type ReportFailure = { key: string; task: string; code: string; message: string }
 
 export type ReportFacts = {
@@ -24,6 +32,7 @@ export type ReportFacts = {
   statistics: Statistics
   /** What run.json says; null where the run was not made on one machine. */
   sessions: RunReport | null
+  guesses: readonly ReportGuess[]
   /** The first few. */
   failures: readonly ReportFailure[]
   pictures: readonly ReportPicture[]
@@ -48,7 +57,16 @@ export function renderReport(facts: ReportFacts): string {
 </head>
 <body>
 <main>
-${[head(facts), tasks(facts), charts(facts), checks(facts), judged(facts), failures(facts), gallery(facts)]
+${[
+  head(facts),
+  tasks(facts),
+  charts(facts),
+  checks(facts),
+  guesses(facts),
+  judged(facts),
+  failures(facts),
+  gallery(facts),
+]
   .filter((part) => part !== '')
   .join('\n')}
 </main>
@@ -121,6 +139,15 @@ function checks({ statistics }: ReportFacts): string {
     return `<tr><th scope="row">${foreign(name)}</th><td>${passed} of ${passed + failed}</td><td>${percent(share)}</td><td>${scores === 0 ? '' : (scoreSum / scores).toFixed(3)}</td></tr>`
   })
   return rows.length === 0 ? '' : table('Checks', ['check', 'passed', 'share', 'mean score'], rows)
+}
+
+function guesses({ guesses: kinds }: ReportFacts): string {
+  const rows = kinds.map(
+    ({ kind, questions, chance, byWords, isGivenAway }) =>
+      `<tr><th scope="row">${foreign(kind)}</th><td>${questions.toLocaleString('en')}</td><td>${percent(chance)}</td><td>${percent(byWords)}</td><td>${isGivenAway ? 'given away' : ''}</td></tr>`,
+  )
+  const head = ['kind', 'asked', 'always the commonest answer', 'the commonest to these words', '']
+  return rows.length === 0 ? '' : table('Questions answered without the image', head, rows)
 }
 
 function judged({ statistics: { verdicts } }: ReportFacts): string {

@@ -1,6 +1,7 @@
 // One generation of sealed data. The generations form a chain, each naming the digest of the one before;
 // readers trust nothing that the chain does not name.
 import { z } from 'zod'
+import { HealthTally } from './health.ts'
 import { RecordId } from './label-record.ts'
 import { PartKey } from './part.ts'
 
@@ -64,6 +65,9 @@ export const SealedManifest = z.strictObject({
     .describe(
       'the state of the chain just before this generation, written by its sealer, in some generations',
     ),
+  health: HealthTally.optional().describe(
+    'of the rows of this generation; absent where its sealer did not count',
+  ),
   createdAt: z.iso.datetime(),
 })
 export type SealedManifest = z.infer<typeof SealedManifest>

@@ -238,11 +238,14 @@ function wayOf(
   { manifest }: CompiledModel,
   { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
 ): number {
-  if (slots.length > 1) return attentionWays.several
   const { headCount, kvHeadCount } = manifest.language
   const headRows = (rowCount * headCount) / kvHeadCount
-  if (headRows === 1 || headRows > maxTurnedRows) return attentionWays.plain
-  return headRows >= minTallRows ? attentionWays.tall : attentionWays.turned
+  const isTall = headRows >= minTallRows && headRows <= maxTurnedRows
+  // A prefix with one row is read as fast from the right side.
+  if (slots.length > 1)
+    return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
+  if (isTall) return attentionWays.tall
+  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
 }
 
 async function runGraph(

@@ -56,8 +56,8 @@ export async function openCachedSession(
   if (await exists(place)) {
     const cached = await mapped().catch(() => undefined)
     if (cached !== undefined) return cached
-    // Whatever is wrong with it, it can be made again.
-    await rm(place, { recursive: true, force: true })
+    // Whatever is wrong with it, it can be made again; where it cannot be removed, the graph is loaded as it is.
+    await rm(place, { recursive: true, force: true }).catch(() => undefined)
   }
   const problem = await fill({ place, path, graph, ...threadOption })
   // What packed the weights held a copy of its own, and is gone; what is mapped is shared.

@@ -35,7 +35,7 @@ export type CpuFrame = {
    * runtime cannot read back a graph that it saved with these.
    */
   nothing: { floats: Value; bytes: Value | undefined }
-  is: { causal: Value; plain: Value; several: Value; tall: Value }
+  is: { causal: Value; plain: Value; several: Value; tall: Value; severalTall: Value }
   /** What the tall way reads: the mask turned, [S, R] and [R, R]. */
   tall: { suffixMask: Value; ownMask: Value }
   /** int32 [1] and []: P + R - 1 and P + R. */
@@ -123,7 +123,13 @@ export function cpuFrame(
       floats: builder.input('no_floats', 'float32', [0]),
       bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
     },
-    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several'), tall: isWay('tall') },
+    is: {
+      causal: isWay('causal'),
+      plain: isWay('plain'),
+      several: isWay('several'),
+      tall: isWay('tall'),
+      severalTall: isWay('severalTall'),
+    },
     tall: tallMasks(builder, keyCounts, mask),
     total: { last: narrow(last), count: narrow(count) },
   }

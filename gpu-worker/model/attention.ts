@@ -1,12 +1,12 @@
 // Attention of the decoder over what is cached and over a run's own rows. Knows nodes, not products with weights.
 //
-// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are five ways
+// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are six ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
 //   plain     one row, or a long prompt: weights on the left side of their product with values
 //   turned    2 to 7 rows: values on the left, which the runtime then reads once and does not repack
 //   tall      8 to 32 rows: keys on the left too, and a softmax taken apart for it
-//   several   as turned, for rows of several images, each row against its own prefix only
+//   several, severalTall   as turned and tall, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
@@ -64,6 +64,7 @@ export function decoderAttention(
     [cpu.is.plain, step('plain')],
     [cpu.is.tall, step('tall')],
     [cpu.is.causal, (inner) => causalWay(inner, { ...frame, cpu }, run)],
+    [cpu.is.severalTall, step('severalTall')],
     [cpu.is.several, step('several')],
   ]
   const choose = ways.reduceRight<(inner: GraphBuilder) => readonly Value[]>(
@@ -79,7 +80,12 @@ export function decoderAttention(
   return { context: rows, newKeys, newValues, prefix: { keys, values, ...scales } }
 }
 
-type StepWay = 'plain' | 'turned' | 'several' | 'tall'
+type RowWay = 'plain' | 'turned' | 'several'
+type TallWay = 'tall' | 'severalTall'
+type StepWay = RowWay | TallWay
+
+/** Queries [kv, G, R, d] and [kv, G*R, d], and a step's own keys and values [kv, R, d]. */
+type StepRows = { grouped: Value; flat: Value; newKeys: Value; newValues: Value; cache: LayerCache }
 
 function prefixNames({ cacheFormat }: AttentionFrame): string[] {
   const halves = ['prefixKeys', 'prefixValues']
@@ -109,7 +115,7 @@ function stepWay(
   { queries, keys, values, cache }: AttentionRun,
   way: StepWay,
 ): Omit<Attended, 'prefix'> {
-  const { headDim, shapes, cpu } = frame
+  const { headDim, shapes } = frame
   const scale = builder.float32([1 / Math.sqrt(headDim)], [])
   const scaled = builder.op('Mul', [queries, scale], { as: 'scaledQueries' })
   const byGroup = builder.op('Reshape', [scaled, shapes.queryRows])
@@ -117,17 +123,11 @@ function stepWay(
   const flat = builder.op('Reshape', [grouped, shapes.flat], { as: 'flat' })
   const newKeys = headsFirst(builder, frame, keys, 'newKeys')
   const newValues = headsFirst(builder, frame, values, 'newValues')
+  const rows = { grouped, flat, newKeys, newValues, cache }
   const attended =
-    way === 'tall' && cpu !== undefined
-      ? tallAttention(builder, frame, {
-          queries: flat,
-          parts: [
-            firstPrefix(cache),
-            { keys: cache.suffixKeys, values: cache.suffixValues, mask: cpu.tall.suffixMask },
-            { keys: newKeys, values: turn(builder, newValues), mask: cpu.tall.ownMask },
-          ],
-        })
-      : rowAttention(builder, frame, { grouped, flat, newKeys, newValues, cache, way })
+    way === 'tall' || way === 'severalTall'
+      ? tallRows(builder, frame, { ...rows, way })
+      : rowAttention(builder, frame, { ...rows, way })
   const split = builder.op('Reshape', [attended, shapes.grouped], { as: 'splitContext' })
   const rowsFirst = builder.op('Transpose', [split], { attributes: { perm: [2, 0, 1, 3] }, as: 'rowsFirst' })
   return { context: builder.op('Reshape', [rowsFirst, shapes.context], { as: 'rows' }), newKeys, newValues }
@@ -141,14 +141,7 @@ function stepWay(
 function rowAttention(
   builder: GraphBuilder,
   frame: AttentionFrame,
-  {
-    grouped,
-    flat,
-    newKeys,
-    newValues,
-    cache,
-    way,
-  }: { grouped: Value; flat: Value; newKeys: Value; newValues: Value; cache: LayerCache; way: StepWay },
+  { grouped, flat, newKeys, newValues, cache, way }: StepRows & { way: RowWay },
 ): Value {
   const { keyCounts, target, cpu } = frame
   const prefixScores =
@@ -177,6 +170,32 @@ function rowAttention(
   const fromSuffix = weigh(builder, frame, { weights: onSuffix, prefix: { values: cache.suffixValues }, way })
   const fromNew = builder.op('MatMul', [onNew, newValues], { as: 'fromNew' })
   return addParts(builder, target, [fromPrefix, fromSuffix, fromNew])
+}
+
+function tallRows(
+  builder: GraphBuilder,
+  frame: AttentionFrame,
+  { way, ...rows }: StepRows & { way: TallWay },
+): Value {
+  const { grouped, flat, newKeys, newValues, cache } = rows
+  const { shapes, cpu } = frame
+  if (cpu === undefined) throw new InvariantError('tall attention is for the CPU')
+  const several = (): { prefix: LayerPrefix; queries: Value }[] => {
+    const bySlot = splitSlots(builder, frame, grouped)
+    return cache.prefixes.map((prefix, slot) => ({
+      prefix,
+      queries: builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat]),
+    }))
+  }
+  return tallAttention(builder, frame, {
+    slots: way === 'tall' ? [{ prefix: firstPrefix(cache), queries: flat }] : several(),
+    queries: flat,
+    parts: [
+      { keys: cache.suffixKeys, values: cache.suffixValues, mask: cpu.tall.suffixMask },
+      { keys: newKeys, values: turn(builder, newValues), mask: cpu.tall.ownMask },
+    ],
+    otherwise: (inner) => rowAttention(inner, frame, { ...rows, way: way === 'tall' ? 'turned' : 'several' }),
+  })
 }
 
 function joinKeys(builder: GraphBuilder, parts: readonly Value[]): Value {
@@ -214,7 +233,7 @@ function weigh(
     weights,
     prefix: { values, valueScales },
     way,
-  }: { weights: Value; prefix: Pick<LayerPrefix, 'values' | 'valueScales'>; way: StepWay },
+  }: { weights: Value; prefix: Pick<LayerPrefix, 'values' | 'valueScales'>; way: RowWay },
 ): Value {
   const scaled =
     valueScales === undefined ? weights : builder.op('Mul', [weights, asRow(builder, valueScales)])

@@ -84,7 +84,8 @@ export async function compileModel(
   let partFolder: string | undefined
   try {
     const tokenizer = await findTokenizer(options)
-    const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
+    const names = new Set(checkpoint.shapes.keys())
+    const variant = readVariant(checkpoint.config, names, checkpoint.generationConfig)
     checkTensors(variant, checkpoint.shapes)
     await removeStaleParts(outFolder)
     partFolder = await makePartFolder(outFolder)

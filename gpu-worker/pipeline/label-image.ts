@@ -1,6 +1,6 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
-import type { AnswerTwice } from '../../dataset/checks/check.ts'
+import type { SecondAnswers } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { InvariantError } from '../../schemas/errors.ts'
@@ -19,7 +19,7 @@ import { taskOf } from '../tasks/registry.ts'
 import { type AnsweredUnit, askModel, failUnits } from './ask-model.ts'
 import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
-import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import { asksAgain, asksAlone, asksBlind, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import type { Duplicate } from './duplicates.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
 import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
@@ -118,6 +118,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
             ...context,
             asksAgain: asksAgain(context.config),
             asksAlone: asksAlone(context.config, sha256),
+            asksBlind: asksBlind(context.config, sha256),
           },
         )
       : {
@@ -143,7 +144,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   )
   const gated = gateRecords(records, config, {
     texts: context.texts ?? openRunTexts(),
-    alone: twiceAnswered(asked.answers),
+    twice: twiceAnswered(asked.answers),
   })
   return { records: gated, forwards, sha256 }
 }
@@ -258,12 +259,23 @@ function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: 
 }
 
 /** By record: what was asked a second time. */
-function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, AnswerTwice[]> {
+function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, SecondAnswers> {
   return new Map(
-    answers.flatMap(({ unit, answered }): [string, AnswerTwice[]][] => {
-      if (!answered.ok || answered.alone === undefined) return []
-      const { drawn = [], alone } = answered
-      return [[unit.recordId, alone.map((by, index) => ({ among: drawn[index] ?? '', by }))]]
+    answers.flatMap(({ unit, answered }): [string, SecondAnswers][] => {
+      if (!answered.ok) return []
+      const { drawn = [], alone, blind } = answered
+      const { prompts } = unit.spec
+      const second = {
+        ...(alone && { alone: alone.map((by, index) => ({ among: drawn[index] ?? '', by })) }),
+        ...(blind && {
+          blind: blind.map((by, index) => ({
+            question: prompts[index]?.question ?? '',
+            among: answered.answers[index]?.text ?? '',
+            by,
+          })),
+        }),
+      }
+      return [[unit.recordId, second]]
     }),
   )
 }

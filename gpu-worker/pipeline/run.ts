@@ -117,6 +117,8 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
       failed,
     })
     await keep.rest()
+    // A stop between two images throws nowhere.
+    if (!isComplete && stop.aborted) return { ended: 'stopped' }
     return { ended: isComplete ? 'all-done' : 'drained' }
   } catch (error) {
     if (!stop.aborted) throw error

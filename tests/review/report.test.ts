@@ -37,6 +37,32 @@ it('tells counts, checks, failures, verdicts, and shows pictures with boxes', as
   expect(html).toContain('was it moved or deleted?')
 })
 
+it('says which kinds of questions need no image', async () => {
+  const images = Array.from({ length: 20 }, (_, n) => ({
+    key: `${n}.png`,
+    sample: 'owl.png',
+    said: [
+      {
+        task: 'qa',
+        output: {
+          turns: [
+            {
+              question: `What colour is the ${n % 2 === 0 ? 'apple' : 'sky'}?`,
+              kind: 'colour',
+              answer: n % 2 === 0 ? 'Red.' : 'Blue.',
+            },
+            { question: 'How many are there?', kind: 'count', answer: n < 15 ? 'One.' : 'Two.' },
+          ],
+        },
+      },
+    ],
+  }))
+  const { html } = await report(['--pictures', '0'], images)
+  const text = html.replaceAll(/<style>[\s\S]*?<\/style>|<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')
+  expect(text).toContain('colour 20 50.0 % 100.0 % given away count 20 75.0 % 75.0 % ')
+  expect((await report(['--pictures', '0'])).html).toContain('Questions answered without the image')
+})
+
 it('draws the same pictures again with the same seed', async () => {
   const names = (html: string) => [...html.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, name]) => name)
   const [first, again, none] = [

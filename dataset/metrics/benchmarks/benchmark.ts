@@ -64,11 +64,16 @@ export type BenchmarkLayout = {
   read(files: BenchmarkFiles): Promise<Benchmark>
 }
 
-const imageName = /\.(?:jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
+const imageName = /(?:^|\/)(?!\._)[^/]*\.(?:jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
+
+/** By its name; not one of macOS's companions (`._a.jpg`), which hold no picture. */
+export function isImage(name: string): boolean {
+  return imageName.test(name)
+}
 
 /** Finds images by name, wherever they lie in the folder. */
 export function openImageFinder({ names, folder }: BenchmarkFiles): (name: string) => string {
-  const images = names.filter((name) => imageName.test(name))
+  const images = names.filter(isImage)
   const byName = new Map(images.map((path) => [path.split('/').at(-1) ?? path, path]))
   const all = new Set(images)
   return (name) => {
@@ -81,7 +86,7 @@ export function openImageFinder({ names, folder }: BenchmarkFiles): (name: strin
 /** Finds an image by COCO's number, which its name ends with. */
 export function openCocoFinder({ names, folder }: BenchmarkFiles): (id: number) => string {
   const byId = new Map<number, string>()
-  for (const name of names.filter((one) => imageName.test(one))) {
+  for (const name of names.filter(isImage)) {
     const digits = /(\d+)\.\w+$/.exec(name)?.[1]
     if (digits !== undefined) byId.set(Number(digits), name)
   }

@@ -1,5 +1,6 @@
 // VQAv2's files: questions, and annotations with the answers of ten people.
 import { z } from 'zod'
+import { UserError } from '../../../schemas/errors.ts'
 import { vqaAccuracy } from '../vqa.ts'
 import {
   type BenchmarkLayout,
@@ -46,9 +47,12 @@ export const vqaFiles: BenchmarkLayout = {
       const annotation = byId.get(id)
       if (annotation === undefined) return []
       const answers = annotation.answers.map(({ answer }) => answer)
-      return [{ key: find(image), question, answers, type: annotation.answer_type ?? 'all' }]
+      return [{ key: String(image), question, answers, type: annotation.answer_type ?? 'all' }]
     })
-    const rows = firstImages(all, files)
+    // Only images that are asked about have to be there.
+    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(Number(row.key)) }))
+    if (rows.length === 0)
+      throw new UserError(`no question of ${asked} has its answers in ${known}; are they of the same split?`)
     return {
       kind: 'vqa',
       about: `VQA: ${rows.length} questions with the answers of people`,

@@ -253,6 +253,62 @@ const cases: Record<string, Layout> = {
   },
 }
 
+test.each<[string, Record<string, unknown>]>([
+  [
+    'POPE',
+    {
+      'a.jpg': '',
+      'pope.json': lines(
+        { image: 'a.jpg', text: 'A?', label: 'Yes ' },
+        { image: 'b.jpg', text: 'A?', label: 'no' },
+      ),
+    },
+  ],
+  [
+    'VQA',
+    {
+      'x_1.jpg': '',
+      'questions.json': {
+        questions: [1, 2].map((id) => ({ question_id: id, image_id: id, question: 'A?' })),
+      },
+      'annotations.json': {
+        annotations: [1, 2].map((id) => ({ question_id: id, answers: [{ answer: 'a' }] })),
+      },
+    },
+  ],
+])('%s wants only the images that are asked about', async (_, contents) => {
+  const read = async (most?: number) => {
+    const files = filesOf(contents, most)
+    return (await layoutOf(files, undefined).read(files)).items.length
+  }
+  expect(await read(1)).toBe(1)
+  await expect(read()).rejects.toThrow(/b\.jpg is not in|has the number 2/)
+})
+
+test('MME as it is released: both layouts of a subtask, equal names in several, and results of models beside them', async () => {
+  const root = 'MME_Benchmark_release_version'
+  const files = filesOf({
+    [`${root}/count/000000006040.jpg`]: '',
+    [`${root}/count/000000006040.txt`]: 'One?\tYes\nTwo?\tNo',
+    [`${root}/existence/000000006040.jpg`]: '',
+    [`${root}/existence/000000006040.txt`]: 'A dog?\tYes\nA cat?\tNo',
+    [`${root}/existence/._000000006040.jpg`]: '',
+    [`${root}/existence/._000000006040.txt`]: '\0',
+    [`${root}/artwork/images/a.b.png`]: '',
+    [`${root}/artwork/questions_answers_YN/a.b.txt`]: 'By him?\tYes\nBy her?\tNo',
+    [`${root}/eval_tool/LaVIN/artwork.txt`]: 'a.b.png\tBy him?\tYes\tyes',
+    [`${root}/eval_tool/readme.txt`]: 'python calculation.py',
+  })
+  const benchmark = await layoutOf(files, undefined).read(files)
+  expect(benchmark.items).toEqual([
+    { key: `${root}/artwork/images/a.b.png`, questions: ['By him?', 'By her?'] },
+    { key: `${root}/count/000000006040.jpg`, questions: ['One?', 'Two?'] },
+    { key: `${root}/existence/000000006040.jpg`, questions: ['A dog?', 'A cat?'] },
+  ])
+  const names = benchmark.score(new Map()).rows.map(({ name }) => name)
+  for (const subtask of ['artwork', 'count', 'existence']) expect(names).toContain(`${subtask} accuracy+`)
+})
+
 test('every layout has a case', () => {
   expect(Object.keys(cases).toSorted()).toEqual(benchmarkLayouts.map(({ kind }) => kind).toSorted())
 })
@@ -291,7 +347,21 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     /line 1 of pope\.json/,
   ],
   ['a line that is no JSON', { 'pope.json': 'what' }, /not JSON: what/],
-  ['an MME text without an image', { 'OCR/a.txt': 'q\tYes' }, /no image of that name/],
+  [
+    'questions and answers of two splits',
+    {
+      'a_1.jpg': '',
+      'questions.json': { questions: [{ question_id: 1, image_id: 1, question: 'A?' }] },
+      'annotations.json': { annotations: [{ question_id: 2, answers: [{ answer: 'a' }] }] },
+    },
+    /are they of the same split/,
+  ],
+  ['MME texts without images', { 'OCR/a.txt': 'q\tYes' }, /no image of that name beside any/],
+  [
+    'an MME text without an image',
+    { 'OCR/a.txt': 'q\tYes', 'OCR/b.png': '', 'OCR/b.txt': 'q\tNo' },
+    /has OCR\/a\.txt but no image of that name in OCR/,
+  ],
   ['an MME line without a tab', { 'OCR/a.txt': 'q Yes', 'OCR/a.png': '' }, /a tab and Yes or No/],
 ])('says what is wrong with %s', async (_, contents, message) => {
   const files = filesOf(contents)
