@@ -29,6 +29,17 @@ test.each([
   expect(ended.stdout).toMatch(text)
 })
 
+test('says of every verb how it ends', async () => {
+  const { stdout } = await coglabel('--help')
+  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) /gm)].map(([, verb = '']) => verb)
+  expect(verbs.length).toBeGreaterThan(20)
+  const silent: string[] = []
+  for (const verb of verbs)
+    if (!/Exit code: 0 .*1 fatal, 2 wrong usage/s.test((await coglabel(verb, '--help')).stdout))
+      silent.push(verb)
+  expect(silent).toEqual([])
+})
+
 test.each([
   ['labl', /did you mean "label"/],
   ['LABEL', /there is no verb "LABEL"/],
