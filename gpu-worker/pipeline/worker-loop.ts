@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import { tryEngine } from './engine-trial.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
   labelRequest,
@@ -146,6 +147,11 @@ function startWorker(options: WorkerOptions) {
     onChange: changes.tell,
     onEvent,
   }
+  const answersNow = async () =>
+    await tryEngine(engine, requests.cut).then(
+      (failure) => failure === null,
+      () => false,
+    )
   gone.signal.addEventListener('abort', () => {
     for (const settle of requests.waiting) settle(stopping)
   })
@@ -173,10 +179,11 @@ function startWorker(options: WorkerOptions) {
     isAlone: false,
     /**
      * Writes whatever is finished; who waits for it is told. An image on which the engine failed, and no other image
-     * has shown since that it works, is tried again: only alone, by an engine that has worked before, it is at fault.
+     * has shown since that it works, is tried again: only alone, by an engine that works before and after, it is at
+     * fault. A server that is down for hours fails no image.
      */
     flush() {
-      if (worker.isAlone && streak.hasAnswered()) void streak.rest()
+      if (worker.isAlone) void streak.settleAlone(answersNow).then((isKept) => isKept && changes.tell())
       else streak.refuse()
       void runs.flush()
     },
