@@ -22,3 +22,11 @@ export async function tryEngine(engine: Engine, signal: AbortSignal): Promise<Fa
     await session.close()
   }
 }
+
+/** Whether it does. Never rejects. */
+export async function engineAnswers(engine: Engine, signal: AbortSignal): Promise<boolean> {
+  return await tryEngine(engine, signal).then(
+    (failure) => failure === null,
+    () => false,
+  )
+}

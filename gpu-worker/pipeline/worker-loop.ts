@@ -10,7 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
-import { tryEngine } from './engine-trial.ts'
+import { engineAnswers } from './engine-trial.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
   labelRequest,
@@ -147,11 +147,6 @@ function startWorker(options: WorkerOptions) {
     onChange: changes.tell,
     onEvent,
   }
-  const answersNow = async () =>
-    await tryEngine(engine, requests.cut).then(
-      (failure) => failure === null,
-      () => false,
-    )
   gone.signal.addEventListener('abort', () => {
     for (const settle of requests.waiting) settle(stopping)
   })
@@ -183,6 +178,7 @@ function startWorker(options: WorkerOptions) {
      * fault. A server that is down for hours fails no image.
      */
     flush() {
+      const answersNow = async () => await engineAnswers(engine, requests.cut)
       if (worker.isAlone) void streak.settleAlone(answersNow).then((isKept) => isKept && changes.tell())
       else streak.refuse()
       void runs.flush()
