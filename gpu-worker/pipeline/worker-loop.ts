@@ -243,12 +243,8 @@ async function split(worker: Worker, delivery: Delivery): Promise<boolean> {
   const { queue, leases, onEvent } = worker
   const event = readQueueBody(delivery.message.body)
   if (event.kind !== 'work' || event.items.length < 2) return false
-  const bodies = event.items.flatMap(({ runId, tasks, role, ...image }) =>
-    writeWorkMessages([image], {
-      runId,
-      ...(tasks === undefined ? {} : { tasks: [...tasks] }),
-      ...(role === undefined ? {} : { role }),
-    }),
+  const bodies = event.items.flatMap(({ runId, tasks, role, stage, ...image }) =>
+    writeWorkMessages([image], { runId, tasks: tasks && [...tasks], role, stage }),
   )
   try {
     await sendAll(queue, bodies)
