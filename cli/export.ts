@@ -16,6 +16,7 @@ import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import { readVersion } from './version.ts'
 import { readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
@@ -143,7 +144,7 @@ function readImageMode(text: string | undefined, { name, imageModes: allowed }: 
 
 async function refuseFull(out: string): Promise<void> {
   const names = await readdir(out).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (systemCode(error) === 'ENOENT') return []
     throw new UserError(
       `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
     )
@@ -180,8 +181,7 @@ async function readLocalImage(uri: string): Promise<Uint8Array | null> {
       `${uri} is not on this machine; export with --images reference, or download the images first`,
     )
   return await readFile(fileURLToPath(uri)).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return null
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return null
     throw error
   })
 }
