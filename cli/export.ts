@@ -18,7 +18,7 @@ import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { systemCode } from '../schemas/system-error.ts'
 import { readVersion } from './version.ts'
-import { readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
 import { counted, shellWord } from './words.ts'
@@ -109,8 +109,10 @@ function parseFlags(args: readonly string[]): Flags {
     )
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`export needs a place: coglabel export ${run} --format ${values.format} --out OUT`)
+  const out = needText(
+    values.out,
+    `export needs a place: coglabel export ${run} --format ${values.format} --out OUT`,
+  )
   const format = findFormat(values.format)
   const split =
     values.split === undefined
@@ -124,7 +126,7 @@ function parseFlags(args: readonly string[]): Flags {
     throw new UserError('--previous is for a split; give --split as well')
   return {
     run,
-    out: values.out,
+    out,
     format,
     imageMode: readImageMode(values.images, format),
     stripsMetadata: values['strip-metadata'],
