@@ -8,7 +8,7 @@ import {
   pairTurns,
   restore,
   separatorIn,
-  turnsOf,
+  plainTurnsOf,
   vicunaSeparators,
 } from './core/conversation.ts'
 import { rowFormat } from './core/row-format.ts'
@@ -39,7 +39,7 @@ export const sharegpt4v = rowFormat({
     const rows = []
     for (const record of image.records) {
       if (contentOfRecord(record).text === null) continue
-      for (const { question, answer } of turnsOf(record, null)) {
+      for (const { question, answer } of plainTurnsOf(record)) {
         const conversations = [
           { from: 'human', value: `${defuse(question, vicunaSeparators)}\n${imageMarker}` },
           { from: 'gpt', value: defuse(answer, vicunaSeparators) },
