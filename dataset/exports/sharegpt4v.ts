@@ -1,7 +1,7 @@
 // ShareGPT4V: captions only, in LLaVA's shape with the image behind the question. Boxes and questions are left out.
 import { z } from 'zod'
 import { contentOfRecord } from './core/content.ts'
-import { imageMarker, labelOfTurns, turnsOf } from './core/conversation.ts'
+import { imageMarker, labelOfTurns, plainTurnsOf } from './core/conversation.ts'
 import { imageIsOnePath, LlavaRow, noSeparatorInText, saidOfTurn, turnsOfSaid } from './core/llava-rows.ts'
 import { rowFormat } from './core/row-format.ts'
 import { countOf, field, list, nameOf, text } from './core/rules.ts'
@@ -29,7 +29,7 @@ export const sharegpt4v = rowFormat({
     const rows = []
     for (const record of image.records) {
       if (contentOfRecord(record).text === null) continue
-      for (const turn of turnsOf(record, null)) {
+      for (const turn of plainTurnsOf(record)) {
         const conversations = saidOfTurn(turn, (asked) => `${asked}\n${imageMarker}`)
         rows.push({ id: record.recordId, image: await image.place(), conversations })
       }

@@ -1,7 +1,7 @@
 // What the card tells about an export, counted while its records stream by. Bounded: texts are counted, not kept.
 import type { LabelRecord, RecordStatus } from '../../../schemas/label-record.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
-import { contentOfRecord } from './content.ts'
+import { contentOfRecord, questionsOf } from './content.ts'
 
 type Counts = Record<string, number>
 
@@ -125,25 +125,21 @@ function countRecord(statistics: Statistics, record: LabelRecord): void {
   countProvenance(statistics, record)
 }
 
-function countProvenance(
-  { models, prompts }: Statistics,
-  { model, task, taskVersion, specHash, prompt }: LabelRecord,
-): void {
+function countProvenance({ models, prompts }: Statistics, record: LabelRecord): void {
+  const { model, task, taskVersion, specHash } = record
   const { name, digest, weights, licence, engine } = model
   const modelKey = named(models, `${digest} ${weights} ${engine}`)
   models[modelKey] ??= { name, digest, weights, licence, engine, records: 0 }
   models[modelKey].records += 1
   const promptKey = named(prompts, `${task}@${taskVersion} ${specHash}`)
-  prompts[promptKey] ??= { task, taskVersion, specHash, question: questionsOf(prompt.text), records: 0 }
+  prompts[promptKey] ??= {
+    task,
+    taskVersion,
+    specHash,
+    question: questionsOf(record).join(' · ').slice(0, 200),
+    records: 0,
+  }
   prompts[promptKey].records += 1
-}
-
-/** What was asked, without the words that a template puts around it. */
-function questionsOf(text: string): string {
-  const lines = text
-    .split('\n')
-    .map((line) => line.replace(/^Question: (.*) (?:Short answer|Answer):$/, '$1'))
-  return lines.join(' · ').slice(0, 200)
 }
 
 function named(known: Record<string, unknown>, key: string): string {
