@@ -13,10 +13,12 @@ import {
 } from '../dataset/exports/core/run-export.ts'
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
+import { checkSummaries } from '../dataset/checks/registry.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { systemCode } from '../schemas/system-error.ts'
+import { commandsOf, readRunReport } from './run-report.ts'
 import { readVersion } from './version.ts'
 import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
@@ -63,6 +65,7 @@ export async function runExport(args: readonly string[]): Promise<number> {
   const { store, config } = await openRunFolder(flags.run)
   await refuseFull(flags.out)
   const progress = showProgress()
+  const made = await readRunReport(flags.run)
   const report = await writeFolderWhole(flags.out, async (staging) => {
     const report = await exportRun({
       ...flags,
@@ -72,6 +75,8 @@ export async function runExport(args: readonly string[]): Promise<number> {
       ports: { readImage: readLocalImage, toJpeg: encodeJpeg },
       split: flags.split === null ? null : { ...flags.split, previous: await readPrevious(flags.previous) },
       command: ['export', ...args].map(shellWord).join(' '),
+      checkSummaries,
+      labelCommands: made === null ? [] : commandsOf(made),
       version: await readVersion(),
       clock: () => new Date(),
       onProgress: progress.show,

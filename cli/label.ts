@@ -28,7 +28,7 @@ import type { OpenEngineOptions } from './open-engine.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
 import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
-import { counted } from './words.ts'
+import { counted, shellWord } from './words.ts'
 
 export type LabelRoot = {
   openEngine: (options: OpenEngineOptions) => Promise<Engine>
@@ -65,7 +65,8 @@ export async function runLabel(
   })
   const decoder = root.openDecoder(flags.decode.pool)
   try {
-    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root })
+    const command = ['label', ...args].map(shellWord).join(' ')
+    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root, command })
   } finally {
     await Promise.all([engine.close(), decoder.close()])
   }
@@ -79,6 +80,8 @@ type LabelJob = {
   engine: Engine
   decoder: ImageDecoder
   root: LabelRoot
+  /** As it was typed, for who wants to do it again. */
+  command: string
 }
 
 async function labelWithEngine(job: LabelJob): Promise<number> {
@@ -96,7 +99,8 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   }
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const view = await writeLabelsView(store, out)
-  const { session, plannedImages } = ran
+  const { plannedImages } = ran
+  const session = { ...ran.session, command: job.command }
   const report = await writeRunReport({ out, runId: config.runId, plannedImages, estimate, session, view })
   root.print(
     renderSummary({

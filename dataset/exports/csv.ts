@@ -32,6 +32,7 @@ export const csv: ExportFormat = {
   name: 'csv',
   summary: 'CSV for eyes, one line a question or text; formulas defused',
   imageModes: ['reference', 'copy', 'link'],
+  hubFiles: /^[^/]+\.csv$/,
   lost: [
     'where the words of a box begin, and all beyond thousandths of its sides',
     'that questions of one record belong together, but by their recordId',

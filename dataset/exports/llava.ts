@@ -20,6 +20,7 @@ export const llava = rowFormat({
   name: 'llava',
   summary: 'LLaVA: a JSON array of conversations',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.json$/,
   extension: 'json',
   lost: [
     'where the words of a box begin, and all beyond three decimals of its sides',

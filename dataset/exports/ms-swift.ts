@@ -42,6 +42,7 @@ export const msSwift = rowFormat({
   name: 'ms-swift',
   summary: 'ms-swift: messages with objects, one conversation a line',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.jsonl$/,
   extension: 'jsonl',
   lost: [
     'the recordId and everything else of a record but its questions, answers, phrases and boxes',

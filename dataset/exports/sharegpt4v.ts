@@ -19,6 +19,7 @@ export const sharegpt4v = rowFormat({
   name: 'sharegpt4v',
   summary: 'ShareGPT4V: a JSON array of captions',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.json$/,
   extension: 'json',
   lost: [
     'every record that is not a text: questions and answers, boxes that were asked for',

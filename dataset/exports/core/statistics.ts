@@ -10,7 +10,7 @@ export type TaskStatistics = {
   images: number
   turns: number
   boxes: number
-  /** Of texts and answers, in words; the last bin holds all that are longer. */
+  /** Of texts and answers, by the word; the last bin holds all that are longer. */
   words: Histogram
 }
 
@@ -147,7 +147,7 @@ function named(known: Record<string, unknown>, key: string): string {
 }
 
 function taskOf({ tasks }: Statistics, task: string): TaskStatistics {
-  return (tasks[task] ??= { records: 0, images: 0, turns: 0, boxes: 0, words: histogram(5, 21) })
+  return (tasks[task] ??= { records: 0, images: 0, turns: 0, boxes: 0, words: histogram(1, 201) })
 }
 
 function count(into: Histogram, value: number): void {
