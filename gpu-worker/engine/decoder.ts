@@ -71,7 +71,10 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     return tables
   }
   const withTables = (decoder: Session, rows: DecoderRows): Loaded => ({
-    ...{ compiled, kernel, cacheFormat, decoder },
+    compiled,
+    kernel,
+    cacheFormat,
+    decoder,
     tables: tablesFor(tableLength(rows)),
   })
   return {
