@@ -33,6 +33,8 @@ export type Ran = {
   traced: Readonly<Record<string, HostTensor>>
 }
 
+export type StepRan = Ran & { newRows: StepRows }
+
 export type Decoder = {
   readonly compiled: CompiledModel
   readonly shape: CacheShape
@@ -49,7 +51,7 @@ export type Decoder = {
   /** Runs rows in causal order behind a prefix: the prefix that the two make together. */
   extend(rows: DecoderRows, prefix: PrefixRows): Promise<Ran & { prefix: PrefixRows }>
   /** Runs a step: what its suffix is to append. */
-  run(step: DecoderStep): Promise<Ran & { newRows: StepRows }>
+  run(step: DecoderStep): Promise<StepRan>
   /** Gives back what a prefix holds on a device; it is not to be used any more. */
   freePrefix(prefix: PrefixRows): void
   close(): Promise<void>

@@ -10,7 +10,7 @@ import { emptyPrefix, emptyRows, SuffixCache } from './kv-cache.ts'
 import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
-import type { Decoder, DecoderRows, DecoderStep, Ran } from './decoder-contract.ts'
+import type { Decoder, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
 import { extendOnDevice, heldOutputs, stepOnDevice } from './decoder-device.ts'
 import { expectFloats, float32, int64, layerNumbers, runGraph } from './decoder-run.ts'
 import type { Feeds, Loaded } from './decoder-run.ts'
@@ -91,9 +91,7 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
         (isCpu ? extendPrefix : extendOnDevice)(withTables(decoder, rows), rows, prefix),
       ),
     run: (step) =>
-      residence.step<Awaited<ReturnType<Decoder['run']>>>((decoder) =>
-        (isCpu ? runStep : stepOnDevice)(withTables(decoder, step), step),
-      ),
+      residence.step<StepRan>((decoder) => (isCpu ? runStep : stepOnDevice)(withTables(decoder, step), step)),
     freePrefix: (prefix) => {
       if (prefix.format === 'device') freeRows(prefix)
     },

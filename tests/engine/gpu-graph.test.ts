@@ -58,8 +58,8 @@ async function answersOf(decoder: Decoder): Promise<number[][]> {
   const together = await Promise.all(
     prefixes.map(async (prefix, index) => await batch.generate(prefix, requestsOf(index, vocabSize))),
   )
-  const [first = images[0]] = images
-  const again = first === undefined ? [] : await batch.generate(first.prefix, requestsOf(9, vocabSize))
+  const [first] = images
+  const again = await batch.generate(first.prefix, requestsOf(9, vocabSize))
   for (const image of images) image.close()
   await batch.idle()
   return [...together.flat(), ...again].map(({ tokenIds }) => tokenIds)
