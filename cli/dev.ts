@@ -12,6 +12,7 @@ import { openS3Store } from '../dataset/stores/s3.ts'
 import { startEmulator, type Answered, type Emulator } from '../emulator/emulator.ts'
 import { type Deployment, deploymentKey, deploymentVersion } from '../schemas/deployment.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import type { HealthSetting } from '../schemas/health.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
@@ -95,7 +96,7 @@ async function startCloud(flags: DevFlags, onAnswer: (answered: Answered) => voi
   }
   const emulator = await startEmulator({ port: flags.port, region, credentials, onAnswer }).catch(
     (error: unknown) => {
-      if (!(error instanceof Error) || !('code' in error) || error.code !== 'EADDRINUSE') throw error
+      if (systemCode(error) !== 'EADDRINUSE') throw error
       throw new UserError(
         `port ${flags.port} is taken; give another with --port, or --port 0 for a free one`,
         {

@@ -326,7 +326,7 @@ async function drawOne({ gold, records }: JoinedImage, { grades }: GradedImage):
   if (!opened.ok) return null
   const task = record.task === 'grounded-caption' ? 'grounded-caption' : 'caption'
   const ofTask = records.filter((other) => other.task === task)
-  const text = describePicture(task, ofTask) ?? { phrases: [], caption: '' }
+  const text = describePicture(ofTask) ?? { phrases: [], caption: '' }
   const answered = grades.filter(({ missing }) => missing === 0)
   const wrong = new Set(answered.filter(({ right, total }) => right < total).map(({ metric }) => metric))
   return await drawLabels({

@@ -7,7 +7,7 @@ import { UserError } from '../schemas/errors.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
-import { readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
 import { inputOptions, inputUsage, readInputRules } from './input-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
@@ -74,11 +74,10 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
+  const out = needText(values.out, `label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
-    out: values.out,
+    out,
     model: readModelFlags(values),
     ...readAskFlags(values),
     firstImages: readNumber('--limit', values.limit, z.int().min(1)),

@@ -1,7 +1,7 @@
 // Attention of a step of many rows, all of it turned: keys and values stand on the left side of their products, where the
 // runtime reads them as they lie. Knows no other way.
 import { toFloats, turn } from './attention-frame.ts'
-import type { AttentionFrame, LayerPrefix } from './attention-frame.ts'
+import type { CpuAttentionFrame, LayerPrefix } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -25,7 +25,7 @@ const leastTotal = 1e-20
  */
 export function tallAttention(
   builder: GraphBuilder,
-  frame: AttentionFrame,
+  frame: CpuAttentionFrame,
   {
     slots,
     queries,
@@ -93,7 +93,7 @@ function weighed(builder: GraphBuilder, { scores, values, valueScales }: Scored,
 /** [kv, 1, 1]. First over keys alone: a slot may have no rows, and nothing has no largest. */
 function largestOfHead(
   builder: GraphBuilder,
-  frame: AttentionFrame,
+  frame: CpuAttentionFrame,
   { scored, bySlot }: { scored: readonly Scored[]; bySlot: readonly Scored[] },
 ): Value {
   const reduce = (x: Value, axis: number): Value =>
@@ -111,7 +111,7 @@ function largestOfHead(
 /** Parts [kv, size, G*r] of slots side by side, in the order that all rows have: [kv, size, G*R]. */
 function joinSlots(
   builder: GraphBuilder,
-  { headCount, kvHeadCount }: AttentionFrame,
+  { headCount, kvHeadCount }: CpuAttentionFrame,
   parts: readonly Value[],
   size: number,
 ): Value {
@@ -127,7 +127,7 @@ function joinSlots(
 
 function tallScores(
   builder: GraphBuilder,
-  frame: AttentionFrame,
+  frame: CpuAttentionFrame,
   queries: Value,
   { keys, keyScales, mask }: Part,
 ): Value {
@@ -144,7 +144,7 @@ function tallScores(
 /** Group g's rows lie together, so with several groups the mask [N, R] meets each of them apart. */
 function addMask(
   builder: GraphBuilder,
-  { headCount, kvHeadCount, shapes }: AttentionFrame,
+  { headCount, kvHeadCount, cpu: { shapes } }: CpuAttentionFrame,
   scores: Value,
   mask: Value,
 ): Value {
