@@ -1,11 +1,18 @@
 // The YAML that begins a dataset card: what the Hub of Hugging Face shows, searches and loads by. Pure; it does not
 // know what the card says below it.
 import { posix } from 'node:path'
-import type { CardFacts } from './card.ts'
+import type { ExportFormat } from './format.ts'
 import { judgeLicence } from './model-families.ts'
 import type { Statistics } from './statistics.ts'
 
-type Facts = Pick<CardFacts, 'format' | 'config' | 'statistics' | 'split' | 'files'>
+type Facts = {
+  format: ExportFormat
+  config: { runId: string }
+  statistics: Statistics
+  /** Null where nothing is split. */
+  split: object | null
+  files: readonly string[]
+}
 
 /** Between its two fences. Identifiers are those of the Hub (huggingface/hub-docs, datasetcard.md). */
 export function frontMatter({ format, config, statistics, split, files }: Facts): string {
@@ -70,7 +77,7 @@ function sizeCategory(entries: number): string {
   return sizes.find(([below]) => entries < below)?.[1] ?? 'n>1B'
 }
 
-type Config = { files: readonly string[]; split: CardFacts['split']; pattern: RegExp | undefined }
+type Config = Pick<Facts, 'files' | 'split'> & { pattern: RegExp | undefined }
 
 /** Without them the Hub goes by extensions, and takes the images or splits.jsonl for the rows. */
 function configLines({ files, split, pattern }: Config): string[] {
