@@ -141,7 +141,7 @@ const manifestRow = {
 }
 const manifest = (change: object): Files => ({ 'x.jsonl': lines({ ...manifestRow, ...change }) })
 
-const bedrock = {
+const bedrockOf = (media_type: string) => ({
   recordId: 'ABCDEFGHIJK',
   modelInput: {
     anthropic_version: 'bedrock-2023-05-31',
@@ -149,11 +149,12 @@ const bedrock = {
     messages: [
       {
         role: 'user',
-        content: [{ type: 'image', source: { type: 'base64', media_type: 'image/jpeg', data: 'AA==' } }],
+        content: [{ type: 'image', source: { type: 'base64', media_type, data: 'AA==' } }],
       },
     ],
   },
-}
+})
+const bedrock = bedrockOf('image/jpeg')
 
 const rectangle = {
   id: 'b1',
@@ -249,6 +250,12 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'openai-batch': {
     'custom-id-once': { 'x.requests-00000.jsonl': lines(request, request) },
+    'image-of-a-known-type': {
+      'x.requests-00000.jsonl': lines({
+        ...request,
+        body: { model: 'm', messages: messages([part('data:image/tiff;base64,AA==')]) },
+      }),
+    },
     'posts-to-one-endpoint': { 'x.requests-00000.jsonl': lines({ ...request, method: 'GET' }) },
     'file-within-limits': {
       'x.requests-00000.jsonl': lines(
@@ -362,6 +369,15 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'record-id-once': { 'x.input-00000.jsonl': lines(bedrock, bedrock) },
     'model-input-is-a-request': {
       'x.input-00000.jsonl': lines({ ...bedrock, modelInput: { messages: [] } }),
+    },
+    'image-type-and-size': { 'x.input-00000.jsonl': lines(bedrockOf('image/tiff')) },
+    'file-within-limits': {
+      'x.input-00000.jsonl': lines(
+        ...Array.from({ length: 50_001 }, (_, n) => ({
+          ...bedrock,
+          recordId: n.toString(36).padStart(11, '0'),
+        })),
+      ),
     },
   },
   'label-studio': {
