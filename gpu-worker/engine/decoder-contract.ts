@@ -2,7 +2,7 @@
 import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Kernel } from './kernel.ts'
-import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
+import type { CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
 import type { HostTensor } from './session.ts'
 
 /** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
@@ -18,11 +18,15 @@ export type DecoderRows = {
   traced?: readonly string[]
 }
 
+export type Lanes = { size: number; rows: readonly (number | undefined)[] }
+
 /** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
 export type DecoderStep = DecoderRows & {
   /** At most `prefixSlots`, all prefixes of one length. */
   slots: readonly { prefix: PrefixRows; rowCount: number }[]
-  suffix: CacheRows
+  suffix: NewRows
+  /** Given where each row is its sequence's only one: the suffix as lanes of `size` slots, and the row that owns each. */
+  lanes?: Lanes
   /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
   mask: Float32Array
 }

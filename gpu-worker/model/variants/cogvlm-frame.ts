@@ -47,7 +47,7 @@ export function attentionFrame(
     mask,
     keyCounts,
     shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, mask, cacheFormat }) : undefined,
+    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, cacheFormat }) : undefined,
   }
 }
 
@@ -74,7 +74,7 @@ export function cacheInputs(
   return {
     prefixes: Array.from({ length: target === 'cpu' ? prefixSlots : 1 }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
-    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
+    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
   }
 }
 
