@@ -36,6 +36,11 @@ export const checks: readonly Check[] = [
   blindAnswer,
 ]
 
+/** What each looks for, by its name. */
+export const checkSummaries: ReadonlyMap<string, string> = new Map(
+  checks.map(({ name, summary }) => [name, summary]),
+)
+
 /** Those of a run that names none. */
 export const defaultChecks: readonly CheckSetting[] = checks
   .filter(({ isDefault }) => isDefault)

@@ -31,6 +31,7 @@ export const webdataset: ExportFormat = {
   name: 'webdataset',
   summary: 'WebDataset: tar shards of .jpg, .json and .txt',
   imageModes: ['embed'],
+  hubFiles: /^[^/]+\.tar$/,
   lost: [
     'the bytes of images that are no JPEG: they are encoded again',
     'in the .txt everything but the first caption of the image',

@@ -1,6 +1,8 @@
 // Cached keys and values of the decoder. A prefix is what an image's prompts share; a suffix holds what came after, one
 // slot a row, rows of all sequences side by side. Knows memory layout, not models.
 import { InvariantError } from '../../schemas/errors.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
+import type { GraphTensor } from './session.ts'
 
 export type CacheShape = { layerCount: number; kvHeadCount: number; headDim: number }
 
@@ -10,8 +12,21 @@ export type NewRows = { length: number; keys: readonly Float32Array[]; values: r
 /** Rows of a prefix as the graph takes them: keys [kvHeads, length, headDim] and values turned [kvHeads, headDim, length]. */
 export type CacheRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
 
+/**
+ * Per layer keys [kvHeads, headDim, length + 1] and values [kvHeads, length + 1, headDim]. Slot 0 is blank and nobody sees
+ * it: no graph is run on a cache without slots.
+ */
+export type DeviceRows = {
+  format: 'device'
+  /** Slots but the blank one. */
+  length: number
+  keys: readonly GraphTensor[]
+  values: readonly GraphTensor[]
+}
+
 /** An image's rows; in bytes with a scale for each row and head [kvHeads, length] where the cache is int8. */
 export type PrefixRows =
+  | DeviceRows
   | (CacheRows & { format: 'fp32' })
   | {
       format: 'int8'
@@ -25,8 +40,29 @@ export type PrefixRows =
 /** Lanes are as long as a whole number of these rows. */
 export const laneStep = 16
 
+/** Slots that a sequence of so many rows takes at most, where lanes are short. */
+export function wholeLanes(rows: number): number {
+  return Math.ceil(rows / laneStep) * laneStep
+}
+
 /** Slots that are not worth giving back. */
 const fewSlots = 64
+
+/** What a step leaves: its rows, or on a device the suffix that has grown by them. */
+export type StepRows = NewRows | DeviceRows
+
+/** What sequences wrote behind their prefixes. Slots are taken by sequences and given back when a sequence ends. */
+export type Suffix = {
+  /** As a step takes them; on a device with the slots that it is to keep. */
+  readonly rows: NewRows | (DeviceRows & { kept: readonly number[] })
+  /** Sequence that owns each slot that the next step sees, undefined where none does. */
+  readonly owners: readonly (number | undefined)[]
+  /** Where the slots lie in lanes: how many a lane has, and whose each lane is. */
+  readonly lanes?: { size: number; owners: readonly (number | undefined)[] }
+  /** Takes a step's rows, of which row i is `owners[i]`'s. Grows to no more than `maxRows` where it need not. */
+  append(rows: StepRows, owners: readonly number[], maxRows?: number): void
+  release(owner: number): void
+}
 
 export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): CacheRows {
   const nothing = Array.from({ length: layerCount }, () => new Float32Array(0))
@@ -34,7 +70,7 @@ export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): Cache
 }
 
 /** Nothing before the first token, in the format that the graph takes. */
-export function emptyPrefix(shape: CacheShape, format: PrefixRows['format']): PrefixRows {
+export function emptyPrefix(shape: CacheShape, format: CacheFormat): PrefixRows {
   const rows = emptyRows(shape)
   if (format === 'fp32') return { format, ...rows }
   const nothing = Array.from({ length: shape.layerCount }, () => new Int8Array(0))
@@ -44,10 +80,10 @@ export function emptyPrefix(shape: CacheShape, format: PrefixRows['format']): Pr
 type Lane = { owner: number | undefined; used: number }
 
 /**
- * A suffix being written, in lanes of one length. A lane belongs to one sequence, so that a step may have each row look
- * at its own lanes only; a sequence that outgrows its lane takes another.
+ * A suffix in this process's memory, in lanes of one length. A lane belongs to one sequence, so that a step may have each
+ * row look at its own lanes only; a sequence that outgrows its lane takes another.
  */
-export class SuffixCache {
+export class SuffixCache implements Suffix {
   readonly #shape: CacheShape
   #rows: NewRows
   #lanes: Lane[] = []
@@ -79,7 +115,8 @@ export class SuffixCache {
    * Writes run rows to free slots. `owners[i]` is the sequence of row i. Grows by a quarter, so that arrays are seldom
    * copied, but to no more than `maxRows`, unless the rows themselves need more.
    */
-  append(newRows: NewRows, owners: readonly number[], maxRows = Infinity): void {
+  append(newRows: StepRows, owners: readonly number[], maxRows = Infinity): void {
+    if ('format' in newRows) throw new InvariantError('rows of a device do not belong in host memory')
     if (owners.length !== newRows.length) throw new InvariantError('each new cache row needs an owner')
     const slots = this.#claimSlots(owners, maxRows)
     const length = this.#rows.length

@@ -2,7 +2,7 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
-import { laneStep } from './kv-cache.ts'
+import { wholeLanes } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import type { PendingToken } from './scheduler.ts'
@@ -79,7 +79,7 @@ export function startSequence({
 
 /** Cache rows that the sequence may come to, in whole lanes: its prompt, and its answer but for the last token. */
 export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number {
-  return Math.ceil((tokenIds.length + maxNewTokens) / laneStep) * laneStep
+  return wholeLanes(tokenIds.length + maxNewTokens)
 }
 
 const notNumbers: Failure = {

@@ -1,7 +1,7 @@
 // Attention of a step of many rows of different sequences: prefix keys and values stand on the left side of their
 // products, where the runtime reads them as they lie, and the suffix goes by lanes. Knows no other way.
 import { toFloats, turn } from './attention-frame.ts'
-import type { AttentionFrame, CpuFrame, LayerPrefix } from './attention-frame.ts'
+import type { CpuAttentionFrame, LayerPrefix } from './attention-frame.ts'
 import { laneScores, weighLanes } from './attention-lanes.ts'
 import type { LaneSide } from './attention-lanes.ts'
 import type { GraphBuilder, Value } from './graph.ts'
@@ -24,7 +24,7 @@ const leastTotal = 1e-20
  */
 export function tallAttention(
   builder: GraphBuilder,
-  frame: AttentionFrame & { cpu: CpuFrame },
+  frame: CpuAttentionFrame,
   {
     slots,
     suffix,
@@ -81,7 +81,7 @@ function weighed(builder: GraphBuilder, { scores, values, valueScales }: Scored,
 /** [kv, 1, 1, 1]. First over keys alone: a slot may have no rows, and nothing has no largest. */
 function largestOfHead(
   builder: GraphBuilder,
-  frame: AttentionFrame,
+  frame: CpuAttentionFrame,
   { bySlot, others }: { bySlot: readonly Scored[]; others: readonly Value[] },
 ): Value {
   const reduce = (x: Value, axis: number): Value =>
@@ -99,7 +99,7 @@ function largestOfHead(
 /** Parts [kv, size, G*r] of slots side by side, in the order that all rows have: [kv, size, G*R]. */
 function joinSlots(
   builder: GraphBuilder,
-  { headCount, kvHeadCount }: AttentionFrame,
+  { headCount, kvHeadCount }: CpuAttentionFrame,
   parts: readonly Value[],
   size: number,
 ): Value {

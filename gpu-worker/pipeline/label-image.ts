@@ -43,8 +43,8 @@ export type LabelContext = {
   /** Reads images; `limits` are its own. */
   decoder: ImageDecoder
   limits: DecodeLimits
-  /** The earlier image of the source that one repeats. */
-  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
+  /** The image that one repeats, asked once it is to be labelled; the sha256 is of its bytes, null when unread. */
+  duplicateOf?: DuplicateOf | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
   /** Keeps a small picture while the model answers; waited for, so that it is there before the records. */
@@ -52,6 +52,11 @@ export type LabelContext = {
   clock: () => Date
   signal: AbortSignal
 }
+
+export type DuplicateOf = (
+  key: string,
+  sha256: string | null,
+) => Duplicate | undefined | Promise<Duplicate | undefined>
 
 export type Delivered = KnownVersion & {
   attempt: number
@@ -100,7 +105,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.rounds.length > 0
-  const repeated = context.duplicateOf?.(item.key)
+  const repeated = await context.duplicateOf?.(item.key, sha256)
   const prepared: Prepared | null =
     repeated !== undefined
       ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
@@ -251,9 +256,9 @@ function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
   return { ok: false, failure }
 }
 
-function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
-  const evidence =
-    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+function answerOfDuplicate({ of, kind, bucket }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const target = `${JSON.stringify(of)}${bucket === undefined ? '' : ` in ${bucket}`}`
+  const evidence = kind === 'exact' ? `equal bytes to ${target}` : `looks like ${target}`
   const check = { name: 'image-duplicate', pass: false, score: null, evidence }
   return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
 }

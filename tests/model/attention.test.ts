@@ -111,10 +111,9 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     keys: input(`keys${slot}`, [kvHeadCount, 'P', headDim]),
     values: input(`values${slot}`, [kvHeadCount, headDim, 'P']),
   }))
+  const heads = { headCount, kvHeadCount, headDim }
   const frame = {
-    headCount,
-    kvHeadCount,
-    headDim,
+    ...heads,
     target: 'cpu' as const,
     cacheFormat: 'fp32' as const,
     positionIds: builder.input('position_ids', 'int64', [1, 'R']),
@@ -122,8 +121,9 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     sin: input('sin', ['M', headDim / 2]),
     mask: maskInput,
     keyCounts,
-    shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    cpu: cpuFrame(builder, { keyCounts, cacheFormat: 'fp32' }),
+    shapes: attentionShapes(builder, heads),
+    cpu: cpuFrame(builder, { keyCounts, cacheFormat: 'fp32', ...heads }),
+    keptSlots: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
   const { context } = decoderAttention(builder, frame, {
