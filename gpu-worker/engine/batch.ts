@@ -3,7 +3,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { planAdmission } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
-import type { Decoder } from './decoder-contract.ts'
+import type { Decoder, Lanes } from './decoder-contract.ts'
 import type { PrefixRows, Suffix } from './kv-cache.ts'
 import { planStep, stepMask } from './scheduler.ts'
 import type { StepPlan } from './scheduler.ts'
@@ -205,6 +205,7 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
     logitRows: plan.logitRows,
     slots: slotsOf(plan, running),
     suffix: suffix.rows,
+    ...lanesOf(owners, suffix),
     mask: stepMask({ rows: plan.rows, suffixOwners: suffix.owners }),
   })
   suffix.append(newRows, owners, runningRows({ decoder, suffix, running, ...state }))
@@ -217,6 +218,14 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
   }
   for (const { id, finishReason } of running) if (finishReason !== undefined) suffix.release(id)
   running.splice(0, running.length, ...running.filter(({ finishReason }) => finishReason === undefined))
+}
+
+function lanesOf(owners: readonly number[], { lanes }: Suffix): { lanes?: Lanes } {
+  const rows = new Map(owners.map((owner, row) => [owner, row]))
+  if (lanes === undefined || rows.size < owners.length) return {}
+  const rowOf = (owner: number | undefined): number | undefined =>
+    owner === undefined ? undefined : rows.get(owner)
+  return { lanes: { size: lanes.size, rows: lanes.owners.map(rowOf) } }
 }
 
 function slotsOf(plan: StepPlan, running: readonly Sequence[]): { prefix: PrefixRows; rowCount: number }[] {

@@ -18,11 +18,15 @@ export type DecoderRows = {
   traced?: readonly string[]
 }
 
+export type Lanes = { size: number; rows: readonly (number | undefined)[] }
+
 /** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
 export type DecoderStep = DecoderRows & {
   /** At most the decoder's `slotCount`, all prefixes of one length. */
   slots: readonly { prefix: PrefixRows; rowCount: number }[]
   suffix: Suffix['rows']
+  /** Given where each row is its sequence's only one: the suffix as lanes of `size` slots, and the row that owns each. */
+  lanes?: Lanes
   /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
   mask: Float32Array
 }

@@ -7,7 +7,8 @@ import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import { masked } from './attention-mask.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { emptyPrefix, emptyRows, SuffixCache } from './kv-cache.ts'
-import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
+import type { NewRows, PrefixRows } from './kv-cache.ts'
+import { laneInputs } from './lane-inputs.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import type { Decoder, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
@@ -152,6 +153,7 @@ async function extendPrefix(
       ...nothing,
       ...prefixFeeds(loaded, [past]),
       ...suffixFeeds(loaded.compiled, emptyRows(manifest.language)),
+      ...laneFeeds(loaded.compiled, { rowCount, slotCount: 0, lanes: undefined, mask: new Float32Array(0) }),
       // Not read: who sees whom is the way itself.
       mask: float32(new Float32Array(0), [rowCount, 0]),
       key_counts: int64([past.length, 0, rowCount], [3]),
@@ -196,13 +198,19 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
         slots.map(({ prefix }) => prefix),
       ),
       ...suffixFeeds(loaded.compiled, suffix),
+      ...laneFeeds(loaded.compiled, {
+        rowCount,
+        slotCount: suffix.length,
+        lanes: step.suffix.length > 0 ? step.lanes : undefined,
+        mask,
+      }),
       mask: float32(mask, [rowCount, mask.length / rowCount]),
       key_counts: int64([slots[0]?.prefix.length ?? 0, suffix.length, rowCount], [3]),
       slot_rows: int64(
         Array.from({ length: prefixSlots }, (_, slot) => slots[slot]?.rowCount ?? 0),
         [prefixSlots],
       ),
-      attention_way: int64([wayOf(loaded.compiled, { slots, rowCount })], [1]),
+      attention_way: int64([wayOf(loaded.compiled, { ...step, slots })], [1]),
     },
   })
   const pick = (names: readonly string[]): Float32Array[] => names.map((name) => expectFloats(outputs[name]))
@@ -213,7 +221,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
 function neverEmpty(
   { compiled }: Loaded,
   { suffix, mask, positionIds }: DecoderStep,
-): { suffix: CacheRows; mask: Float32Array } {
+): { suffix: NewRows; mask: Float32Array } {
   if ('kept' in suffix)
     throw new InvariantError("the suffix is a device's, this graph takes rows of host memory")
   if (suffix.length > 0) return { suffix, mask }
@@ -239,11 +247,12 @@ const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
-  { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
+  { slots, positionIds, lanes }: Pick<DecoderStep, 'slots' | 'positionIds' | 'lanes'>,
 ): number {
   const { headCount, kvHeadCount } = manifest.language
+  const rowCount = positionIds.length
   const headRows = (rowCount * headCount) / kvHeadCount
-  const isTall = headRows >= minTallRows && headRows <= maxTurnedRows
+  const isTall = lanes !== undefined && headRows >= minTallRows && headRows <= maxTurnedRows
   // A prefix with one row is read as fast from the right side.
   if (slots.length > 1)
     return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
@@ -281,14 +290,25 @@ function prefixFeeds(
   return feeds
 }
 
-function suffixFeeds(compiled: CompiledModel, suffix: CacheRows): Feeds {
+function suffixFeeds(compiled: CompiledModel, suffix: NewRows): Feeds {
   const { kvHeadCount, headDim } = compiled.manifest.language
   const feeds: Feeds = {}
   for (const layer of layerNumbers(compiled)) {
     feeds[`suffix_keys.${layer}`] = float32(suffix.keys[layer], [kvHeadCount, suffix.length, headDim])
-    feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, headDim, suffix.length])
+    feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, suffix.length, headDim])
   }
   return feeds
+}
+
+function laneFeeds({ manifest }: CompiledModel, given: Parameters<typeof laneInputs>[0]): Feeds {
+  const { kvHeadCount, headDim } = manifest.language
+  const { size, rows, mask, sums } = laneInputs(given)
+  return {
+    lane_shape: int64([kvHeadCount, rows.length, size, headDim], [4]),
+    lane_rows: int64(rows, [rows.length]),
+    lane_mask: float32(mask, [rows.length, 1, size]),
+    lane_sums: float32(sums, [given.rowCount, rows.length]),
+  }
 }
 
 function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {

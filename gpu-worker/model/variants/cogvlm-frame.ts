@@ -47,7 +47,7 @@ export function attentionFrame(
     mask,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: isCpu ? cpuFrame(builder, { keyCounts, mask, cacheFormat, ...heads }) : undefined,
+    cpu: isCpu ? cpuFrame(builder, { keyCounts, cacheFormat, ...heads }) : undefined,
     keptSlots: isCpu ? undefined : builder.input('kept_slots', 'int64', ['K']),
   }
 }
@@ -83,7 +83,7 @@ export function cacheInputs(
   return {
     prefixes: Array.from({ length: prefixSlots }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
-    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
+    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
   }
 }
 
