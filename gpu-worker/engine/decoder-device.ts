@@ -79,10 +79,8 @@ async function runRows(
       vision_count: int64([visionCountOf(compiled, rows)], [1]),
       kept_slots: int64([0, ...suffix.kept], [1 + suffix.kept.length]),
       key_counts: int64([prefixCount, ownCount], [2]),
-      mask: float32(wholeMask(mask, { rowCount, prefixCount, perGroup }), [
-        perGroup * rowCount,
-        prefixCount + ownCount,
-      ]),
+      prefix_mask: float32(Float32Array.of(masked, ...new Float32Array(prefix.length)), [prefixCount]),
+      mask: float32(ownMask(mask, { rowCount, perGroup }), [perGroup * rowCount, ownCount]),
     },
   })
   const pick = (kind: string): GraphTensor[] =>
@@ -119,22 +117,17 @@ function ownRotary({ tables }: Loaded, { positionIds }: DecoderRows, halfDim: nu
   }
 }
 
-/**
- * The mask [R, K + R] behind a prefix that all see, and with the blank slots of both that nobody does, once a group:
- * [G*R, 1 + P + 1 + K + R].
- */
-function wholeMask(
+/** The mask [R, K + R] with the blank slot that nobody sees, once a group: [G*R, 1 + K + R]. */
+function ownMask(
   mask: Float32Array,
-  { rowCount, prefixCount, perGroup }: { rowCount: number; prefixCount: number; perGroup: number },
+  { rowCount, perGroup }: { rowCount: number; perGroup: number },
 ): Float32Array {
   const own = mask.length / rowCount
-  const width = prefixCount + 1 + own
-  const whole = new Float32Array(perGroup * rowCount * width)
+  const whole = new Float32Array(perGroup * rowCount * (1 + own))
   for (let row = 0; row < perGroup * rowCount; row++) {
-    whole[row * width] = masked
-    whole[row * width + prefixCount] = masked
+    whole[row * (1 + own)] = masked
     const from = (row % rowCount) * own
-    whole.set(mask.subarray(from, from + own), row * width + prefixCount + 1)
+    whole.set(mask.subarray(from, from + own), row * (1 + own) + 1)
   }
   return whole
 }

@@ -109,7 +109,7 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     keyCounts,
     shapes: attentionShapes(builder, heads),
     cpu: cpuFrame(builder, { keyCounts, mask: maskInput, cacheFormat: 'fp32', ...heads }),
-    keptSlots: undefined,
+    device: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
   const { context } = decoderAttention(builder, frame, {
