@@ -29,10 +29,20 @@ export async function writeFolderWhole<T>(out: string, write: (staging: string) 
     await rmdir(place).catch(() => {})
     await rename(staging, place)
     return result
+  } catch (error) {
+    // Libraries that write by themselves say no more than the code.
+    throw isFull(error) ? explainWriteError(error, { path: place }) : error
   } finally {
     for (const signal of signals) process.off(signal, onSignal)
     await rm(staging, { recursive: true, force: true })
   }
+}
+
+/** Only writing fails like that. */
+function isFull(error: unknown): boolean {
+  return (
+    error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(String(error.code))
+  )
 }
 
 /** Folders of processes of this machine that are no more. */
