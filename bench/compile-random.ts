@@ -3,7 +3,7 @@
 //   node bench/compile-random.ts FULL MODEL [--weights int4] [--scratch /dev/shm/shards] [--tokenizer DIR]
 // Prints a JSON line: seconds in all and in making shards, the most resident memory of this process, bytes of the model.
 // The most memory comes to include no shard: where the scratch folder is in memory, they are the system's.
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -11,6 +11,7 @@ import { openCheckpoint } from '../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../gpu-worker/model/checkpoint.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
 import { WeightFormat } from '../schemas/model-manifest.ts'
+import { memoryMb } from './engine/process-memory.ts'
 import { rounded } from './engine/samples.ts'
 import {
   bfloat16Pool,
@@ -110,15 +111,10 @@ try {
     modelMb: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6,
     seconds: (performance.now() - startMs) / 1000,
     shardSeconds: spentMs() / 1000,
-    peakRssMb: await peakRssMb(),
+    peakRssMb: memoryMb('VmHWM'),
   }
   const round = Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, rounded(value)]))
   console.log(JSON.stringify({ shape: name, weights: manifest.weights, ...round }))
 } finally {
   await rm(values.scratch, { recursive: true, force: true })
-}
-
-async function peakRssMb(): Promise<number> {
-  const [, kilobytes = '0'] = /VmHWM:\s+(\d+) kB/.exec(await readFile('/proc/self/status', 'utf8')) ?? []
-  return Number(kilobytes) / 1000
 }

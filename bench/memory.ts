@@ -4,21 +4,19 @@
 // Prints a JSON line a stage: anonymous and file-backed memory now, the most of both during the stage, and the bytes of
 // each component; for decode also the bytes that a step reads, and with --roofline the share of the bandwidth of float32
 // products that this makes.
-import { readFileSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { prefixRowBytes } from '../gpu-worker/engine/cache-budget.ts'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
-import type { Decoder } from '../gpu-worker/engine/decoder-contract.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
 import { imagePrefix, textPrefix } from '../gpu-worker/engine/prefix.ts'
-import { seededRandom } from '../gpu-worker/engine/sampler.ts'
 import { CacheFormat } from '../schemas/model-manifest.ts'
-import { greedySampling } from '../schemas/sampling.ts'
 import { measureRoofline } from './engine/kernels.ts'
+import { forgetPeak, memoryMb } from './engine/process-memory.ts'
 import { stepWeightBytes } from './engine/products.ts'
 import { median, rounded } from './engine/samples.ts'
+import { noisePixels, randomPrompts, timeSteps } from './engine/workload.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -43,8 +41,7 @@ tell('load', {
   stepWeightsMb: stepWeightBytes(manifest) / 1e6,
   imageCacheMb: imageBytes / 1e6,
 })
-const random = seededRandom(7)
-const pixels = Float32Array.from({ length: 3 * manifest.vision.imageSize ** 2 }, () => random() * 3.6 - 1.8)
+const pixels = noisePixels(manifest.vision.imageSize)
 const bos = await textPrefix(decoder)
 tell('bos')
 let stepMs = 0
@@ -63,41 +60,27 @@ async function runImage(): Promise<void> {
   const given = { ...decoder, encodeImage: () => Promise.resolve(features) }
   const prefix = await imagePrefix(given, bos, pixels)
   tell('prefill')
-  const starts: number[] = []
-  const timed: Decoder = {
-    ...decoder,
-    run: (step) => {
-      if (step.positionIds.length === 1) starts.push(performance.now())
-      return decoder.run(step)
-    },
-  }
+  const { timed, steps } = timeSteps(decoder, 1)
   const tokens = Number(values.tokens)
-  const request = {
-    tokenIds: Array.from({ length: 20 }, (_, index) => 5 + index),
-    maxNewTokens: tokens + 1,
-    sampling: greedySampling,
-    stopIds: [],
-  }
-  await generate(timed, prefix, { requests: [request] })
-  stepMs = median(starts.slice(1).map((at, index) => at - (starts[index] ?? at)))
+  const { vocabSize } = manifest.language
+  await generate(timed, prefix, {
+    requests: randomPrompts({ count: 1, promptTokens: 20, steps: tokens, vocabSize }),
+  })
+  stepMs = median(steps())
   tell('decode', { tokens, stepMs, tokensPerSecond: 1000 / stepMs })
 }
 
 function tell(stage: string, more: Record<string, number> = {}): void {
-  const status = readFileSync('/proc/self/status', 'utf8')
-  const megabytes = (name: string): number =>
-    Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) / 1000
   const numbers = {
     ms: performance.now() - lastMs,
-    anonMb: megabytes('RssAnon'),
-    fileMb: megabytes('RssFile'),
-    peakMb: megabytes('VmHWM'),
+    anonMb: memoryMb('RssAnon'),
+    fileMb: memoryMb('RssFile'),
+    peakMb: memoryMb('VmHWM'),
     ...more,
     load: loadavg()[0] ?? 0,
   }
   const round = Object.entries(numbers).map(([name, value]) => [name, rounded(value)])
   console.log(JSON.stringify({ model: manifest.name, stage, ...Object.fromEntries(round) }))
-  // The system forgets the most so far when it is told so.
-  writeFileSync('/proc/self/clear_refs', '5')
+  forgetPeak()
   lastMs = performance.now()
 }

@@ -2,13 +2,13 @@
 //   node bench/compile-random.ts TOWER2 MODEL && node bench/tower-block.ts MODEL [--runs 3]
 // Prints a JSON line: resident memory after loading, the most of it during the runs less that, milliseconds of the middle
 // run.
-import { readFileSync, writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
-import { seededRandom } from '../gpu-worker/engine/sampler.ts'
+import { forgetPeak, memoryMb } from './engine/process-memory.ts'
 import { median, rounded } from './engine/samples.ts'
+import { noisePixels } from './engine/workload.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -17,11 +17,9 @@ const { values, positionals } = parseArgs({
 const compiled = await openCompiledModel(positionals[0] ?? '')
 const decoder = await openDecoder(compiled)
 const { imageSize } = compiled.manifest.vision
-const random = seededRandom(7)
-const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, () => random() * 3.6 - 1.8)
-// The system forgets the most so far when it is told so.
-writeFileSync('/proc/self/clear_refs', '5')
-const loadedMb = megabytes('VmRSS')
+const pixels = noisePixels(imageSize)
+forgetPeak()
+const loadedMb = memoryMb('VmRSS')
 const times: number[] = []
 for (let run = 0; run < Number(values.runs); run++) {
   const startMs = performance.now()
@@ -30,15 +28,10 @@ for (let run = 0; run < Number(values.runs); run++) {
 }
 const numbers = {
   loadedMb,
-  aboveMb: megabytes('VmHWM') - loadedMb,
+  aboveMb: memoryMb('VmHWM') - loadedMb,
   ms: median(times),
   load: loadavg()[0] ?? 0,
 }
 const round = Object.entries(numbers).map(([name, value]) => [name, rounded(value)])
 console.log(JSON.stringify({ model: compiled.manifest.name, imageSize, ...Object.fromEntries(round) }))
 await decoder.close()
-
-function megabytes(name: string): number {
-  const status = readFileSync('/proc/self/status', 'utf8')
-  return Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1] ?? 0) / 1000
-}

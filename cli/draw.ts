@@ -8,7 +8,7 @@ import { compareKeys } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
-import { readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
 import { contentOfRecord } from '../dataset/exports/core/content.ts'
 import { describePicture, hasPlaces, openRecordImage } from './pictures.ts'
 import { openRunFolder } from './open-run-folder.ts'
@@ -71,13 +71,12 @@ function parseFlags(args: readonly string[]): Flags {
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`draw takes one run folder, got ${positionals.length}: coglabel draw DIR --out DIR2`)
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
-  if (resolve(values.out) === resolve(run))
-    throw new UserError(`--out ${values.out} is the run folder itself; give another folder for the pictures`)
+  const out = needText(values.out, `draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
+  if (resolve(out) === resolve(run))
+    throw new UserError(`--out ${out} is the run folder itself; give another folder for the pictures`)
   const limit = readNumber('--limit', values.limit, z.int().min(1)) ?? Number.POSITIVE_INFINITY
   const columns = readNumber('--columns', values.columns, z.int().min(1)) ?? 4
-  return { run, out: values.out, limit, columns }
+  return { run, out, limit, columns }
 }
 
 type Picture = { key: string; task: string; records: LabelRecord[] }

@@ -4,10 +4,11 @@ import { z } from 'zod'
 import type { HealthLimits } from '../schemas/health.ts'
 import { describeHealth, readHealth } from './health-flag.ts'
 import { UserError } from '../schemas/errors.ts'
-import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
-import { readChoice, readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
+import { inputOptions, inputUsage, readInputRules } from './input-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
@@ -31,9 +32,7 @@ ${askUsage}
   --hour-cost USD        what an hour of this machine costs; run.json then has what the run did
   --plan FILE            what coglabel plan --save wrote; run.json compares it with what comes
   --dedupe exact|near    leave out images whose bytes, or looks, the source has already; found before the first is asked
-  --min-side N           leave out images with fewer pixels along a side
-  --max-aspect R         leave out images that are more than R times as long as wide, or wide as long
-  --skip-blank           leave out images of hardly more than one colour
+${inputUsage}
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
 ${decodeUsage}
@@ -75,11 +74,10 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
+  const out = needText(values.out, `label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
-    out: values.out,
+    out,
     model: readModelFlags(values),
     ...readAskFlags(values),
     firstImages: readNumber('--limit', values.limit, z.int().min(1)),
@@ -92,23 +90,6 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     keyValueCache: readCacheFlags(values),
     decode: readDecodeFlags(values),
   }
-}
-
-type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | undefined } & {
-  'skip-blank'?: boolean | undefined
-}
-
-function readInputRules(values: InputValues): InputRules | undefined {
-  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind.options)
-  const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
-  const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
-  const rules: InputRules = {
-    ...(minSide === undefined ? {} : { minSide }),
-    ...(maxAspect === undefined ? {} : { maxAspect }),
-    ...(values['skip-blank'] === true ? { blank: true } : {}),
-    ...(dedupe === undefined ? {} : { dedupe }),
-  }
-  return Object.keys(rules).length === 0 ? undefined : rules
 }
 
 type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }
@@ -152,10 +133,7 @@ function readArgs(args: readonly string[]) {
       ...modelOptions,
       'out': { type: 'string' },
       'health': { type: 'string' },
-      'dedupe': { type: 'string' },
-      'min-side': { type: 'string' },
-      'max-aspect': { type: 'string' },
-      'skip-blank': { type: 'boolean' },
+      ...inputOptions,
       'limit': { type: 'string' },
       'retry-failed': { type: 'string' },
       'max-images': { type: 'string' },

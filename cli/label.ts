@@ -16,6 +16,7 @@ import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
 import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
 import { defaultRunLimits, labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
@@ -245,7 +246,7 @@ function exitCode({ ended }: RunSession, view: LabelsView): number {
 
 async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void> {
   const names: string[] = await readdir(out).catch((error: unknown) => {
-    const code = error instanceof Error && 'code' in error ? error.code : ''
+    const code = systemCode(error)
     if (code === 'ENOENT') return []
     throw new UserError(
       `--out ${out} cannot be used: ${code === 'ENOTDIR' ? 'it is a file, expected a folder' : String(error)}`,

@@ -13,6 +13,7 @@ import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
 import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { HealthSetting } from '../schemas/health.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
@@ -21,6 +22,7 @@ import { readNumber } from './flag-values.ts'
 import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
 import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
+import { inputOptions, inputUsage, readSharedInputRules } from './input-flags.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
 import { startTicker, type VerbRoot } from './verb-root.ts'
@@ -44,6 +46,8 @@ ${placeUsage}
   --grounding DIR|DIGEST a second model, for tasks of the role grounding
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
+  --dedupe exact         leave out images whose bytes the run has already, whichever worker saw them
+${inputUsage}
   --claims               workers claim an image before they label it: for events that come again and again
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
                          ${describeHealth()}
@@ -59,6 +63,7 @@ type SubmitFlags = AskFlags & {
   grounding: string | undefined
   runId: string | undefined
   health: HealthSetting | undefined
+  input: InputRules | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
   planPath: string | undefined
@@ -191,10 +196,12 @@ type Models = Pick<SubmitSource, 'source' | 'brings'> & {
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
-  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'> & Partial<Pick<SubmitFlags, 'health'>>,
+  flags: AskFlags &
+    Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'> &
+    Partial<Pick<SubmitFlags, 'health' | 'input'>>,
   { source, chosen, grounding, brings }: Models,
 ): WantedRun {
-  const { hasClaims, costCapUsd, health } = flags
+  const { hasClaims, costCapUsd, health, input } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
@@ -212,6 +219,7 @@ export function wantedRun(
     template: chosen.template,
     ...(grounding === null || asked.itemTasks === undefined ? {} : { groundingTemplate: grounding.template }),
     ...asked,
+    ...(input === undefined ? {} : { input }),
     ...(health === undefined ? {} : { health }),
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
@@ -227,6 +235,7 @@ function parseSubmitFlags(args: readonly string[]) {
       ...placeOptions,
       ...endpointOptions,
       ...healthOption,
+      ...inputOptions,
       'standing': { type: 'boolean' },
       'model': { type: 'string' },
       'grounding': { type: 'string' },
@@ -253,6 +262,7 @@ function parseSubmitFlags(args: readonly string[]) {
     grounding: values.grounding,
     runId: values.run,
     health: readHealthSetting(values.health),
+    input: readSharedInputRules(values),
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
     planPath: values.plan,

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
 import { contentOfRecord, questionOf } from '../dataset/exports/core/content.ts'
 import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
-import { linesOf } from './said.ts'
+import { linesOf } from './page/text.js'
 
 /** Characters of a record that the plain text filter looks at: as many as the page shows at once. */
 const searchedChars = 6000

@@ -9,7 +9,7 @@ import { failureSentences } from '../schemas/failure.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport } from '../schemas/run-report.ts'
-import { linesOf } from './said.ts'
+import { linesOf } from './page/text.js'
 import { wilson } from './interval.ts'
 import { reportStyle } from './report-style.ts'
 

@@ -3,9 +3,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { planAdmission } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
-import type { Decoder } from './decoder-contract.ts'
-import { SuffixCache } from './kv-cache.ts'
-import type { PrefixRows } from './kv-cache.ts'
+import type { Decoder, Lanes } from './decoder-contract.ts'
+import type { PrefixRows, Suffix } from './kv-cache.ts'
 import { planStep, stepMask } from './scheduler.ts'
 import type { StepPlan } from './scheduler.ts'
 import { extendAnswer, longestRows, startSequence } from './sequence.ts'
@@ -48,7 +47,7 @@ type Job = {
 type State = {
   decoder: Decoder
   needs: CacheNeeds
-  suffix: SuffixCache
+  suffix: Suffix
   openBytes: number
   openings: Opening[]
   jobs: Job[]
@@ -63,7 +62,7 @@ export function createBatch(decoder: Decoder, needs: CacheNeeds): Batch {
   const state: State = {
     decoder,
     needs,
-    suffix: new SuffixCache(decoder.shape),
+    suffix: decoder.openSuffix(),
     openBytes: 0,
     openings: [],
     jobs: [],
@@ -92,6 +91,7 @@ export function createBatch(decoder: Decoder, needs: CacheNeeds): Batch {
       })
       const close = (): void => {
         state.openBytes -= bytes
+        decoder.freePrefix(prefix.rows)
         wake()
       }
       return { prefix, close }
@@ -193,6 +193,7 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
       pending,
       prefixLength: prefix.rows.length,
     })),
+    { maxSlots: decoder.slotCount },
   )
   const byId = new Map(running.map((sequence) => [sequence.id, sequence]))
   const owners = plan.rows.map(({ sequence }) => sequence)
@@ -204,6 +205,7 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
     logitRows: plan.logitRows,
     slots: slotsOf(plan, running),
     suffix: suffix.rows,
+    ...lanesOf(owners, suffix),
     mask: stepMask({ rows: plan.rows, suffixOwners: suffix.owners }),
   })
   suffix.append(newRows, owners, runningRows({ decoder, suffix, running, ...state }))
@@ -216,6 +218,14 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
   }
   for (const { id, finishReason } of running) if (finishReason !== undefined) suffix.release(id)
   running.splice(0, running.length, ...running.filter(({ finishReason }) => finishReason === undefined))
+}
+
+function lanesOf(owners: readonly number[], { lanes }: Suffix): { lanes?: Lanes } {
+  const rows = new Map(owners.map((owner, row) => [owner, row]))
+  if (lanes === undefined || rows.size < owners.length) return {}
+  const rowOf = (owner: number | undefined): number | undefined =>
+    owner === undefined ? undefined : rows.get(owner)
+  return { lanes: { size: lanes.size, rows: lanes.owners.map(rowOf) } }
 }
 
 function slotsOf(plan: StepPlan, running: readonly Sequence[]): { prefix: PrefixRows; rowCount: number }[] {

@@ -2,6 +2,7 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
+import { wholeLanes } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import type { PendingToken } from './scheduler.ts'
@@ -76,9 +77,9 @@ export function startSequence({
   return sequence
 }
 
-/** Cache rows that the sequence may come to: its prompt, and its answer but for the last token. */
+/** Cache rows that the sequence may come to, in whole lanes: its prompt, and its answer but for the last token. */
 export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number {
-  return tokenIds.length + maxNewTokens
+  return wholeLanes(tokenIds.length + maxNewTokens)
 }
 
 const notNumbers: Failure = {

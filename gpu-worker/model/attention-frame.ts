@@ -15,19 +15,25 @@ export type AttentionFrame = {
   cos: Value
   sin: Value
   /**
-   * float32 [R, S + R]: 0 where a row may look, very negative where it may not; all rows see their prefix. With one way
-   * only it is [R, P + S + R].
+   * float32, 0 where a row may look, very negative where it may not. On the CPU [R, S + R]: all rows see their prefix. On a
+   * device [G*R, P + K + R].
    */
   mask: Value
-  /** int64 [3]: P, S, R. */
+  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R. */
   keyCounts: Value
   shapes: AttentionShapes
-  /** Undefined where the target has one way only, and one prefix. */
+  /** What the CPU's ways need beside; a device has one way, and one prefix. */
   cpu: CpuFrame | undefined
+  /** int64 [K] on a device: the slots of the suffix that stay. */
+  keptSlots: Value | undefined
 }
+
+/** The frame on the CPU. */
+export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame }
 
 /** What the CPU's ways need beside. */
 export type CpuFrame = {
+  shapes: CpuShapes
   /** int64 [slots]: how many of the rows belong to each prefix, in order. */
   slotRows: Value
   /**
@@ -36,45 +42,74 @@ export type CpuFrame = {
    */
   nothing: { floats: Value; bytes: Value | undefined }
   is: { causal: Value; plain: Value; several: Value; tall: Value; severalTall: Value }
-  /** What the tall way reads: the mask turned, [S, R] and [R, R]. */
-  tall: { suffixMask: Value; ownMask: Value }
+  /** The suffix in lanes, for steps whose rows are of different sequences (engine/lane-inputs.ts). */
+  lanes: LaneFrame
   /** int32 [1] and []: P + R - 1 and P + R. */
   total: { last: Value; count: Value }
 }
 
-/** Shapes for Reshape; those with R are computed at run time. */
+export type LaneFrame = {
+  /** int64 [4]: kv, L, slots of a lane, d. */
+  shape: Value
+  /** int64 [L]: the row whose query meets the lane. */
+  rows: Value
+  /** float32 [L, 1, slots]. */
+  mask: Value
+  /** float32 [R, L]: 1 where a lane is a row's. */
+  sums: Value
+}
+
+/** Shapes for Reshape. */
 export type AttentionShapes = {
   queryRows: Value
   keyRows: Value
   grouped: Value
   flat: Value
+  context: Value
+}
+
+/** Those that are computed at run time. */
+export type CpuShapes = {
   flatScores: Value
   byRow: Value
   slotScores: Value
   slotWeights: Value
-  tallByGroup: Value
-  tallFlat: Value
-  context: Value
 }
 
 /** One prefix of one layer. Scales [kv, P] where it is held in bytes. */
 export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
 
-/** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them. */
+/** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them, both sides [kv, S, d]. */
 export type LayerCache = { prefixes: readonly LayerPrefix[]; suffixKeys: Value; suffixValues: Value }
 
-/** What a layer's attention leaves: context [R, H], and either a step's rows or a whole prefix; the other is empty. */
-export type Attended = { context: Value; newKeys: Value; newValues: Value; prefix: LayerPrefix | undefined }
+/**
+ * What a layer's attention leaves: context [R, H] and cache rows. On the CPU either a step's rows or a whole prefix, the
+ * other being empty; on a device the suffix with the step's rows in it.
+ */
+export type Attended = { context: Value } & (
+  | { rows: LayerRows; prefix: LayerPrefix; suffix?: never }
+  | { suffix: LayerRows; rows?: never; prefix?: never }
+)
+
+export type LayerRows = { keys: Value; values: Value }
+
+type Heads = { headCount: number; kvHeadCount: number; headDim: number }
 
 export function attentionShapes(
   builder: GraphBuilder,
-  {
-    keyCounts,
-    headCount,
-    kvHeadCount,
-    headDim,
-  }: { keyCounts: Value; headCount: number; kvHeadCount: number; headDim: number },
+  { headCount, kvHeadCount, headDim }: Heads,
 ): AttentionShapes {
+  const groupSize = headCount / kvHeadCount
+  return {
+    queryRows: builder.int64([-1, kvHeadCount, groupSize, headDim]),
+    keyRows: builder.int64([-1, kvHeadCount, headDim]),
+    grouped: builder.int64([kvHeadCount, groupSize, -1, headDim]),
+    flat: builder.int64([kvHeadCount, -1, headDim]),
+    context: builder.int64([-1, headCount * headDim]),
+  }
+}
+
+function cpuShapes(builder: GraphBuilder, keyCounts: Value, { headCount, kvHeadCount }: Heads): CpuShapes {
   const scope = builder.scope('shapes')
   const groupSize = headCount / kvHeadCount
   const count = (index: number, as: string): Value =>
@@ -88,24 +123,17 @@ export function attentionShapes(
       { attributes: { axis: 0 }, as },
     )
   return {
-    queryRows: scope.int64([-1, kvHeadCount, groupSize, headDim]),
-    keyRows: scope.int64([-1, kvHeadCount, headDim]),
-    grouped: scope.int64([kvHeadCount, groupSize, -1, headDim]),
-    flat: scope.int64([kvHeadCount, -1, headDim]),
     flatScores: join([kvHeadCount, groupRows, -1], 'flatScores'),
     byRow: join([kvHeadCount, groupSize, rowCount, -1], 'byRow'),
     slotScores: join([kvHeadCount, groupSize, -1, prefixCount], 'slotScores'),
     slotWeights: join([kvHeadCount, -1, prefixCount], 'slotWeights'),
-    tallByGroup: join([kvHeadCount, -1, groupSize, rowCount], 'tallByGroup'),
-    tallFlat: join([kvHeadCount, -1, groupRows], 'tallFlat'),
-    context: scope.int64([-1, headCount * headDim]),
   }
 }
 
 /** Makes what the CPU's ways need, inputs included. */
 export function cpuFrame(
   builder: GraphBuilder,
-  { keyCounts, mask, cacheFormat }: { keyCounts: Value; mask: Value; cacheFormat: CacheFormat },
+  { keyCounts, cacheFormat, ...heads }: { keyCounts: Value; cacheFormat: CacheFormat } & Heads,
 ): CpuFrame {
   const way = builder.input('attention_way', 'int64', [1])
   const isWay = (name: keyof typeof attentionWays): Value =>
@@ -118,6 +146,7 @@ export function cpuFrame(
   const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
   const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
   return {
+    shapes: cpuShapes(builder, keyCounts, heads),
     slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
     nothing: {
       floats: builder.input('no_floats', 'float32', [0]),
@@ -130,21 +159,13 @@ export function cpuFrame(
       tall: isWay('tall'),
       severalTall: isWay('severalTall'),
     },
-    tall: tallMasks(builder, keyCounts, mask),
+    lanes: {
+      shape: builder.input('lane_shape', 'int64', [4]),
+      rows: builder.input('lane_rows', 'int64', ['L']),
+      mask: builder.input('lane_mask', 'float32', ['L', 1, 'slots']),
+      sums: builder.input('lane_sums', 'float32', ['R', 'L']),
+    },
     total: { last: narrow(last), count: narrow(count) },
-  }
-}
-
-/** Sliced and not split, because a run in causal order comes with no mask. */
-function tallMasks(builder: GraphBuilder, keyCounts: Value, mask: Value): CpuFrame['tall'] {
-  const turned = builder.op('Transpose', [mask], { attributes: { perm: [1, 0] }, as: 'turned_mask' })
-  const [start, axis] = [builder.int64([0]), builder.int64([0])]
-  const suffixCount = builder.op('Gather', [keyCounts, builder.int64([1])], { as: 'suffix_count' })
-  return {
-    suffixMask: builder.op('Slice', [turned, start, suffixCount, axis], { as: 'suffix_mask' }),
-    ownMask: builder.op('Slice', [turned, suffixCount, builder.int64([2 ** 31 - 1]), axis], {
-      as: 'own_mask',
-    }),
   }
 }
 

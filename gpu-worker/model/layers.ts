@@ -30,21 +30,19 @@ export function gelu(builder: GraphBuilder, x: Value): Value {
 }
 
 /**
- *   gateUp [T, 2I] ─ Split ─┬ gate ─ SiLU ─┐
- *                           └ up ──────────┴ Mul ─ [T, I]
+ *   gate [T, I] ─ SiLU ─┐
+ *   up   [T, I] ────────┴ Mul
+ * Two products and not one of both: cutting a wide one in two copies it (LOG.md, 2026-11-26). What rounds their common
+ * input is written twice and made once, as the runtime finds equal nodes.
  */
-export function gatedActivation(builder: GraphBuilder, gateUp: Value, innerSize: number): Value {
-  const [gate, up] = builder.ops('Split', [gateUp, builder.int64([innerSize, innerSize])], {
-    attributes: { axis: 1 },
-    names: ['gate', 'up'],
-  })
+export function gatedActivation(builder: GraphBuilder, gate: Value, up: Value): Value {
   // QuickGelu with alpha 1 is x * sigmoid(x), in one pass.
-  const activated = builder.op('QuickGelu', [gate ?? null], {
+  const activated = builder.op('QuickGelu', [gate], {
     domain: contrib,
     attributes: { alpha: { float: 1 } },
     as: 'silu',
   })
-  return builder.op('Mul', [activated, up ?? null], { as: 'gated' })
+  return builder.op('Mul', [activated, up], { as: 'gated' })
 }
 
 /**

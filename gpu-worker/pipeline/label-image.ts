@@ -43,8 +43,8 @@ export type LabelContext = {
   /** Reads images; `limits` are its own. */
   decoder: ImageDecoder
   limits: DecodeLimits
-  /** The earlier image of the source that one repeats. */
-  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
+  /** The image that one repeats, asked once it is to be labelled; the sha256 is of its bytes, null when unread. */
+  duplicateOf?: DuplicateOf | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
   /** Keeps a small picture while the model answers; waited for, so that it is there before the records. */
@@ -53,12 +53,19 @@ export type LabelContext = {
   signal: AbortSignal
 }
 
+export type DuplicateOf = (
+  key: string,
+  sha256: string | null,
+) => Duplicate | undefined | Promise<Duplicate | undefined>
+
 export type Delivered = KnownVersion & {
   attempt: number
   bucket: string
   /** Of the bytes an earlier stage read. */
   sha256?: string | undefined
   upstream?: Upstream | undefined
+  /** How often the image has changed models. */
+  stage: number
   /** Whether the message asks for this spec of the run. */
   isWanted: (spec: TaskSpec) => boolean
 }
@@ -96,11 +103,13 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const pending = pendingOf(plan)
   if (pending.length === 0) return { records: [], forwards: [], sha256 }
   signal.throwIfAborted()
-  if (claim !== undefined && !(await claim(pending.map(({ recordId }) => recordId))))
+  // The stages of an image have the same records pending where those of the first are there already.
+  const stage = delivery === undefined || delivery.stage === 0 ? [] : [`stage ${delivery.stage}`]
+  if (claim !== undefined && !(await claim([...stage, ...pending.map(({ recordId }) => recordId)])))
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.rounds.length > 0
-  const repeated = context.duplicateOf?.(item.key)
+  const repeated = await context.duplicateOf?.(item.key, sha256)
   const prepared: Prepared | null =
     repeated !== undefined
       ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
@@ -158,7 +167,7 @@ async function withExisting(item: WorkItem, { specs, source }: LabelContext): Pr
 }
 
 function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext): StagePlan {
-  const { config, specs, isDone, delivery, engine } = context
+  const { config, specs, isDone, delivery } = context
   const units = specsOfItem(item, { config, specs }).map(({ spec, specHash }) => {
     const { task, ordinal } = spec
     const recordId = recordIdOf({
@@ -180,7 +189,8 @@ function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext
   return planStages(units, {
     isDone,
     isWanted: delivery?.isWanted ?? (() => true),
-    isServed: (role) => modelOfRole(config, role).digest === engine.info.model.digest,
+    isOneModel: modelOfRole(config, 'grounding').digest === modelOfRole(config).digest,
+    stage: delivery?.stage ?? 0,
     upstream: delivery?.upstream ?? {},
   })
 }
@@ -251,9 +261,9 @@ function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
   return { ok: false, failure }
 }
 
-function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
-  const evidence =
-    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+function answerOfDuplicate({ of, kind, bucket }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const target = `${JSON.stringify(of)}${bucket === undefined ? '' : ` in ${bucket}`}`
+  const evidence = kind === 'exact' ? `equal bytes to ${target}` : `looks like ${target}`
   const check = { name: 'image-duplicate', pass: false, score: null, evidence }
   return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
 }

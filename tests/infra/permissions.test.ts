@@ -62,6 +62,8 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['find the newest checkpoint', list('my-labels', 'runs/r/checkpoints/')],
       ['create parts', create('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
       ['look at its part when an answer was lost', get('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
+      ['say whose bytes it has seen', create('my-labels/runs/r/seen/abc.json')],
+      ['read whose they are', get('my-labels/runs/r/seen/abc.json')],
       ['create thumbnails', create('my-labels/runs/r/thumbs/a.webp')],
       ['claim', create('my-labels/claims/r/ab/c-0001.json')],
       ['be left alone while it works', protect('coglabel')],
@@ -73,6 +75,7 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ["take the other fleet's messages", sqs('ReceiveMessage', 'boxes')],
       ['empty the queue', sqs('PurgeQueue', 'chat')],
       ['overwrite a part', overwrite('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
+      ["say that they are another image's", overwrite('my-labels/runs/r/seen/abc.json')],
       ['delete a part', remove('my-labels/runs/r/parts/w00000001/a.jsonl.gz')],
       ['list parts', list('my-labels', 'runs/r/parts/')],
       ['list labels', list('my-labels', 'runs/r/sealed/')],
@@ -90,8 +93,11 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
     ],
   },
   BoxesTaskRole: {
-    may: [['take messages', sqs('ReceiveMessage', 'boxes')]],
-    mayNot: [['send to the first fleet', sqs('SendMessage', 'chat')]],
+    may: [
+      ['take messages', sqs('ReceiveMessage', 'boxes')],
+      ['send back what the first model comes after', sqs('SendMessage', 'chat')],
+    ],
+    mayNot: [["take the first fleet's messages", sqs('ReceiveMessage', 'chat')]],
   },
   PlannerRole: {
     may: [

@@ -7,7 +7,6 @@ import {
   type BenchmarkLayout,
   firstImages,
   gatherItems,
-  isImage,
   percent,
 } from './benchmark.ts'
 import { YesNo } from './parse.ts'
@@ -24,7 +23,7 @@ export const mmeFiles: BenchmarkLayout = {
       /(?:^|\/)(?:existence|count|OCR|commonsense_reasoning)\/(?:[^/]+\/)?[^/]+\.txt$/.test(name),
     ),
   async read(files) {
-    const images = files.names.filter(isImage)
+    const images = files.imageNames
     const byStem = new Map(images.map((path) => [path.replace(/\.\w+$/, ''), path]))
     const folders = new Set(images.map(folderOf))
     const rows = await Promise.all(

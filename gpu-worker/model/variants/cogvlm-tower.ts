@@ -4,8 +4,6 @@ import type { QuantizedMatrix } from '../../../schemas/model-manifest.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
 import { gatedActivation, gelu, inChunks, layerNorm, towerAttention } from '../layers.ts'
-import { linear } from '../linear.ts'
-import { matrixOf, stackRows } from '../matrix.ts'
 import { linearContext, product, vector, wholeTensor } from './build-parts.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 
@@ -147,15 +145,10 @@ function adapter(builder: GraphBuilder, build: Build, x: Value): Value {
     bias: vector(scope, build, `${prefix}.norm1.bias`, 'norm1.bias'),
     epsilon: adapterEpsilon,
   })
-  const stacked = ['gate_proj', 'dense_h_to_4h'].map((name) =>
-    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
-  )
-  const gateUp = linear(scope, build.context, gelu(scope, normed), {
-    name: 'gate_up',
-    matrix: stackRows(`${prefix}.gate_up`, stacked),
-    role: 'tower',
-  })
-  const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
+  const activated = gelu(scope, normed)
+  const half = (name: string): Value =>
+    product(scope, build, activated, { tensor: `${prefix}.${name}.weight`, name, role: 'tower' })
+  const inner = gatedActivation(scope, half('gate_proj'), half('dense_h_to_4h'))
   return product(scope, build, inner, {
     tensor: `${prefix}.dense_4h_to_h.weight`,
     name: 'dense_4h_to_h',

@@ -1,14 +1,23 @@
 // Files of public benchmarks, in their published shapes: what is asked of which image, and the score of given answers.
 import { describe, expect, test } from 'vitest'
-import type { BenchmarkFiles, BenchmarkSaid } from '../../../dataset/metrics/benchmarks/benchmark.ts'
-import { benchmarkLayouts, layoutOf } from '../../../dataset/metrics/benchmarks/registry.ts'
+import {
+  type BenchmarkFiles,
+  type BenchmarkSaid,
+  isImage,
+} from '../../../dataset/metrics/benchmarks/benchmark.ts'
+import { alsoFits, benchmarkLayouts, layoutOf } from '../../../dataset/metrics/benchmarks/registry.ts'
 import { UserError } from '../../../schemas/errors.ts'
 
-function filesOf(contents: Record<string, unknown>, maxImages = Infinity): BenchmarkFiles {
+function filesOf(contents: Record<string, unknown>, maxImages = Infinity, split?: string): BenchmarkFiles {
+  const names = Object.keys(contents).toSorted()
   return {
     folder: 'bench',
     maxImages,
-    names: Object.keys(contents).toSorted(),
+    split,
+    names,
+    imageFolder: 'bench',
+    imageNames: names.filter(isImage),
+    readBytes: async (name) => Buffer.from(String(contents[name]), 'latin1'),
     readJson: async (name) => contents[name],
     readLines: async (name) =>
       String(contents[name])
@@ -309,6 +318,118 @@ test('MME as it is released: both layouts of a subtask, equal names in several, 
   for (const subtask of ['artwork', 'count', 'existence']) expect(names).toContain(`${subtask} accuracy+`)
 })
 
+/** What each release has beside the split that is scored, none of it with images here. */
+const releases: Record<string, { contents: Record<string, unknown>; split?: string; about: RegExp }> = {
+  'COCO, training and validation': {
+    contents: {
+      'val2017/a.jpg': '',
+      'val2017/b.jpg': '',
+      'annotations/captions_train2017.json': {},
+      'annotations/captions_val2017.json': {
+        images: coco.images,
+        annotations: [{ image_id: 1, caption: 'A dog.' }],
+      },
+      'annotations/instances_train2017.json': {},
+      'annotations/instances_val2017.json': coco,
+    },
+    about: /^captions: 1 images, 1 references/,
+  },
+  'VQAv2, where only the test set has no answers': {
+    contents: {
+      'COCO_val2014_000000000001.jpg': '',
+      'v2_OpenEnded_mscoco_train2014_questions.json': {},
+      'v2_OpenEnded_mscoco_val2014_questions.json': {
+        questions: [{ question_id: 5, image_id: 1, question: 'What is it?' }],
+      },
+      'v2_OpenEnded_mscoco_test2015_questions.json': {},
+      'v2_mscoco_train2014_annotations.json': {},
+      'v2_mscoco_val2014_annotations.json': {
+        annotations: [{ question_id: 5, answers: [{ answer: 'dog' }] }],
+      },
+    },
+    about: /^VQA: 1 questions/,
+  },
+  'DocVQA, asked for the training set': {
+    contents: {
+      'spdocvqa_images/a_1.png': '',
+      'spdocvqa_ocr/a_1.json': {},
+      'spdocvqa_qas/test_v1.0.json': { data: [{ question: 'When?', image: 'documents/a_1.png' }] },
+      'spdocvqa_qas/train_v1.0_withQT.json': {
+        data: [{ question: 'When?', image: 'documents/a_1.png', answers: ['May'] }],
+      },
+      'spdocvqa_qas/val_v1.0_withQT.json': {},
+    },
+    split: 'train',
+    about: /^documents: 1 questions/,
+  },
+  'InfographicVQA': {
+    contents: {
+      'images/20471.jpeg': '',
+      'infographicsVQA_val_v1.0_withQT.json': {
+        data: [{ question: 'How many?', image_local_name: '20471.jpeg', answers: ['3'] }],
+      },
+    },
+    about: /^documents: 1 questions/,
+  },
+  'NoCaps, with the test set without captions': {
+    contents: {
+      'val/a.jpg': '',
+      'nocaps_test_image_info.json': {},
+      'nocaps_val_4500_captions.json': {
+        images: coco.images,
+        annotations: [{ image_id: 1, caption: 'A dog.' }],
+      },
+    },
+    about: /^captions: 1 images, 1 references/,
+  },
+  'RefCOCO without its training set': {
+    contents: {
+      ...images,
+      'instances.json': coco,
+      'refs.json': [
+        { ann_id: 11, image_id: 1, split: 'train', sentences: [{ sent: 'the dog' }] },
+        { ann_id: 12, image_id: 2, split: 'testA', sentences: [{ sent: 'the cat' }, { sent: 'a cat' }] },
+      ],
+    },
+    about: /^referring expressions: 2,/,
+  },
+  'RefCOCO, asked for one split': {
+    contents: {
+      ...images,
+      'instances.json': coco,
+      'refs.json': [
+        { ann_id: 11, image_id: 1, split: 'val', sentences: [{ sent: 'the dog' }] },
+        { ann_id: 12, image_id: 2, split: 'testA', sentences: [{ sent: 'the cat' }, { sent: 'a cat' }] },
+      ],
+    },
+    split: 'val',
+    about: /^referring expressions: 1,/,
+  },
+}
+
+test.each(Object.entries(releases))(
+  'of a release the right files are read: %s',
+  async (_, { contents, split, about }) => {
+    const files = filesOf(contents, Infinity, split)
+    expect((await layoutOf(files, undefined).read(files)).about).toMatch(about)
+  },
+)
+
+test('what people wrote of an image counts as there where captions lie beside the boxes', async () => {
+  const files = filesOf({
+    ...images,
+    'instances_val2017.json': coco,
+    'captions_val2017.json': {
+      images: coco.images,
+      annotations: [{ image_id: 1, caption: 'A dog under an umbrella.' }],
+    },
+  })
+  const benchmark = await layoutOf(files, 'instances').read(files)
+  const { rows } = benchmark.score(new Map([['images/a.jpg', said({ caption: 'An umbrella and a cat.' })]]))
+  expect(rows.find(({ name }) => name === 'CHAIR_i')?.value).toBe(50)
+  expect(alsoFits(files, layoutOf(files, undefined))).toEqual(['instances'])
+})
+
 test('every layout has a case', () => {
   expect(Object.keys(cases).toSorted()).toEqual(benchmarkLayouts.map(({ kind }) => kind).toSorted())
 })
@@ -335,11 +456,38 @@ describe.each(Object.entries(cases))('%s', (kind, { contents, items, answers, ro
 })
 
 test.each<[string, Record<string, unknown>, RegExp]>([
-  ['an unknown folder', { 'a.jpg': '' }, /neither a run nor a benchmark/],
+  [
+    'an unknown folder',
+    { 'a.jpg': '', 'notes.md': '', '.hidden': '' },
+    /neither a run nor a benchmark that is known: it has notes\.md, 1 image; a benchmark has\n {2}pope/,
+  ],
+  [
+    'several files of one split',
+    { 'captions_a.json': {}, 'captions_b.json': {} },
+    /has several captions_….json: captions_a.json, captions_b.json; name one with --split/,
+  ],
+  [
+    'a test set whose answers nobody has',
+    { 'test_v1.0.json': { data: [{ question: 'When?', image: 'documents/a_1.png' }] } },
+    /answers are not published/,
+  ],
+  [
+    'expressions of another set than the boxes',
+    {
+      'refs.json': [{ ann_id: 1, image_id: 9, split: 'val', sentences: [{ sent: 'x' }] }],
+      'instances.json': coco,
+    },
+    /no expression of refs.json has its box .* its splits are val/,
+  ],
+  [
+    'a pickle that makes objects',
+    { 'refs(unc).p': 'cos\nsystem\n.', 'instances.json': coco },
+    /operation "c" at byte 0/,
+  ],
   [
     'a missing image',
     { 'pope.json': lines({ image: 'x.jpg', text: 'q', label: 'yes' }) },
-    /x\.jpg is not in bench/,
+    /x\.jpg is not in bench, which has no images; put .* --images/,
   ],
   [
     'a wrong label',
