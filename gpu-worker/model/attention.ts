@@ -41,7 +41,7 @@ export function decoderAttention(
   frame: AttentionFrame,
   { qkv, cache }: { qkv: Value; cache: LayerCache },
 ): Attended {
-  const { headCount, kvHeadCount, headDim, cpu } = frame
+  const { headCount, kvHeadCount, headDim, cpu, keyCounts } = frame
   const [querySize, keySize] = [headCount * headDim, kvHeadCount * headDim]
   const [q, k, v] = builder.ops('Split', [qkv, builder.int64([querySize, keySize, keySize])], {
     attributes: { axis: 1 },
@@ -53,8 +53,8 @@ export function decoderAttention(
     values: v ?? qkv,
     cache,
   }
-  if (cpu === undefined) return deviceAttention(builder, frame, run)
-  const cpuFrame = { ...frame, cpu }
+  if (cpu === undefined || keyCounts === undefined) return deviceAttention(builder, frame, run)
+  const cpuFrame = { ...frame, cpu, keyCounts }
   const step = (way: StepWay) => (inner: GraphBuilder) => {
     const { context, newKeys, newValues } = stepWay(inner, cpuFrame, run, way)
     return [context, newKeys, newValues, ...emptyPrefix(cpuFrame)]
