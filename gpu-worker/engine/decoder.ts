@@ -194,9 +194,8 @@ function behindHidden(mask: Float32Array, rowCount: number): Float32Array {
   return whole
 }
 
-/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
+/** Rows up to which values on the left side are faster where sequences have several rows (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
-const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
@@ -205,12 +204,12 @@ function wayOf(
   const { headCount, kvHeadCount } = manifest.language
   const rowCount = positionIds.length
   const headRows = (rowCount * headCount) / kvHeadCount
-  const isTall = lanes !== undefined && headRows >= minTallRows && headRows <= maxTurnedRows
+  const isTall = lanes !== undefined && headRows > 1
   // A prefix with one row is read as fast from the right side.
   if (slots.length > 1)
     return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
   if (isTall) return attentionWays.tall
-  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+  return headRows > 1 && headRows <= maxTurnedRows ? attentionWays.turned : attentionWays.plain
 }
 
 /** Inputs without elements, for what a way does not make. */

@@ -3,9 +3,9 @@
 // Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are six ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
-//   plain     one row, or a long prompt: weights on the left side of their product with values
-//   turned    2 to 7 rows: values on the left, which the runtime then reads once and does not repack
-//   tall      8 to 32 rows of different sequences: keys on the left too, a softmax taken apart for it, the suffix in lanes
+//   plain     one row, or long prompts: weights on the left side of their product with values
+//   turned    2 to 32 rows, several of a sequence: values on the left, which the runtime then reads once and not repacks
+//   tall      from 2 rows, each of its own sequence: keys on the left too, a softmax taken apart, the suffix in lanes
 //   several, severalTall   as turned and tall, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
