@@ -2,6 +2,7 @@
 import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { systemCode } from '../schemas/system-error.ts'
 
 export const reviewCacheName = '.review'
 
@@ -15,8 +16,7 @@ export async function openReviewCache(run: string): Promise<ReviewCache> {
     await access(folder, constants.W_OK)
     return { folder, isReadOnlyRun: false, close: async () => {} }
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (!['EACCES', 'EPERM', 'EROFS'].includes(code)) throw error
+    if (!['EACCES', 'EPERM', 'EROFS'].includes(systemCode(error))) throw error
     const aside = await mkdtemp(join(tmpdir(), 'coglabel-review-'))
     const close = async () => await rm(aside, { recursive: true, force: true })
     return { folder: aside, isReadOnlyRun: true, close }

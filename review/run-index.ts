@@ -9,6 +9,7 @@ import { sortedRows } from '../dataset/sorted-rows.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { UserError } from '../schemas/errors.ts'
 import { LabelRecord } from '../schemas/label-record.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import { type IndexedImage, imageEntry, IndexLine } from './index-entry.ts'
 
 export type RunIndex = {
@@ -103,8 +104,7 @@ async function buildIndex(
     }
     const records = await open(join(aside, recordsName), 'r')
     await rename(aside, here).catch(async (error: unknown) => {
-      if (error instanceof Error && 'code' in error && String(error.code) in { ENOTEMPTY: 1, EEXIST: 1 })
-        return
+      if (['ENOTEMPTY', 'EEXIST'].includes(systemCode(error))) return
       await records.close()
       throw error
     })

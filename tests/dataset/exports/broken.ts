@@ -307,6 +307,10 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'sidecar': {
     'caption-is-one-line': { 'a/1.jpg': 'x', 'a/1.txt': 'a dog\nand a cat\n' },
+    'image-extension-known': {
+      'a/1.tiff': 'x',
+      'a/1.json': JSON.stringify({ image: 'a/1.tiff', labels: [] }),
+    },
     'image-beside': { 'a/1.jpg': 'x', 'a/2.json': JSON.stringify({ image: 'a/1.jpg', labels: [] }) },
   },
   'csv': {
