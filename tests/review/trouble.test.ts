@@ -46,7 +46,7 @@ describe('two reviewers', () => {
     )
     expect(await verdictKeys(world.store)).toHaveLength(2 * ids.length)
     await Promise.all([ada.verdicts.refresh(), bob.verdicts.refresh()])
-    expect([...ada.verdicts.newest].toSorted()).toEqual([...bob.verdicts.newest].toSorted())
+    expect(ada.verdicts.newest).toEqual(bob.verdicts.newest)
     const exported = await readVerdicts(world.store)
     expect([...exported.keys()].toSorted()).toEqual(ids.toSorted())
     for (const [recordId, verdict] of exported) expect(ada.verdicts.newest.get(recordId)).toEqual(verdict)

@@ -166,7 +166,10 @@ const rectangle = {
   image_rotation: 0,
   value: { x: 1, y: 1, width: 50, height: 50, rectanglelabels: ['dog'] },
 }
-const studio = (parts: object[], { data = { image: 's3://b/1.jpg' }, score = 1 as unknown } = {}): Files => ({
+const studio = (
+  parts: object[],
+  { data = { image: 's3://b/1.jpg' }, score = 1 }: { data?: object; score?: number } = {},
+): Files => ({
   'x.json': json({ data, predictions: [{ score, result: parts }] }),
   'label-config.xml': `<View><Image name="image" value="$image"/>
     <RectangleLabels name="label" toName="image"><Label value="dog"/></RectangleLabels>
