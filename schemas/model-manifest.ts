@@ -91,6 +91,9 @@ export const ModelManifest = z.strictObject({
     decoderInt8Cache: PlainFileName.optional().describe(
       'the same decoder over the same weights, with cached image rows held in bytes',
     ),
+    decoderAhead: PlainFileName.optional().describe(
+      'the same decoder over the same weights, which can choose several greedy tokens a run',
+    ),
     kernelCheck: PlainFileName.optional().describe(
       'one integer product at its worst case, where the model has such products',
     ),

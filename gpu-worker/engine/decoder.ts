@@ -1,9 +1,7 @@
 // Runs the two compiled graphs: pixels to image rows, rows to logits and new cache rows. Turns plain arrays into the
 // graph's inputs and back. Knows neither sequences nor sampling.
-import { join } from 'node:path'
-import { InvariantError, UserError } from '../../schemas/errors.ts'
+import { InvariantError } from '../../schemas/errors.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
-import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import { masked } from './attention-mask.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { emptyPrefix, emptyRows, SuffixCache } from './kv-cache.ts'
@@ -12,56 +10,24 @@ import { laneInputs } from './lane-inputs.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import type { Decoder, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
-import { extendOnDevice, heldOutputs, stepOnDevice } from './decoder-device.ts'
+import { extendOnDevice, stepOnDevice } from './decoder-device.ts'
 import { expectFloats, float32, int64, layerNumbers, runGraph } from './decoder-run.ts'
 import type { Feeds, Loaded } from './decoder-run.ts'
+import { openGraphs } from './decoder-sessions.ts'
+import type { DecoderOptions } from './decoder-sessions.ts'
 import { blankRows, DeviceSuffix, freeRows } from './device-cache.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
-import { openCachedSession } from './prepacked.ts'
-import { openBoth, openInTurns } from './residence.ts'
-import { openSession } from './session.ts'
 import type { GraphTensor, HostTensor, Session } from './session.ts'
-
-export type DecoderOptions = {
-  threads?: number
-  /** The CPU when left out. */
-  device?: Target
-  /** The decoder graph's bytes in place of the file, for a trace. */
-  decoderGraph?: Uint8Array
-  /** Writes each node's times to files that start so, when the decoder is closed; the packed cache is not used. */
-  profilePrefix?: string
-  /** How the rows of images are cached; float32 where it is left out. */
-  cacheFormat?: CacheFormat
-  /** Keeps no more weights in memory than a stage needs, and opens graphs again for it. */
-  lowMemory?: boolean
-}
 
 /** Loads both graphs of a compiled model. */
 export async function openDecoder(compiled: CompiledModel, options: DecoderOptions = {}): Promise<Decoder> {
-  const { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32', lowMemory } = options
-  const { folder, manifest } = compiled
-  if (lowMemory === true && device !== 'cpu')
-    throw new UserError(`--low-memory is for the CPU's memory and does nothing on ${device}; leave it out`)
-  const threadOption = threadsFor(compiled, threads)
+  const { cacheFormat = 'fp32' } = options
+  const { manifest } = compiled
   const kernel = await detectKernel(compiled)
+  const { residence, maxAhead, notice } = await openGraphs(compiled, options)
   // Graphs for GPUs keep their own cache, whichever device runs them.
   const isCpu = manifest.target === 'cpu'
-  const open = (graph: string, bytes?: Uint8Array): Promise<Session> => {
-    if (bytes === undefined && device === 'cpu' && profilePrefix === undefined)
-      return openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
-    return openSession({
-      graph: bytes === undefined ? join(folder, graph) : { bytes, weightsFolder: folder },
-      device,
-      heldOutputs: isCpu || graph === manifest.graphs.vision ? [] : heldOutputs(compiled),
-      ...(profilePrefix === undefined ? {} : { profilePrefix: `${profilePrefix}-${graph}` }),
-      ...threadOption,
-    })
-  }
-  const residence = await (lowMemory === true ? openInTurns : openBoth)({
-    openTower: () => open(manifest.graphs.vision),
-    openDecoder: () => open(decoderFile(compiled, cacheFormat), decoderGraph),
-  })
   const shape = manifest.language
   let tables: RotaryTables | undefined
   const tablesFor = (positionCount: number): RotaryTables => {
@@ -76,7 +42,8 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     kernel,
     cacheFormat,
     decoder,
-    tables: tablesFor(tableLength(rows)),
+    // Tokens ahead stand behind.
+    tables: tablesFor(tableLength(rows) + maxAhead),
   })
   return {
     compiled,
@@ -84,6 +51,8 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     kernel,
     cacheFormat,
     slotCount: isCpu ? prefixSlots : 1,
+    maxAhead,
+    ...(notice === undefined ? {} : { notice }),
     emptyPrefix: () => (isCpu ? emptyPrefix(shape, cacheFormat) : blankRows(shape)),
     openSuffix: () => (isCpu ? new SuffixCache(shape) : new DeviceSuffix(shape)),
     encodeImage: (pixels) => residence.tower((vision) => encodeImage({ vision, compiled, kernel }, pixels)),
@@ -100,25 +69,9 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
   }
 }
 
-function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
-  const { decoder, decoderInt8Cache } = manifest.graphs
-  const file = cacheFormat === 'int8' ? decoderInt8Cache : decoder
-  if (file !== undefined) return file
-  throw new UserError(`${folder} has no graph for an ${cacheFormat} cache; compile the model again`)
-}
-
 /** The operator wants as many positions in its tables as a run has rows, although an image's rows share one position. */
 function tableLength({ positionIds }: DecoderRows): number {
   return positionIds.reduce((largest, position) => Math.max(largest, position + 1), positionIds.length)
-}
-
-/** Below this, handing work to a second thread costs more than it brings (LOG.md, 2026-11-23: 1.8 against 2.7 ms a step). */
-const oneThreadBytes = 64 << 20
-
-function threadsFor({ manifest }: CompiledModel, asked: number | undefined): { threads?: number } {
-  if (asked !== undefined) return { threads: asked }
-  const bytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0)
-  return bytes < oneThreadBytes ? { threads: 1 } : {}
 }
 
 async function encodeImage(
@@ -241,9 +194,8 @@ function behindHidden(mask: Float32Array, rowCount: number): Float32Array {
   return whole
 }
 
-/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
+/** Rows up to which values on the left side are faster where sequences have several rows (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
-const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
@@ -252,12 +204,12 @@ function wayOf(
   const { headCount, kvHeadCount } = manifest.language
   const rowCount = positionIds.length
   const headRows = (rowCount * headCount) / kvHeadCount
-  const isTall = lanes !== undefined && headRows >= minTallRows && headRows <= maxTurnedRows
+  const isTall = lanes !== undefined && headRows > 1
   // A prefix with one row is read as fast from the right side.
   if (slots.length > 1)
     return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
   if (isTall) return attentionWays.tall
-  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+  return headRows > 1 && headRows <= maxTurnedRows ? attentionWays.turned : attentionWays.plain
 }
 
 /** Inputs without elements, for what a way does not make. */

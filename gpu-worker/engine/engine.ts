@@ -212,12 +212,13 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
 const deviceNotices: Record<Target, string | undefined> = {
   cpu: undefined,
   webgpu: 'its rate on this device is unmeasured',
-  cuda: 'its rate on this device is unmeasured, and keys and values cross the bus at every step',
+  cuda: 'its rate on this device is unmeasured, and keys and values cross the bus with every few tokens',
 }
 
 function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
-  const notice = deviceNotices[manifest.target] ?? decoder.kernel.notice
+  const told = [deviceNotices[manifest.target] ?? decoder.kernel.notice, decoder.notice]
+  const notices = told.filter((one) => one !== undefined)
   return {
     model: { name, digest, weights, licence },
     engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,
@@ -225,6 +226,6 @@ function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['i
     template,
     capabilities,
     image: { kind: 'pixels', size: vision.imageSize, mean: vision.mean, std: vision.std },
-    ...(notice === undefined ? {} : { notice }),
+    ...(notices.length === 0 ? {} : { notice: notices.join('; ') }),
   }
 }

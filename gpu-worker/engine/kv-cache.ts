@@ -242,7 +242,7 @@ export function planLanes(counts: readonly number[], maxRows: number): LanePlan 
     return { size, count: counts.reduce((sum, count) => sum + Math.ceil(count / size), 0) }
   })
   const slots = ({ size, count }: LanePlan): number => size * count
-  const generous = Math.max(Math.min(1.25 * needed, maxRows), ...[Math.min(...plans.map(slots))])
+  const generous = Math.max(Math.min(1.25 * needed, maxRows), Math.min(...plans.map(slots)))
   return plans.findLast((plan) => slots(plan) <= generous) ?? { size: laneStep, count: 0 }
 }
 

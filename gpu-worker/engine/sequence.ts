@@ -93,6 +93,16 @@ export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
   return lastLogits.some(Number.isNaN) ? notNumbers : undefined
 }
 
+/** Whether its next token is the likeliest, whatever came before: then a graph can choose it. */
+export function takesLikeliest({ sampling, follower }: Sequence): boolean {
+  return sampling.temperature === 0 && sampling.repetitionPenalty === 1 && follower === undefined
+}
+
+/** Tokens that the sequence may still come to. */
+export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
+  return maxNewTokens - answer.length
+}
+
 /** Gives the sequence its next token, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
@@ -109,12 +119,19 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
-  if (Number.isNaN(logits[token])) {
+  if (!Number.isNaN(logits[token])) follower?.advance(token)
+  acceptToken(sequence, token, logits[token])
+}
+
+/** Takes a token that was chosen by some number; NaN is what no token is chosen by. */
+export function acceptToken(sequence: Sequence, token: number, by: number | undefined): void {
+  if (sequence.finishReason !== undefined) return
+  const { answer, stopIds } = sequence
+  if (Number.isNaN(by)) {
     sequence.finishReason = 'length'
     sequence.failure = notNumbers
     return
   }
-  follower?.advance(token)
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

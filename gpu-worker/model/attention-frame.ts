@@ -15,21 +15,28 @@ export type AttentionFrame = {
   cos: Value
   sin: Value
   /**
-   * float32, 0 where a row may look, very negative where it may not. On the CPU [R, S + R]: all rows see their prefix. On a
-   * device [G*R, P + K + R].
+   * float32 behind the prefix, which all rows see: 0 where a row may look, very negative where it may not. On the CPU
+   * [R, S + R], on a device [G*R, K + R].
    */
   mask: Value
-  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R. */
-  keyCounts: Value
+  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R; undefined in a loop, which makes its own keys. */
+  keyCounts: Value | undefined
   shapes: AttentionShapes
   /** What the CPU's ways need beside; a device has one way, and one prefix. */
   cpu: CpuFrame | undefined
-  /** int64 [K] on a device: the slots of the suffix that stay. */
+  device: DeviceFrame | undefined
+}
+
+/** What a device's way needs beside. */
+export type DeviceFrame = {
+  /** int64 [K]: the slots of the suffix that stay; undefined where all do. */
   keptSlots: Value | undefined
+  /** float32 [P]: very negative where a slot of the prefix stands for nothing. */
+  prefixMask: Value
 }
 
 /** The frame on the CPU. */
-export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame }
+export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame; keyCounts: Value }
 
 /** What the CPU's ways need beside. */
 export type CpuFrame = {

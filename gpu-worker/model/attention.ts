@@ -3,9 +3,9 @@
 // Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are six ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
-//   plain     one row, or a long prompt: weights on the left side of their product with values
-//   turned    2 to 7 rows: values on the left, which the runtime then reads once and does not repack
-//   tall      8 to 32 rows of different sequences: keys on the left too, a softmax taken apart for it, the suffix in lanes
+//   plain     one row, or long prompts: weights on the left side of their product with values
+//   turned    2 to 32 rows, several of a sequence: values on the left, which the runtime then reads once and not repacks
+//   tall      from 2 rows, each of its own sequence: keys on the left too, a softmax taken apart, the suffix in lanes
 //   several, severalTall   as turned and tall, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
@@ -41,7 +41,7 @@ export function decoderAttention(
   frame: AttentionFrame,
   { qkv, cache }: { qkv: Value; cache: LayerCache },
 ): Attended {
-  const { headCount, kvHeadCount, headDim, cpu } = frame
+  const { headCount, kvHeadCount, headDim, cpu, keyCounts } = frame
   const [querySize, keySize] = [headCount * headDim, kvHeadCount * headDim]
   const [q, k, v] = builder.ops('Split', [qkv, builder.int64([querySize, keySize, keySize])], {
     attributes: { axis: 1 },
@@ -53,8 +53,8 @@ export function decoderAttention(
     values: v ?? qkv,
     cache,
   }
-  if (cpu === undefined) return deviceAttention(builder, frame, run)
-  const cpuFrame = { ...frame, cpu }
+  if (cpu === undefined || keyCounts === undefined) return deviceAttention(builder, frame, run)
+  const cpuFrame = { ...frame, cpu, keyCounts }
   const step = (way: StepWay) => (inner: GraphBuilder) => {
     const { context, newKeys, newValues } = stepWay(inner, cpuFrame, run, way)
     return [context, newKeys, newValues, ...emptyPrefix(cpuFrame)]

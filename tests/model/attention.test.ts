@@ -123,7 +123,7 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     keyCounts,
     shapes: attentionShapes(builder, heads),
     cpu: cpuFrame(builder, { keyCounts, cacheFormat: 'fp32', ...heads }),
-    keptSlots: undefined,
+    device: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
   const { context } = decoderAttention(builder, frame, {

@@ -48,7 +48,12 @@ export function attentionFrame(
     keyCounts,
     shapes: attentionShapes(builder, heads),
     cpu: isCpu ? cpuFrame(builder, { keyCounts, cacheFormat, ...heads }) : undefined,
-    keptSlots: isCpu ? undefined : builder.input('kept_slots', 'int64', ['K']),
+    device: isCpu
+      ? undefined
+      : {
+          keptSlots: builder.input('kept_slots', 'int64', ['K']),
+          prefixMask: builder.input('prefix_mask', 'float32', ['P']),
+        },
   }
 }
 
