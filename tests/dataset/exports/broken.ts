@@ -168,7 +168,7 @@ const rectangle = {
 }
 const studio = (
   parts: object[],
-  { data = { image: 's3://b/1.jpg' }, score = 1 }: { data?: object; score?: unknown } = {},
+  { data = { image: 's3://b/1.jpg' }, score = 1 }: { data?: object; score?: number } = {},
 ): Files => ({
   'x.json': json({ data, predictions: [{ score, result: parts }] }),
   'label-config.xml': `<View><Image name="image" value="$image"/>
