@@ -1,5 +1,6 @@
 // A question that no image of a run asks: whether an engine answers at all. It does not know what depends on it.
 import type { Failure } from '../../schemas/failure.ts'
+import { greedySampling } from '../../schemas/sampling.ts'
 import type { Engine } from '../engine/contract.ts'
 
 /** Why the engine does not answer a short question about a black image, or null when it does. Throws what it throws. */
@@ -9,10 +10,9 @@ export async function tryEngine(engine: Engine, signal: AbortSignal): Promise<Fa
   const black = image.kind === 'pixels' ? new Float32Array(3 * image.size * image.size) : null
   const session = await engine.openImage(black, signal)
   try {
-    const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 }
     const question = 'Describe the image.'
     const [answer] = await session.generate(
-      [{ template, history: [], question, maxNewTokens: 2, sampling }],
+      [{ template, history: [], question, maxNewTokens: 2, sampling: greedySampling }],
       signal,
     )
     const { code } = answer?.failure ?? {}
