@@ -17,18 +17,12 @@ import { compileModel } from '../../gpu-worker/model/compile.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
 import {
-  type CheckpointShape,
+  bothGenerations,
   configOf,
   randomTensors,
   seededUniform,
-  smallShape,
   writeCheckpoint,
 } from '../helpers/random-checkpoint.ts'
-
-const shapes: Record<string, CheckpointShape> = {
-  first: { ...smallShape, hidden: 64, heads: 4, kvHeads: 4, layers: 2, vocab: 307 },
-  second: { ...smallShape, family: 'cogvlm2', hidden: 64, heads: 8, kvHeads: 2, layers: 2, vocab: 307 },
-}
 
 const webgpuProblem = await deviceProblem('webgpu')
 
@@ -88,7 +82,7 @@ function countRuns(decoder: Decoder): { runs: number[]; counted: Decoder } {
   return { runs, counted }
 }
 
-describe.each(Object.entries(shapes))('the graph for GPUs of the %s generation', (_, shape) => {
+describe.each(Object.entries(bothGenerations))('the graph for GPUs of the %s generation', (_, shape) => {
   let folder: string
   let expected: number[][]
 
