@@ -24,8 +24,9 @@ export type DetectionScore = {
   gold: number
 }
 
-const overlaps = Array.from({ length: 10 }, (_, index) => 0.5 + index * 0.05)
-const recallPoints = Array.from({ length: 101 }, (_, index) => index / 100)
+/** 0.5 to 0.95 and 0 to 1, to the last bit as numpy's linspace makes them in COCO's evaluation. */
+const overlaps = [...Array.from({ length: 9 }, (_, index) => 0.5 + index * ((0.95 - 0.5) / 9)), 0.95]
+const recallPoints = Array.from({ length: 101 }, (_, index) => index * 0.01)
 /** Of one name in one image, COCO looks at the hundred of the highest score. */
 const maxBoxes = 100
 
@@ -58,8 +59,8 @@ export function scoreDetection(said: readonly SaidBox[], gold: readonly GoldBox[
 type Match = { score: number; outcome: 'right' | 'wrong' | 'ignored' }
 
 /**
- * In each image and for each name, boxes in order of their score take the free true box they overlap most. One that
- * lies in a crowd (by its own area) is neither right nor wrong.
+ * In each image and for each name, boxes in order of their score take the free true box they overlap most, of equals
+ * the last. One that lies in a crowd (by its own area) is neither right nor wrong.
  */
 function matchAll(said: readonly SaidBox[], gold: readonly GoldBox[], overlap: number): Match[] {
   const place = ({ image, name }: { image: string; name: string }) => JSON.stringify([image, name])
@@ -73,7 +74,8 @@ function matchAll(said: readonly SaidBox[], gold: readonly GoldBox[], overlap: n
         .filter((other) => other.isCrowd !== true && !taken.has(other))
         .map((other) => ({ other, iou: intersectionOverUnion(box, other.box) }))
         .filter(({ iou }) => iou >= overlap)
-        .toSorted((a, b) => b.iou - a.iou)[0]
+        .toSorted((a, b) => a.iou - b.iou)
+        .at(-1)
       if (free !== undefined) {
         taken.add(free.other)
         return { score, outcome: 'right' }
