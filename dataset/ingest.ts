@@ -3,7 +3,6 @@
 import { createReadStream } from 'node:fs'
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path'
-import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
@@ -15,6 +14,7 @@ import { type SkipReason, skipReason } from './image-keys.ts'
 import { readOwnFields, refuseOversized } from './own-fields.ts'
 import { openFsStore } from './stores/fs.ts'
 import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
+import { splitLines } from './text-lines.ts'
 
 export type SourceScan = {
   images: number
@@ -194,9 +194,10 @@ async function* manifestItems(
 ): AsyncGenerator<WorkItem> {
   const seen = new IdIndex()
   let lineNumber = 0
-  for await (const text of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+  const lines = splitLines(createReadStream(path), { name: path, maxChars: maxManifestLineChars })
+  for await (const text of lines) {
     lineNumber += 1
-    const line = text.replace(/^\u{feff}/u, '').trim()
+    const line = text.trim()
     if (line === '') continue
     const where = `line ${lineNumber} of ${path}`
     const item = parseManifestLine(line, { where, folder: dirname(path) })
@@ -216,8 +217,6 @@ async function* manifestItems(
 }
 
 function parseManifestLine(line: string, { where, folder }: { where: string; folder: string }): WorkItem {
-  if (line.length > maxManifestLineChars)
-    throw new UserError(`${where} has ${line.length} characters, at most ${maxManifestLineChars} are read`)
   const parsed = ManifestLine.safeParse(parseJson(line, where))
   if (!parsed.success)
     throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)

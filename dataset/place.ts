@@ -8,6 +8,7 @@ import { Deployment, deploymentKey } from '../schemas/deployment.ts'
 import { UserError } from '../schemas/errors.ts'
 import { BucketName, RunId } from '../schemas/work-message.ts'
 import { runsPrefix } from './events.ts'
+import { parseJson } from './parse-json.ts'
 import { openFolderQueue } from './queues/folder.ts'
 import { openSqsQueue } from './queues/sqs.ts'
 import type { WorkQueue } from './queues/work-queue.ts'
@@ -174,14 +175,6 @@ async function readDeployment(bucket: string, connection: PlaceConnection): Prom
     return parsed.data
   } finally {
     store.close()
-  }
-}
-
-function parseJson(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'))
-  } catch {
-    return null
   }
 }
 

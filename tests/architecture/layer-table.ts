@@ -35,6 +35,7 @@ const records = [
   'ingest',
   'labels-view',
   'own-fields',
+  'parse-json',
   'part-windows',
   'parts',
   'place',
@@ -61,6 +62,7 @@ const records = [
   'seal-state',
   'sealed-ids',
   'seen-images',
+  'text-lines',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']

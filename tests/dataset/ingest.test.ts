@@ -72,6 +72,12 @@ test('reads a manifest: three names for the image, other fields kept as meta, re
   expect(scan).toEqual({ images: 2, skipped: { 'named twice': 1 } })
 })
 
+test('only a line feed ends a line: JSON may hold the line separators of Unicode as they are', async () => {
+  const caption = 'one\u2028two\u2029three'
+  const folder = await plant({ 'list.jsonl': JSON.stringify({ image: 'a.jpg', caption }) })
+  expect((await look(join(folder, 'list.jsonl'))).items).toEqual([{ key: 'a.jpg', meta: { caption } }])
+})
+
 test("takes an image's own questions and phrases from its line, and leaves those of another form in meta", async () => {
   const lines = [
     { image: 'a.jpg', questions: ['Is there a dog?', 'Is there a dog?'], phrases: ['the dog'] },
