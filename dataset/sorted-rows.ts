@@ -14,7 +14,7 @@ export const defaultMaxSortedBytes = 16 * 1024 * 1024
 const mergeBlockBytes = 64 * 1024
 
 const SortedHead = RecordHead.extend({
-  source: z.object({ key: z.string(), uri: z.string() }),
+  source: z.object({ key: z.string(), uri: z.string(), unread: z.boolean().optional() }),
   createdAt: z.string(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
   // Only what did not pass: rows are many, and most of their checks did.
@@ -25,7 +25,7 @@ const SortedHead = RecordHead.extend({
 export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
 
 /**
- * The rows of the run in order of key, source, task and ordinal, of one place the newest only. Sorted files are written under
+ * The rows of the run in order of key, source, task and ordinal, of one place the newest only that was read. Sorted files are written under
  * names that begin with `prefix`, and are gone when the generator ends.
  */
 export async function* sortedRows(
@@ -65,10 +65,14 @@ function parseRow(line: string): SortedRow {
   return { head: SortedHead.parse(JSON.parse(line)), line }
 }
 
-/** Key, task, ordinal; of one image and task the newest first. */
+/**
+ * Key, task, ordinal; of one image and task the newest first. That its bytes could not be read later on, because it was
+ * deleted meanwhile, takes no label away.
+ */
 function compareRows({ head: left }: SortedRow, { head: right }: SortedRow): number {
   return (
     comparePlaces(left, right) ||
+    Number(left.source.unread ?? false) - Number(right.source.unread ?? false) ||
     compareKeys(right.createdAt, left.createdAt) ||
     compareKeys(left.recordId, right.recordId)
   )
