@@ -178,7 +178,7 @@ async function readDeployment(bucket: string, connection: PlaceConnection): Prom
   }
 }
 
-/** What was asked for on the command line stands before what the deployment says. */
+/** A server that was asked for stands before the deployment's; the region is where the deployment says it is. */
 export function s3Connection(
   { endpoint, region, credentials }: PlaceConnection,
   deployment: Deployment | null,

@@ -3,6 +3,7 @@
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { z } from 'zod'
+import type { LabelRecord } from '../schemas/label-record.ts'
 import { RecordHead } from '../schemas/part.ts'
 import { readRecordLines } from './read.ts'
 import { compareKeys, type ObjectStore } from './stores/object-store.ts'
@@ -125,6 +126,17 @@ async function* newestRows(rows: AsyncGenerator<SortedRow>): AsyncGenerator<Sort
     if (last === null || comparePlaces(last.head, row.head) !== 0) yield row
     last = row
   }
+}
+
+/** Of the rows of one image those of its newest content: one that was replaced has records of both. */
+export function newestContent<T>(
+  rows: readonly T[],
+  recordOf: (row: T) => Pick<LabelRecord, 'source' | 'createdAt'>,
+): readonly T[] {
+  const read = rows.map(recordOf).filter(({ source }) => source.sha256 !== null)
+  const [newest] = read.toSorted((left, right) => compareKeys(right.createdAt, left.createdAt))
+  if (newest === undefined) return rows
+  return rows.filter((row) => recordOf(row).source.sha256 === newest.source.sha256)
 }
 
 /** Writes rows to a new file, durably, in blocks. */

@@ -1,7 +1,8 @@
 // Boxes of named things over a whole set: F1 at an overlap of 0.5, and average precision as COCO counts it. It does not
 // know where the boxes come from.
 import type { Box } from '../../schemas/task-output.ts'
-import { intersectionOverUnion, matchingIoU } from './box-accuracy.ts'
+import { areaOf, intersectionOverUnion } from '../box-overlap.ts'
+import { matchingIoU } from './box-accuracy.ts'
 
 export type SaidBox = {
   image: string
@@ -109,7 +110,7 @@ function averagePrecision(said: readonly SaidBox[], gold: readonly GoldBox[], ov
 function shareInside(box: Box, other: Box): number {
   const width = Math.max(0, Math.min(box[2], other[2]) - Math.max(box[0], other[0]))
   const height = Math.max(0, Math.min(box[3], other[3]) - Math.max(box[1], other[1]))
-  return share(width * height, (box[2] - box[0]) * (box[3] - box[1]))
+  return share(width * height, areaOf(box))
 }
 
 function share(part: number, whole: number): number {

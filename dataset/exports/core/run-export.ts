@@ -5,7 +5,7 @@ import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { RunConfig } from '../../../schemas/run-config.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
 import { parseRecord, readRecordLines } from '../../read.ts'
-import { sortedRows } from '../../sorted-rows.ts'
+import { newestContent, sortedRows } from '../../sorted-rows.ts'
 import type { ObjectStore } from '../../stores/object-store.ts'
 import { readVerdicts } from '../../verdicts.ts'
 import { renderCard } from './card.ts'
@@ -193,7 +193,7 @@ async function writeImages(work: WriteImages): Promise<void> {
 
 async function writeImage(group: readonly LabelRecord[], work: WriteImages): Promise<void> {
   const { options, writer, statistics, sink, assignments, leftOut, splits } = work
-  const current = newestContent(group)
+  const current = newestContent(group, (record) => record)
   const { records, reviews } = choose(current, work)
   const [first] = records
   if (first === undefined) return
@@ -231,14 +231,6 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
   countImage(statistics, { records, split: split?.split ?? null })
   if (statistics.images % 100 === 0)
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })
-}
-
-/** An image that was replaced has records of both contents; the newest that was read counts. */
-function newestContent(group: readonly LabelRecord[]): readonly LabelRecord[] {
-  const read = group.filter(({ source }) => source.sha256 !== null)
-  if (read.length === 0) return group
-  const newest = read.reduce((latest, record) => (record.createdAt > latest.createdAt ? record : latest))
-  return group.filter(({ source }) => source.sha256 === newest.source.sha256)
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */

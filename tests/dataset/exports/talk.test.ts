@@ -1,7 +1,7 @@
 // What records of every shape become as questions and answers. Formats' own files are in formats.test.ts.
 import { expect, test } from 'vitest'
 import { askedOf, turnsOf } from '../../../dataset/exports/core/conversation.ts'
-import { contentOfRecord } from '../../../dataset/exports/core/content.ts'
+import { contentOfRecord, questionsOf } from '../../../dataset/exports/core/content.ts'
 import { fractionDialect, perMilleDialect } from '../../../dataset/exports/core/dialect.ts'
 import { findFormat } from '../../../dataset/exports/registry.ts'
 import { readFile } from 'node:fs/promises'
@@ -134,6 +134,12 @@ const cases: readonly Case[] = [
 test('a question about a place keeps its words where the format writes boxes as the model was asked', () => {
   const exchange = { question: 'What is inside [[250,500,750,999]]?', at: box, answer: 'A dog.', regions: [] }
   expect(askedOf(exchange, (at) => perMilleDialect.write([at]))).toBe(exchange.question)
+})
+
+test('questions that nobody could be asked are told apart by their lines', () => {
+  const [record] = recordsOf([{ key: 'a.jpg', said: [said(cases[0]!)] }])
+  const prompt = { template: 'chat' as const, text: 'Is there a dog?\nHow many?' }
+  expect(questionsOf({ ...record!, prompt })).toEqual(['Is there a dog?', 'How many?'])
 })
 
 function said({ task, questions, output }: Case): Said {

@@ -1,7 +1,8 @@
 // Each metric on cases worked by hand.
 import { describe, expect, it } from 'vitest'
 import { compareRuns } from '../../../dataset/metrics/compare.ts'
-import { countFoundBoxes, intersectionOverUnion, matchBoxes } from '../../../dataset/metrics/box-accuracy.ts'
+import { intersectionOverUnion } from '../../../dataset/box-overlap.ts'
+import { countFoundBoxes, matchBoxes } from '../../../dataset/metrics/box-accuracy.ts'
 import { judgeCaption } from '../../../dataset/metrics/caption-objects.ts'
 import { isCount, isCountRight, readCount } from '../../../dataset/metrics/count.ts'
 import { gradeImage, readGoldBoxes, type Said } from '../../../dataset/metrics/grade-image.ts'
