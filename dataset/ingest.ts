@@ -180,12 +180,12 @@ function unaskedFields({ meta = {} }: WorkItem): string[] {
   return ['questions', 'question', 'phrases', 'phrase'].filter((field) => Object.hasOwn(meta, field))
 }
 
-/** A line names its image by one of three fields; the others are the image's own. */
+/** A line names its image by one of three fields, null where a table has no value; the others are the image's own. */
 const ManifestLine = z.looseObject({
-  image: z.string().optional(),
-  path: z.string().optional(),
-  file: z.string().optional(),
-  id: z.union([z.string(), z.number()]).optional(),
+  image: z.string().nullish(),
+  path: z.string().nullish(),
+  file: z.string().nullish(),
+  id: z.union([z.string(), z.number()]).nullish(),
 })
 
 async function* manifestItems(
@@ -222,7 +222,7 @@ function parseManifestLine(line: string, { where, folder }: { where: string; fol
     throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)
   const { image, path, file, ...others } = parsed.data
   const named = image ?? path ?? file
-  if (named === undefined)
+  if (named == null)
     throw new UserError(`${where} names no image; expected a field "image", "path" or "file"`)
   return { key: manifestKeyOf(named, { where, folder }), ...readOwnFields(others, where) }
 }
@@ -231,9 +231,13 @@ function parseJson(line: string, where: string): unknown {
   try {
     return JSON.parse(line)
   } catch (error) {
-    const encoding = line.includes('\0') ? 'it looks like UTF-16, save it as UTF-8; ' : ''
+    const hint = line.includes('\0')
+      ? 'it looks like UTF-16, save it as UTF-8; '
+      : /[:,[]\s*(?:NaN|-?Infinity)\b/.test(line)
+        ? 'JSON has no NaN and no Infinity, write null; '
+        : ''
     throw new UserError(
-      `${where} is not JSON: ${JSON.stringify(line.slice(0, 80))}; ${encoding}expected {"image": "relative/path.jpg"}`,
+      `${where} is not JSON: ${JSON.stringify(line.slice(0, 80))}; ${hint}expected {"image": "relative/path.jpg"}`,
       { cause: error },
     )
   }

@@ -168,12 +168,9 @@ function splitRow(text: string): string[] | null {
   }
 }
 
-const KeyLine = z.looseObject({
-  key: z.string().min(1),
-  bucket: z.string().optional(),
-  versionId: z.string().optional(),
-})
-const Name = z.string().min(1).optional()
+/** Null where a table has no value. */
+const Name = z.string().min(1).nullish()
+const KeyLine = z.looseObject({ key: z.string().min(1), bucket: Name, versionId: Name })
 const BesideLine = z.looseObject({ image: Name, path: Name, file: Name })
 
 /** `key` is whole; `image`, `path` and `file` are relative to the list, as in a manifest on a disk. */
@@ -199,14 +196,14 @@ function parseNames(
   if (keyed !== undefined) {
     const { key, bucket, versionId, ...others } = keyed
     const place = {
-      ...(bucket === undefined ? {} : { bucket }),
-      ...(versionId === undefined ? {} : { versionId }),
+      ...(bucket == null ? {} : { bucket }),
+      ...(versionId == null ? {} : { versionId }),
     }
     return { named: { key, ...place }, others }
   }
   const { image, path, file, ...others } = BesideLine.safeParse(line).data ?? {}
   const beside = image ?? path ?? file
-  return beside === undefined ? null : { named: { key: keyBeside(beside, { list, where }) }, others }
+  return beside == null ? null : { named: { key: keyBeside(beside, { list, where }) }, others }
 }
 
 function keyBeside(named: string, { list, where }: { list: KeyList; where: string }): string {

@@ -60,7 +60,7 @@ test('reads a manifest: three names for the image, other fields kept as meta, re
   const lines = [
     '\u{feff}{"image": "./a.jpg", "id": 7, "caption": "old"}',
     '',
-    '{"path": "b//c.jpg", "meta": {"tags": ["x"]}}\r',
+    '{"path": "b//c.jpg", "image": null, "id": null, "meta": {"tags": ["x"]}}\r',
     '{"file": "a.jpg"}',
   ]
   const folder = await plant({ 'list.jsonl': lines.join('\n') })
@@ -116,6 +116,7 @@ test.each([
   ['{"name": "x.jpg"}', /names no image/],
   ['{"image": 3}', /line 1 of/],
   ['not json', /is not JSON/],
+  ['{"image": "a.jpg", "score": NaN}', /JSON has no NaN and no Infinity, write null/],
 ])('fails on the manifest line %s and says which it is', async (line, message) => {
   const folder = await plant({ 'list.jsonl': line })
   const failed = look(join(folder, 'list.jsonl'))
