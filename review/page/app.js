@@ -8,8 +8,8 @@ import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { keepFacts } from './kept-facts.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, isEditable, linkWords, phraseAt, revealCard, standing } from './labels.js'
-import { createList } from './list.js'
+import { boxesOf, card, isEditable, linkWords, listenForPhrases, revealCard, standing } from './labels.js'
+import { createList, stopsOf } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
 
@@ -90,10 +90,7 @@ listenForKeys(
   ],
   fail,
 )
-byId('cards').addEventListener('pointerover', (event) => link(phraseAt(event.target)))
-byId('cards').addEventListener('pointerleave', () => link(null))
-byId('cards').addEventListener('focusin', (event) => link(phraseAt(event.target)))
-byId('cards').addEventListener('focusout', () => link(null))
+listenForPhrases(byId('cards'), link)
 await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged, firstView)
 
 /** Asks for the walk anew, under a name of its own. */
@@ -157,11 +154,6 @@ async function prefetch(index) {
   if (item === undefined) return
   new Image().src = pictureUrl(item)
   await factsOf(item).catch(() => undefined)
-}
-
-/** Places of the records that the filters take. @param {Item} item */
-function stopsOf({ records }) {
-  return records.flatMap(({ isStop }, at) => (isStop ? [at] : []))
 }
 
 function recordHere() {
