@@ -1,6 +1,6 @@
 // `coglabel dev`: a cloud on this machine. An emulator of S3 and SQS, a standing run, a worker and the sealer; an image
 // that arrives is labelled within seconds. All but the labels is in memory, and everything goes through the AWS SDK.
-import { mkdir, rename, stat } from 'node:fs/promises'
+import { rename, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
@@ -8,6 +8,7 @@ import { uploadPrefix } from '../dataset/plan-sources.ts'
 import { labelsViewName } from '../dataset/labels-view.ts'
 import { openPlace, type Place } from '../dataset/place.ts'
 import { openRun } from '../dataset/run-folder.ts'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import { openS3Store } from '../dataset/stores/s3.ts'
 import { startEmulator, type Answered, type Emulator } from '../emulator/emulator.ts'
 import { type Deployment, deploymentKey, deploymentVersion } from '../schemas/deployment.ts'
@@ -71,7 +72,7 @@ const buckets = { images: 'images', labels: 'labels', weights: 'weights' }
 /** Runs until it is interrupted; returns the exit code. Throws UserError for what the user can mend. */
 export async function runDev(args: readonly string[], root: DevRoot): Promise<number> {
   const flags = parseDevFlags(args)
-  await mkdir(flags.images, { recursive: true })
+  await makeFolder(flags.images)
   const setAside = await setOldLabelsAside(flags.out, root)
   if (setAside !== null) root.tell(`the labels of an earlier time are now ${setAside}`)
   const report = startReport({ bucket: buckets.images, prefix: uploadPrefix(devRunId), clock: root.clock })
