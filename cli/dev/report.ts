@@ -66,7 +66,7 @@ export function startReport({
     arrived({ operation, name, key, status }) {
       const isUpload = operation === 'PutObject' || operation === 'CompleteMultipartUpload'
       if (!isUpload || name !== bucket || status !== 200) return null
-      if (!key.startsWith(prefix)) return line(key, `is not below ${prefix} and is not labelled`)
+      if (!key.startsWith(prefix)) return line(key, `is not below ${prefix}: this run does not label it`)
       arrivedAtMs.set(key, clock().getTime())
       return line(key, 'arrived')
     },
