@@ -1,11 +1,11 @@
 // Attention over a prefix that is held in bytes. Both of its products are integer ones, so nothing as large as the
 // prefix is turned into numbers first. Knows no suffix.
 //
-// Keys are codes uint8 [kv, P, d], values int8 [kv, P, d], each with a scale for every channel: those of the keys
-// [kv, d, 1] go into the queries, those of the values [kv, 1, d] into the sums.
+// Keys are codes uint8 [kv, P, d], values int8 [kv, P, d], each with a scale for every channel: those of the keys go into
+// the queries, those of the values into the sums.
 import { InvariantError } from '../../schemas/errors.ts'
 import { isInBytes, turn } from './attention-frame.ts'
-import type { ByteFrame, BytePrefix, CpuAttentionFrame, SlotPart } from './attention-frame.ts'
+import type { ByteFrame, BytePrefix, CpuAttentionFrame, LayerScales, SlotPart } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -64,7 +64,9 @@ export function byteScores(
   { cpu }: CpuAttentionFrame,
   { queries, prefix }: { queries: Value; prefix: BytePrefix },
 ): Value {
-  const scaled = builder.op('Mul', [turn(builder, queries), prefix.keyScales], { as: 'scaledQueries' })
+  const scaled = builder.op('Mul', [turn(builder, queries), keyScalesOf(builder, prefix.scales)], {
+    as: 'scaledQueries',
+  })
   const steps = codeSteps(builder, { of: builder.op('Abs', [scaled]), axis: 1 }, builder.float32([127], []))
   const [one, zero] = [builder.float32([1], []), builder.int8([0], [])]
   const codes = builder.op('QuantizeLinear', [builder.op('Div', [scaled, steps]), one, zero], {
@@ -99,7 +101,8 @@ function codedSum(
   if (bytes === undefined) throw new InvariantError('the frame has no codes')
   const codes = weightCodes(builder, bytes, weights)
   const { weightStep, weightZero, codeWeights } = bytes
-  const sums = integerProduct(builder, [codes, prefix.values, weightStep, prefix.valueScales, weightZero])
+  const scales = valueScalesOf(builder, prefix.scales)
+  const sums = integerProduct(builder, [codes, prefix.values, weightStep, scales, weightZero])
   // Not cut in two, because M may be 0.
   const both = builder.op('Reshape', [sums, builder.int64([kvHeadCount, 2, -1, headDim])])
   const scaled = builder.op('Mul', [both, codeWeights], { as: 'scaledSums' })
@@ -132,6 +135,17 @@ export function codeSteps(
 ): Value {
   const largest = builder.op('ReduceMax', [of, builder.int64([axis])], { attributes: { keepdims: 1 } })
   return builder.op('Div', [largest, levels], { as: 'codeSteps' })
+}
+
+/** [kv, d, 1] */
+export function keyScalesOf(builder: GraphBuilder, { all, layer }: LayerScales): Value {
+  return builder.op('Gather', [all, builder.int64([2 * layer], [])], { as: 'keyScales' })
+}
+
+/** [kv, 1, d] */
+export function valueScalesOf(builder: GraphBuilder, { all, layer }: LayerScales): Value {
+  const scales = builder.op('Gather', [all, builder.int64([2 * layer + 1], [])], { as: 'valueScales' })
+  return turn(builder, scales)
 }
 
 /** A product of uint8 with int8 as float32: left, right, what a code counts on the left, and on the right, the left's zero. */
