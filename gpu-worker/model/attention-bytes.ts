@@ -1,61 +1,18 @@
-// Attention over a prefix that is held in bytes. Both of its products are integer ones, so nothing as large as the
-// prefix is turned into numbers first. Knows no suffix.
+// Attention over a prefix that is held in bytes. Its products are integer ones, but for that with values where there are
+// many rows. Knows no suffix.
 //
 // Keys are codes uint8 [kv, P, d], values int8 [kv, P, d], each with a scale for every channel: those of the keys go into
 // the queries, those of the values into the sums.
 import { InvariantError } from '../../schemas/errors.ts'
-import { isInBytes, turn } from './attention-frame.ts'
-import type { ByteFrame, BytePrefix, CpuAttentionFrame, LayerScales, SlotPart } from './attention-frame.ts'
+import { turn } from './attention-frame.ts'
+import type { ByteFrame, BytePrefix, CpuAttentionFrame, LayerScales } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
 
-/** Averages still to be divided: of M rows the largest score, and sums of exp(score - largest) with values and alone. */
-export type AttentionPart = { largest: Value; sum: Value; total: Value }
-
-/** What all rows find in their prefixes, a slot's rows after another's: [kv, G*R, ..]. */
-export function slotParts(
-  builder: GraphBuilder,
-  frame: CpuAttentionFrame,
-  slots: readonly SlotPart[],
-): AttentionPart {
-  const parts = slots.map(({ prefix, queries }) => {
-    if (!isInBytes(prefix)) throw new InvariantError('a prefix is not held in bytes')
-    const scores = byteScores(builder, frame, { queries, prefix })
-    const largest = alongKeys(builder, 'ReduceMax', scores)
-    const weights = builder.op('Exp', [builder.op('Sub', [scores, largest])], { as: 'byteWeights' })
-    return {
-      largest,
-      sum: codedSum(builder, frame, { weights, prefix }),
-      total: alongKeys(builder, 'ReduceSum', weights),
-    }
-  })
-  const [first] = parts
-  if (parts.length === 1 && first !== undefined) return first
-  const { kvHeadCount, headCount, headDim } = frame
-  const join = (name: keyof AttentionPart, size: number): Value => {
-    const byGroup = parts.map((part) =>
-      builder.op('Reshape', [part[name], builder.int64([kvHeadCount, headCount / kvHeadCount, -1, size])]),
-    )
-    const joined = builder.op('Concat', byGroup, { attributes: { axis: 2 }, as: 'joinedSlots' })
-    return builder.op('Reshape', [joined, builder.int64([kvHeadCount, -1, size])])
-  }
-  return { largest: join('largest', 1), sum: join('sum', headDim), total: join('total', 1) }
-}
-
-/** A part's sums as they are with exp(score - another number). */
-export function relativeTo(
-  builder: GraphBuilder,
-  { largest, sum, total }: AttentionPart,
-  other: Value,
-): { sum: Value; total: Value } {
-  const factor = builder.op('Exp', [builder.op('Sub', [largest, other])], { as: 'partFactor' })
-  return { sum: builder.op('Mul', [sum, factor]), total: builder.op('Mul', [total, factor]) }
-}
-
 /**
  *   queries^T * key scales ─┬─ largest of a row / 127 ─ step ─┐
- *                           └─ / step ─ codes ─ keys x codes * step ─ turned: scores [kv, M, P]
+ *                           └─ / step ─ codes ─ keys x codes * step ─ scores [kv, P, M]
  * The keys stand on the left side, where the runtime reads them as they lie. A query is one byte, as keys are. That of a
  * row of zeros is any byte, and its step 0.
  */
@@ -73,7 +30,7 @@ export function byteScores(
     elementType: 'int8',
     as: 'queryCodes',
   })
-  return turn(builder, integerProduct(builder, [prefix.keys, codes, one, steps, cpu.bytes?.keyZero ?? null]))
+  return integerProduct(builder, [prefix.keys, codes, one, steps, cpu.bytes?.keyZero ?? null])
 }
 
 /**
@@ -84,9 +41,26 @@ export function byteAverage(
   frame: CpuAttentionFrame,
   { weights, prefix }: { weights: Value; prefix: BytePrefix },
 ): Value {
-  const largest = alongKeys(builder, 'ReduceMax', weights)
+  const largest = builder.op('ReduceMax', [weights, builder.int64([2])], { attributes: { keepdims: 1 } })
   const scaled = builder.op('Div', [weights, largest], { as: 'scaledWeights' })
   return builder.op('Mul', [codedSum(builder, frame, { weights: scaled, prefix }), largest])
+}
+
+/**
+ * The same of weights [kv, P, M], turned: [kv, d, M]. Of many rows the codes of weights would be more work than numbers
+ * for the values are.
+ */
+export function tallByteSum(
+  builder: GraphBuilder,
+  { weights, prefix }: { weights: Value; prefix: BytePrefix },
+): Value {
+  const values = builder.op('Cast', [prefix.values], { attributes: { to: 1 }, elementType: 'float32' })
+  const sums = builder.op('FusedMatMul', [weights, values], {
+    domain: contrib,
+    attributes: { transA: 1 },
+    as: 'byteSums',
+  })
+  return turn(builder, builder.op('Mul', [sums, valueScalesOf(builder, prefix.scales)]))
 }
 
 /**
@@ -155,8 +129,4 @@ function integerProduct(builder: GraphBuilder, inputs: readonly (Value | null)[]
     elementType: 'float32',
     as: 'byteProduct',
   })
-}
-
-function alongKeys(builder: GraphBuilder, operator: 'ReduceMax' | 'ReduceSum', x: Value): Value {
-  return builder.op(operator, [x, builder.int64([2])], { attributes: { keepdims: 1 } })
 }
