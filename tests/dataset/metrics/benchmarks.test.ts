@@ -99,6 +99,8 @@ describe('MME', () => {
     ['Yes, there is', 'yes'],
     ['No there is not', 'no'],
     ['I say yes', null],
+    // A character counts once, however many units it takes.
+    ['😀 no', 'no'],
     ['', null],
   ])('reads %j as %s', (said, expected) => {
     expect(readMmeAnswer(said)).toBe(expected)
@@ -332,7 +334,7 @@ describe('CHAIR', () => {
     ['a seat', ['chair']],
     ['policemen and two thieves chase geese', ['person', 'person', 'bird']],
     // Its list lacks these words.
-    ['a mug and a duck', []],
+    ['a mug and an eagle', []],
     ['a dog-friendly park', []],
   ])('%j names %j', (text, names) => {
     expect(vocabulary.mentionsIn(text).map(({ name }) => name)).toEqual(names)
