@@ -9,6 +9,7 @@ import { contentOfRecord, regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
 import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
+import { perStem } from './core/per-stem.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field, list, missingImage, text } from './core/rules.ts'
 import { createSectionFile, sectionRows, type SectionFile } from './core/section-format.ts'
@@ -124,31 +125,23 @@ export const coco: ExportFormat = {
 type Pair = { instances: SectionFile; captions: SectionFile }
 
 function openCoco(context: WriterContext) {
-  const pairs = new Map<string, Pair>()
   const categories = new Map<string, number>()
   const next = { annotation: 1 }
-  const pairOf = (stem: string): Pair => {
-    const known = pairs.get(stem)
-    if (known !== undefined) return known
-    const pair = {
-      instances: createSectionFile(context.sink, {
-        path: `instances_${stem}.json`,
-        sections: ['images', 'categories', 'annotations'],
-      }),
-      captions: createSectionFile(context.sink, {
-        path: `captions_${stem}.json`,
-        sections: ['images', 'annotations'],
-      }),
-    }
-    pairs.set(stem, pair)
-    return pair
-  }
+  const pairs = perStem<Pair>((stem) => ({
+    instances: createSectionFile(context.sink, {
+      path: `instances_${stem}.json`,
+      sections: ['images', 'categories', 'annotations'],
+    }),
+    captions: createSectionFile(context.sink, {
+      path: `captions_${stem}.json`,
+      sections: ['images', 'annotations'],
+    }),
+  }))
   return {
     write: async (image: ExportImage) =>
-      await writeImage(image, { pair: pairOf(image.split ?? 'all'), categories, next }),
+      await writeImage(image, { pair: pairs.of(image.split ?? 'all'), categories, next }),
     async close() {
-      if (pairs.size === 0) pairOf('all')
-      for (const { instances, captions } of pairs.values()) {
+      for (const { instances, captions } of pairs.all('all')) {
         await closeInstances(instances, { categories, context })
         await captions.close(headOf(context))
       }
