@@ -218,7 +218,7 @@ function parseNames(
 
 function keyBeside(named: string, { list, where }: { list: KeyList; where: string }): string {
   const key = posix.join(posix.dirname(list.key), named)
-  if (!key.startsWith('..') && key !== '.' && !named.startsWith('/')) return key
+  if (!/^\.\.?(?:\/|$)/.test(key) && !named.startsWith('/')) return key
   throw new UserError(`${where} names ${JSON.stringify(named.slice(0, 200))}, outside the bucket`)
 }
 

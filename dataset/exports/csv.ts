@@ -25,8 +25,8 @@ const columns = [
 ] as const
 type Cells = Record<(typeof columns)[number], string>
 
-/** A spreadsheet runs a cell that begins with one of these. */
-const runs = /^[=+\-@\t\r\n]/
+/** A spreadsheet runs a cell that begins with one of these; in some languages also with a wide one. */
+const runs = /^[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]/
 const owasp = 'owasp.org/www-community/attacks/CSV_Injection'
 
 export const csv: ExportFormat = {
@@ -79,7 +79,7 @@ export const csv: ExportFormat = {
   rules: [
     {
       name: 'no-cell-runs',
-      says: 'no cell begins with =, +, -, @, a tab or a line end, which a spreadsheet takes for a formula',
+      says: 'no cell begins with =, +, -, @, wide ones too, a tab or a line end, which a spreadsheet takes for a formula',
       source: owasp,
       problem({ file, number, value }) {
         const wrong = Object.entries(Object(value)).find(([, cell]) => runs.test(String(cell)))
