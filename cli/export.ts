@@ -14,6 +14,7 @@ import {
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { checkSummaries } from '../dataset/checks/registry.ts'
+import { parseJson } from '../dataset/parse-json.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -177,9 +178,12 @@ async function readPrevious(folder: string | null): Promise<ReadonlyMap<string, 
   })
   const lines = text.split('\n').filter((line) => line !== '')
   return new Map(
-    lines.map((line) => {
-      const { key, split } = SplitLine.parse(JSON.parse(line))
-      return [key, split]
+    lines.map((line, index) => {
+      const parsed = SplitLine.safeParse(parseJson(line))
+      if (parsed.success) return [parsed.data.key, parsed.data.split]
+      throw new UserError(
+        `line ${index + 1} of ${path} names no image and its part: ${line.slice(0, 80)}; --previous is the folder of an export that was split`,
+      )
     }),
   )
 }
