@@ -6,7 +6,7 @@
 // products that this makes.
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
-import { prefixRowBytes } from '../gpu-worker/engine/cache-budget.ts'
+import { prefixBytes } from '../gpu-worker/engine/cache-budget.ts'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
@@ -33,7 +33,10 @@ const compiled = await openCompiledModel(positionals[0] ?? '')
 const options = { cacheFormat: CacheFormat.parse(values.kv), lowMemory: values['low-memory'] }
 const decoder = await openDecoder(compiled, options)
 const { manifest } = compiled
-const imageBytes = (manifest.vision.patchRows + 3) * prefixRowBytes(decoder.shape, decoder.cacheFormat)
+const imageBytes = prefixBytes(decoder.shape, {
+  rows: manifest.vision.patchRows + 3,
+  format: decoder.cacheFormat,
+})
 const bytesOf = (name: string): number => manifest.files.find((file) => file.name === name)?.bytes ?? 0
 tell('load', {
   towerWeightsMb: bytesOf('vision.weights') / 1e6,

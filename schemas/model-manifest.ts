@@ -39,7 +39,7 @@ export const QuantizedMatrix = z.strictObject({
 })
 export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
 
-export const manifestVersion = 5
+export const manifestVersion = 6
 
 export const ModelManifest = z.strictObject({
   v: z.literal(manifestVersion),

@@ -53,15 +53,16 @@ export function planAdmission(
   return { opens, joins }
 }
 
-/** Bytes of a row in an image's prefix: int8 has a scale for each row and head beside the codes. */
-export function prefixRowBytes(
+/** Bytes of an image's prefix: numbers, or bytes and a scale for each channel of a head. */
+export function prefixBytes(
   { layerCount, kvHeadCount, headDim }: CacheShape,
-  format: CacheFormat,
+  { rows, format }: { rows: number; format: CacheFormat },
 ): number {
-  return layerCount * kvHeadCount * 2 * (format === 'int8' ? headDim + 4 : 4 * headDim)
+  const perChannel = format === 'int8' ? rows + 4 : 4 * rows
+  return layerCount * kvHeadCount * 2 * headDim * perChannel
 }
 
 /** A sequence's own rows are float32 in every format. */
 export function suffixRowBytes(shape: CacheShape): number {
-  return prefixRowBytes(shape, 'fp32')
+  return prefixBytes(shape, { rows: 1, format: 'fp32' })
 }

@@ -24,7 +24,7 @@ import type { GraphTensor, HostTensor, Session } from './session.ts'
 export async function openDecoder(compiled: CompiledModel, options: DecoderOptions = {}): Promise<Decoder> {
   const { cacheFormat = 'fp32' } = options
   const { manifest } = compiled
-  const kernel = await detectKernel(compiled)
+  const kernel = await detectKernel(compiled, cacheFormat)
   const { residence, maxAhead, notice } = await openGraphs(compiled, options)
   // Graphs for GPUs keep their own cache, whichever device runs them.
   const isCpu = manifest.target === 'cpu'
@@ -118,14 +118,13 @@ async function extendPrefix(
   const length = past.length + rowCount
   if (loaded.cacheFormat === 'fp32')
     return { ...ran, prefix: { format: 'fp32', length, keys: floats('keys'), values: floats('values') } }
-  const bytes = (kind: string): Int8Array[] => names(kind).map((name) => expectBytes(outputs[name]))
   return {
     ...ran,
     prefix: {
       format: 'int8',
       length,
-      keys: bytes('keys'),
-      values: bytes('values'),
+      keys: names('keys').map((name) => expectKeyCodes(outputs[name])),
+      values: names('values').map((name) => expectValueCodes(outputs[name])),
       keyScales: floats('key_scales'),
       valueScales: floats('value_scales'),
     },
@@ -215,7 +214,8 @@ function wayOf(
 /** Inputs without elements, for what a way does not make. */
 const nothing: Feeds = {
   no_floats: float32(new Float32Array(0), [0]),
-  no_bytes: { type: 'int8', data: new Int8Array(0), dims: [0] },
+  no_key_codes: { type: 'uint8', data: new Uint8Array(0), dims: [0] },
+  no_value_codes: { type: 'int8', data: new Int8Array(0), dims: [0] },
 }
 
 /** Slots without an image are given the first one's rows: they have no row that looks at them. */
@@ -232,11 +232,17 @@ function prefixFeeds(
     const { length } = prefix
     for (const layer of layerNumbers(compiled)) {
       const at = `${slot}.${layer}`
-      feeds[`prefix_keys.${at}`] = cached(prefix.keys[layer], [kvHeadCount, length, headDim])
-      feeds[`prefix_values.${at}`] = cached(prefix.values[layer], [kvHeadCount, headDim, length])
+      const [rows, turned] = [
+        [kvHeadCount, length, headDim],
+        [kvHeadCount, headDim, length],
+      ]
+      const { keys, values } = prefix
+      feeds[`prefix_keys.${at}`] = cached(keys[layer], rows)
+      feeds[`prefix_values.${at}`] = cached(values[layer], prefix.format === 'fp32' ? turned : rows)
       if (prefix.format === 'fp32') continue
-      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], [kvHeadCount, length])
-      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], [kvHeadCount, length])
+      const scales = [kvHeadCount, 1, headDim]
+      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], scales)
+      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], scales)
     }
   }
   return feeds
@@ -263,12 +269,20 @@ function laneFeeds({ manifest }: CompiledModel, given: Parameters<typeof laneInp
   }
 }
 
-function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {
+function cached(
+  data: Float32Array | Uint8Array | Int8Array | undefined,
+  dims: readonly number[],
+): HostTensor {
+  if (data instanceof Uint8Array) return { type: 'uint8', data, dims }
   return data instanceof Int8Array ? { type: 'int8', data, dims } : float32(data, dims)
 }
 
-function expectBytes(tensor: GraphTensor | undefined): Int8Array {
-  if (tensor?.type !== 'int8')
-    throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where int8 was expected`)
-  return tensor.data
+function expectKeyCodes(tensor: GraphTensor | undefined): Uint8Array {
+  if (tensor?.type === 'uint8') return tensor.data
+  throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where uint8 was expected`)
+}
+
+function expectValueCodes(tensor: GraphTensor | undefined): Int8Array {
+  if (tensor?.type === 'int8') return tensor.data
+  throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where int8 was expected`)
 }

@@ -9,7 +9,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer-contract.ts'
 import { renderPrompt } from '../tokenizer/template.ts'
 import { createBatch } from './batch.ts'
 import type { Batch, OpenPrefix } from './batch.ts'
-import { prefixRowBytes, suffixRowBytes } from './cache-budget.ts'
+import { prefixBytes, suffixRowBytes } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
 import { openCompiledModel, requireTarget } from './compiled-model.ts'
 import type { CompiledModel } from './compiled-model.ts'
@@ -83,7 +83,7 @@ export async function openEngine({
 
 /** bos, boi, patches and eoi. */
 function imageBytes({ compiled, shape, cacheFormat }: Decoder): number {
-  return (compiled.manifest.vision.patchRows + 3) * prefixRowBytes(shape, cacheFormat)
+  return prefixBytes(shape, { rows: compiled.manifest.vision.patchRows + 3, format: cacheFormat })
 }
 
 /** A fifth of the memory where nobody says otherwise, and never less than one image and its longest answer need. */

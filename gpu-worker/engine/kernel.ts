@@ -1,6 +1,7 @@
 // Finds out at load how this CPU multiplies bytes, and picks the activation range in which it is exact.
 import { join } from 'node:path'
 import { UserError } from '../../schemas/errors.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession } from './session.ts'
 import type { GraphTensor, HostTensor } from './session.ts'
@@ -16,8 +17,13 @@ const width = 64
  * runtime has different kernels for the two. Exact: 8-bit activations. Otherwise: 7-bit ones, whose pairs of products
  * cannot leave 16 bits (2 * 127 * 127 = 32258). Throws UserError when even these come out wrong.
  */
-export async function detectKernel({ folder, manifest }: CompiledModel): Promise<Kernel> {
-  if (manifest.graphs.kernelCheck === undefined) return { name: manifest.weights, feeds: {} }
+export async function detectKernel(
+  { folder, manifest }: CompiledModel,
+  cacheFormat: CacheFormat = 'fp32',
+): Promise<Kernel> {
+  const hasBytes = manifest.quantized.some(({ format }) => format === 'int8' || format === 'int8-split')
+  if (manifest.graphs.kernelCheck === undefined || !(hasBytes || cacheFormat === 'int8'))
+    return { name: manifest.weights, feeds: {} }
   const session = await openSession({ graph: join(folder, manifest.graphs.kernelCheck), threads: 1 })
   try {
     for (const levels of [127, 63]) {

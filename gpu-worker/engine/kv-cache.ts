@@ -24,14 +24,14 @@ export type DeviceRows = {
   values: readonly GraphTensor[]
 }
 
-/** An image's rows; in bytes with a scale for each row and head [kvHeads, length] where the cache is int8. */
+/** An image's rows; where the cache is int8, keys and values as they are computed, and a scale for each channel [kvHeads, headDim]. */
 export type PrefixRows =
   | DeviceRows
   | (CacheRows & { format: 'fp32' })
   | {
       format: 'int8'
       length: number
-      keys: readonly Int8Array[]
+      keys: readonly Uint8Array[]
       values: readonly Int8Array[]
       keyScales: readonly Float32Array[]
       valueScales: readonly Float32Array[]
@@ -73,8 +73,16 @@ export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): Cache
 export function emptyPrefix(shape: CacheShape, format: CacheFormat): PrefixRows {
   const rows = emptyRows(shape)
   if (format === 'fp32') return { format, ...rows }
-  const nothing = Array.from({ length: shape.layerCount }, () => new Int8Array(0))
-  return { format, length: 0, keys: nothing, values: nothing, keyScales: rows.keys, valueScales: rows.keys }
+  const each = <T>(make: () => T): T[] => Array.from({ length: shape.layerCount }, make)
+  const scales = each(() => new Float32Array(shape.kvHeadCount * shape.headDim))
+  return {
+    format,
+    length: 0,
+    keys: each(() => new Uint8Array(0)),
+    values: each(() => new Int8Array(0)),
+    keyScales: scales,
+    valueScales: scales,
+  }
 }
 
 type Lane = { owner: number | undefined; used: number }

@@ -177,5 +177,6 @@ function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): Gra
   if (data instanceof BigInt64Array) return { type: 'int64', data, dims }
   if (data instanceof Int32Array) return { type: 'int32', data, dims }
   if (data instanceof Int8Array) return { type: 'int8', data, dims }
+  if (data instanceof Uint8Array) return { type: 'uint8', data, dims }
   throw new InvariantError(`the graph's output ${name} is missing or of an unknown type`)
 }

@@ -1,6 +1,8 @@
 // Attention of rows in causal order behind a prefix, by the runtime's fused operator: what prefills an image.
-import { toFloats, turn } from './attention-frame.ts'
-import type { AttentionFrame, AttentionRun, CpuFrame, LayerPrefix } from './attention-frame.ts'
+import { InvariantError } from '../../schemas/errors.ts'
+import { codeSteps } from './attention-bytes.ts'
+import { isInBytes, turn } from './attention-frame.ts'
+import type { AttentionFrame, AttentionRun, ByteFrame, CpuFrame, LayerPrefix } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -18,7 +20,7 @@ export function causalWay(
 ): Value[] {
   const { headCount, kvHeadCount, headDim, cpu } = frame
   const { total, nothing } = cpu
-  const past = pastFloats(builder, frame, cache.prefixes[0])
+  const past = pastFloats(builder, { ...frame, cpu }, cache.prefixes[0])
   const wide = (x: Value, heads: number): Value => widenHeads(builder, headDim, x, heads)
   const inputs = [
     wide(queries, headCount),
@@ -45,10 +47,9 @@ export function causalWay(
   // What a branch gives is written by the node that makes it, unless a change of shape stands behind it: that copies.
   const allKeys = narrow(builder, headDim, presentKeys)
   const allValues = narrow(builder, headDim, presentValues)
-  if (frame.cacheFormat === 'fp32') return [rows, none, none, allKeys, turnHeads(builder, allValues)]
-  const [keyCodes, keyScales] = toBytes(builder, allKeys)
-  const [valueCodes, valueScales] = toBytes(builder, allValues)
-  return [rows, none, none, keyCodes, turnHeads(builder, valueCodes), keyScales, valueScales]
+  const { bytes } = cpu
+  if (bytes === undefined) return [rows, none, none, allKeys, turnHeads(builder, allValues)]
+  return [rows, none, none, ...toBytes(builder, bytes, { keys: allKeys, values: allValues })]
 }
 
 /** [1, kv, N, d] -> [1, kv, d, N] */
@@ -89,15 +90,11 @@ function narrowRows(builder: GraphBuilder, { headCount, headDim, shapes }: Atten
 /** A prefix as the fused operator takes it: keys and values [1, kv, P, d] in float32. */
 function pastFloats(
   builder: GraphBuilder,
-  { kvHeadCount, headDim }: AttentionFrame,
+  { kvHeadCount, headDim, cpu: { bytes } }: AttentionFrame & { cpu: CpuFrame },
   prefix: LayerPrefix | undefined,
 ): { keys: Value | null; values: Value | null } {
   if (prefix === undefined) return { keys: null, values: null }
-  const restore = (codes: Value, scales: Value | undefined): Value => {
-    if (scales === undefined) return codes
-    const column = builder.op('Unsqueeze', [scales, builder.int64([2])])
-    return builder.op('Mul', [toFloats(builder, codes), column], { elementType: 'float32' })
-  }
+  const floats = bytes === undefined ? turnedBack(builder, prefix) : fromBytes(builder, bytes, prefix)
   // A reshape to an unknown length, and not one more dimension: the runtime takes the present for as long as the past,
   // and would put the one into the other's memory.
   const spare = spareDims(headDim)
@@ -106,22 +103,40 @@ function pastFloats(
     return builder.op('Reshape', [wide, builder.int64([1, kvHeadCount, -1, headDim + spare])], { as: 'past' })
   }
   return {
-    keys: batched(restore(prefix.keys, prefix.keyScales)),
-    values: batched(restore(turn(builder, prefix.values), prefix.valueScales)),
+    keys: batched(floats.keys),
+    values: batched(floats.values),
   }
 }
 
-/** One scale for each row and head: [1, kv, P, d] -> int8 [1, kv, P, d] and float32 [1, kv, P]. */
-function toBytes(builder: GraphBuilder, x: Value): [codes: Value, scales: Value] {
-  const largest = builder.op('ReduceMax', [builder.op('Abs', [x]), builder.int64([3])], {
-    attributes: { keepdims: 1 },
-  })
-  const positive = builder.op('Max', [largest, builder.float32([1e-30], [])])
-  const scales = builder.op('Div', [positive, builder.float32([127], [])], { as: 'rowScales' })
-  const scaled = builder.op('Div', [x, scales], { as: 'scaled' })
-  const codes = builder.op('QuantizeLinear', [scaled, builder.float32([1], []), builder.int8([0], [])], {
-    elementType: 'int8',
-    as: 'codes',
-  })
-  return [codes, builder.op('Squeeze', [scales, builder.int64([3])])]
+type Side = { keys: Value; values: Value }
+
+function turnedBack(builder: GraphBuilder, { keys, values }: LayerPrefix): Side {
+  return { keys, values: turn(builder, values) }
+}
+
+function fromBytes(builder: GraphBuilder, { keyZero }: ByteFrame, prefix: LayerPrefix): Side {
+  if (!isInBytes(prefix)) throw new InvariantError('a prefix is not held in bytes')
+  const restore = (codes: Value, scales: Value, zeroPoint: Value): Value => {
+    const whole = builder.op('DequantizeLinear', [codes, builder.float32([1], []), zeroPoint], {
+      elementType: 'float32',
+    })
+    return builder.op('Mul', [whole, scales], { as: 'restored' })
+  }
+  return {
+    keys: restore(prefix.keys, prefix.keyScales, keyZero),
+    values: restore(prefix.values, prefix.valueScales, builder.int8([0], [])),
+  }
+}
+
+/** Keys and values [1, kv, P, d] as codes and then their scales, one for each channel: [1, kv, 1, d]. */
+function toBytes(builder: GraphBuilder, { levels, keyZero }: ByteFrame, { keys, values }: Side): Value[] {
+  const code = (x: Value, scales: Value, zeroPoint: Value): Value =>
+    builder.op('QuantizeLinear', [builder.op('Div', [x, scales]), builder.float32([1], []), zeroPoint], {
+      elementType: zeroPoint.elementType,
+      as: 'codes',
+    })
+  const keyScales = codeSteps(builder, keys, 2, levels)
+  const valueScales = codeSteps(builder, values, 2, builder.float32([127], []))
+  const valueZero = builder.int8([0], [])
+  return [code(keys, keyScales, keyZero), code(values, valueScales, valueZero), keyScales, valueScales]
 }

@@ -2,6 +2,7 @@
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import type { GraphBuilder, Value } from './graph.ts'
+import type { CodeRange } from './linear.ts'
 
 /** What every decoder layer's attention shares; made once a graph. R rows a run. */
 export type AttentionFrame = {
@@ -47,12 +48,31 @@ export type CpuFrame = {
    * Inputs without elements, for what a way does not make. As constants they would be folded into each branch, and the
    * runtime cannot read back a graph that it saved with these.
    */
-  nothing: { floats: Value; bytes: Value | undefined }
+  nothing: { floats: Value; keyCodes?: Value; valueCodes?: Value }
   is: { causal: Value; plain: Value; several: Value; tall: Value; severalTall: Value }
   /** The suffix in lanes, for steps whose rows are of different sequences (engine/lane-inputs.ts). */
   lanes: LaneFrame
   /** int32 [1] and []: P + R - 1 and P + R. */
   total: { last: Value; count: Value }
+  /** Where prefixes are held in bytes. */
+  bytes: ByteFrame | undefined
+}
+
+/** What products of codes need. */
+export type ByteFrame = {
+  /** float32: the largest code of a key, and uint8: the code of 0. */
+  levels: Value
+  keyZero: Value
+  /** uint8: the code of 0 in weights; float32: what a high code counts, and a low one. */
+  weightZero: Value
+  weightStep: Value
+  lowStep: Value
+  /** float32 [2, 1, 1], not of one number: what high codes and low ones count beside each other. */
+  codeWeights: Value
+  /** float32: added and taken away again, it leaves a whole number of steps. */
+  weightShift: Value
+  /** int64 [2]: S, R. */
+  ownCounts: Value
 }
 
 export type LaneFrame = {
@@ -83,8 +103,13 @@ export type CpuShapes = {
   slotWeights: Value
 }
 
-/** One prefix of one layer. Scales [kv, P] where it is held in bytes. */
+/** One prefix of one layer. Scales [kv, 1, d] where it is held in bytes (attention-bytes.ts). */
 export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
+
+export type BytePrefix = Required<LayerPrefix>
+
+/** A prefix and the queries [kv, G*r, d] of the rows behind it. */
+export type SlotPart = { prefix: LayerPrefix; queries: Value }
 
 /** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them, both sides [kv, S, d]. */
 export type LayerCache = { prefixes: readonly LayerPrefix[]; suffixKeys: Value; suffixValues: Value }
@@ -140,7 +165,7 @@ function cpuShapes(builder: GraphBuilder, keyCounts: Value, { headCount, kvHeadC
 /** Makes what the CPU's ways need, inputs included. */
 export function cpuFrame(
   builder: GraphBuilder,
-  { keyCounts, cacheFormat, ...heads }: { keyCounts: Value; cacheFormat: CacheFormat } & Heads,
+  { keyCounts, codes, ...heads }: { keyCounts: Value; codes: CodeRange | undefined } & Heads,
 ): CpuFrame {
   const way = builder.input('attention_way', 'int64', [1])
   const isWay = (name: keyof typeof attentionWays): Value =>
@@ -157,7 +182,12 @@ export function cpuFrame(
     slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
     nothing: {
       floats: builder.input('no_floats', 'float32', [0]),
-      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
+      ...(codes === undefined
+        ? {}
+        : {
+            keyCodes: builder.input('no_key_codes', 'uint8', [0]),
+            valueCodes: builder.input('no_value_codes', 'int8', [0]),
+          }),
     },
     is: {
       causal: isWay('causal'),
@@ -173,16 +203,51 @@ export function cpuFrame(
       sums: builder.input('lane_sums', 'float32', ['R', 'L']),
     },
     total: { last: narrow(last), count: narrow(count) },
+    bytes: codes === undefined ? undefined : byteFrame(builder.scope('bytes'), { keyCounts, codes }),
+  }
+}
+
+/** 1.5 * 2^23: a float32 of up to 22 bits that it is added to, and taken from again, is a whole number. */
+const rounder = 12_582_912
+
+/**
+ * A weight's high code stands for 0 to 1 in L + 1 steps, its low one for half a step up or down in L codes: with the code
+ * of 0 at L neither leaves 2L + 1, which is the range in which products are exact.
+ */
+function byteFrame(
+  scope: GraphBuilder,
+  { keyCounts, codes: { levels, zeroPoint, lowWeight } }: { keyCounts: Value; codes: CodeRange },
+): ByteFrame {
+  const steps = scope.op('Add', [levels, scope.float32([1], [])], { as: 'steps' })
+  const weightStep = scope.op('Div', [scope.float32([1], []), steps], { as: 'weightStep' })
+  return {
+    levels,
+    keyZero: zeroPoint,
+    weightZero: scope.op('Cast', [levels], { attributes: { to: 2 }, elementType: 'uint8', as: 'weightZero' }),
+    weightStep,
+    lowStep: scope.op('Mul', [weightStep, lowWeight], { as: 'lowStep' }),
+    codeWeights: scope.op(
+      'Reshape',
+      [
+        scope.op('Concat', [scope.float32([1], [1]), scope.op('Reshape', [lowWeight, scope.int64([1])])], {
+          attributes: { axis: 0 },
+        }),
+        scope.int64([2, 1, 1]),
+      ],
+      { as: 'codeWeights' },
+    ),
+    weightShift: scope.op('Mul', [scope.float32([rounder], []), weightStep], { as: 'weightShift' }),
+    ownCounts: scope.op('Slice', [keyCounts, scope.int64([1]), scope.int64([3]), scope.int64([0])], {
+      as: 'ownCounts',
+    }),
   }
 }
 
 /** Queries and keys after rotary, values: [1, R, n*d], [1, R, kv*d], [R, kv*d]. */
 export type AttentionRun = { queries: Value; keys: Value; values: Value; cache: LayerCache }
 
-/** A cache's bytes as numbers, without their scales. */
-export function toFloats(builder: GraphBuilder, x: Value): Value {
-  if (x.elementType === 'float32') return x
-  return builder.op('Cast', [x], { attributes: { to: 1 }, elementType: 'float32', as: 'floats' })
+export function isInBytes(prefix: LayerPrefix): prefix is BytePrefix {
+  return prefix.keyScales !== undefined && prefix.valueScales !== undefined
 }
 
 /** The last two dimensions change places. */

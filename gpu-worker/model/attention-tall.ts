@@ -1,15 +1,13 @@
 // Attention of a step of many rows of different sequences: prefix keys and values stand on the left side of their
 // products, where the runtime reads them as they lie, and the suffix goes by lanes. Knows no other way.
-import { toFloats, turn } from './attention-frame.ts'
-import type { CpuAttentionFrame, LayerPrefix } from './attention-frame.ts'
+import { slotParts, relativeTo } from './attention-bytes.ts'
+import { turn } from './attention-frame.ts'
+import type { CpuAttentionFrame, LayerPrefix, SlotPart } from './attention-frame.ts'
 import { laneScores, weighLanes } from './attention-lanes.ts'
 import type { LaneSide } from './attention-lanes.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
-
-/** A prefix and the queries [kv, G*r, d] of the rows behind it. */
-type SlotPart = { prefix: LayerPrefix; queries: Value }
 
 /** Weights that sum up to less than this have lost digits, or all of them, to a larger row of the same head. */
 const leastTotal = 1e-20
@@ -37,20 +35,15 @@ export function tallAttention(
   },
 ): Value {
   const { lanes } = frame.cpu
-  const bySlot = slots.map(({ prefix, queries }) => ({
-    ...prefix,
-    scores: tallScores(builder, queries, prefix),
-  }))
+  const behind =
+    frame.cpu.bytes === undefined ? inFloats(builder, frame, slots) : inBytes(builder, frame, slots)
   const ownScores = laneScores(builder, lanes, suffix)
-  const largest = largestOfHead(builder, frame, { bySlot, others: ownScores.largest })
+  const ofPrefix = builder.op('Unsqueeze', [behind.largest, builder.int64([3])])
+  const largest = builder.op('Max', [ofPrefix, ...ownScores.largest], { as: 'largest' })
   const own = weighLanes(builder, { ...frame, lanes }, { scores: ownScores, largest, side: suffix })
-  const flatLargest = builder.op('Squeeze', [largest, builder.int64([3])])
-  const prefixes = bySlot.map((each) => weighed(builder, each, flatLargest))
-  const add = (name: keyof Weighed, size: number): Value => {
-    const parts = prefixes.map((part) => part[name])
-    return builder.op('Add', [turn(builder, joinSlots(builder, frame, parts, size)), own[name]], { as: name })
-  }
-  const [sum, total] = [add('sum', frame.headDim), add('total', 1)]
+  const prefix = behind.weighed(builder.op('Squeeze', [largest, builder.int64([3])]))
+  const add = (name: keyof Weighed): Value => builder.op('Add', [prefix[name], own[name]], { as: name })
+  const [sum, total] = [add('sum'), add('total')]
   const least = builder.op('ReduceMin', [total], { attributes: { keepdims: 0 } })
   const isSound = builder.op('Greater', [least, builder.float32([leastTotal], [])], {
     elementType: 'bool',
@@ -63,37 +56,65 @@ export function tallAttention(
   return context
 }
 
-type Scored = LayerPrefix & { scores: Value }
-
-/** Sums of weighed values [kv, d, G*r] and of weights [kv, 1, G*r]. */
+/** Sums of weighed values [kv, G*R, d] and of weights [kv, G*R, 1]. */
 type Weighed = { sum: Value; total: Value }
 
-function weighed(builder: GraphBuilder, { scores, values, valueScales }: Scored, largest: Value): Weighed {
-  const weights = builder.op('Exp', [builder.op('Sub', [scores, largest])], { as: 'weights' })
-  const scaled =
-    valueScales === undefined ? weights : builder.op('Mul', [weights, asColumn(builder, valueScales)])
+/** What rows find in their prefixes: the largest score of each head [kv, 1, 1], and sums of exp(score - a number of each head). */
+type Behind = { largest: Value; weighed: (largest: Value) => Weighed }
+
+function inBytes(builder: GraphBuilder, frame: CpuAttentionFrame, slots: readonly SlotPart[]): Behind {
+  const part = slotParts(builder, frame, slots)
   return {
-    sum: builder.op('MatMul', [toFloats(builder, values), scaled], { as: 'partContext' }),
+    largest: largestAlong(builder, part.largest, 1),
+    weighed: (largest) => relativeTo(builder, part, largest),
+  }
+}
+
+function inFloats(builder: GraphBuilder, frame: CpuAttentionFrame, slots: readonly SlotPart[]): Behind {
+  const scored = slots.map(({ prefix, queries }) => ({
+    prefix,
+    scores: builder.op('FusedMatMul', [prefix.keys, queries], {
+      domain: contrib,
+      attributes: { transB: 1 },
+      as: 'tallScores',
+    }),
+  }))
+  // First over keys alone: a slot may have no rows, and nothing has no largest.
+  const ofRows = scored.map(({ scores }) => largestAlong(builder, scores, 1))
+  return {
+    largest: largestAlong(builder, joinSlots(builder, frame, ofRows, 1), 2),
+    weighed: (largest) => {
+      const parts = scored.map((each) => weighed(builder, each, largest))
+      const join = (name: keyof Weighed, size: number): Value =>
+        turn(
+          builder,
+          joinSlots(
+            builder,
+            frame,
+            parts.map((part) => part[name]),
+            size,
+          ),
+        )
+      return { sum: join('sum', frame.headDim), total: join('total', 1) }
+    },
+  }
+}
+
+/** Of one slot, still [kv, d, G*r] and [kv, 1, G*r]. */
+function weighed(
+  builder: GraphBuilder,
+  { scores, prefix }: { scores: Value; prefix: LayerPrefix },
+  largest: Value,
+): Weighed {
+  const weights = builder.op('Exp', [builder.op('Sub', [scores, largest])], { as: 'weights' })
+  return {
+    sum: builder.op('MatMul', [prefix.values, weights], { as: 'partContext' }),
     total: builder.op('ReduceSum', [weights, builder.int64([1])], { attributes: { keepdims: 1 } }),
   }
 }
 
-/** [kv, 1, 1, 1]. First over keys alone: a slot may have no rows, and nothing has no largest. */
-function largestOfHead(
-  builder: GraphBuilder,
-  frame: CpuAttentionFrame,
-  { bySlot, others }: { bySlot: readonly Scored[]; others: readonly Value[] },
-): Value {
-  const reduce = (x: Value, axis: number): Value =>
-    builder.op('ReduceMax', [x, builder.int64([axis])], { attributes: { keepdims: 1 } })
-  const ofRows = joinSlots(
-    builder,
-    frame,
-    bySlot.map(({ scores }) => reduce(scores, 1)),
-    1,
-  )
-  const ofPrefix = builder.op('Unsqueeze', [reduce(ofRows, 2), builder.int64([3])])
-  return builder.op('Max', [ofPrefix, ...others], { as: 'largest' })
+function largestAlong(builder: GraphBuilder, x: Value, axis: number): Value {
+  return builder.op('ReduceMax', [x, builder.int64([axis])], { attributes: { keepdims: 1 } })
 }
 
 /** Parts [kv, size, G*r] of slots side by side, in the order that all rows have: [kv, size, G*R]. */
@@ -111,18 +132,4 @@ function joinSlots(
   )
   const joined = builder.op('Concat', byGroup, { attributes: { axis: 3 }, as: 'joinedSlots' })
   return builder.op('Reshape', [joined, builder.int64([kvHeadCount, size, -1])])
-}
-
-function tallScores(builder: GraphBuilder, queries: Value, { keys, keyScales }: LayerPrefix): Value {
-  const product = builder.op('FusedMatMul', [toFloats(builder, keys), queries], {
-    domain: contrib,
-    attributes: { transB: 1 },
-    as: 'tallScores',
-  })
-  return keyScales === undefined ? product : builder.op('Mul', [product, asColumn(builder, keyScales)])
-}
-
-/** [kv, N] -> [kv, N, 1] */
-function asColumn(builder: GraphBuilder, scales: Value): Value {
-  return builder.op('Unsqueeze', [scales, builder.int64([2])], { as: 'scaleColumn' })
 }

@@ -1,6 +1,7 @@
 // Attention of the decoder over what is cached and over a run's own rows. Knows nodes, not products with weights.
 //
-// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are six ways
+// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P], or both in bytes
+// (attention-bytes.ts), where plain, turned and several are the same. On the CPU there are six ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
 //   plain     one row, or long prompts: weights on the left side of their product with values
@@ -11,7 +12,8 @@ import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
 import { causalWay } from './attention-causal.ts'
 import { deviceAttention } from './attention-device.ts'
-import { toFloats, turn } from './attention-frame.ts'
+import { joinParts, slotParts } from './attention-bytes.ts'
+import { turn } from './attention-frame.ts'
 import type {
   Attended,
   AttentionFrame,
@@ -19,6 +21,7 @@ import type {
   CpuAttentionFrame,
   LayerCache,
   LayerPrefix,
+  SlotPart,
 } from './attention-frame.ts'
 import { tallAttention } from './attention-tall.ts'
 import type { GraphBuilder, Value } from './graph.ts'
@@ -105,8 +108,8 @@ function prefixNames({ cacheFormat }: AttentionFrame): string[] {
 }
 
 function emptyPrefix({ cacheFormat, cpu }: CpuAttentionFrame): Value[] {
-  const { floats, bytes } = cpu.nothing
-  return cacheFormat === 'fp32' ? [floats, floats] : [bytes ?? floats, bytes ?? floats, floats, floats]
+  const { floats, keyCodes = floats, valueCodes = floats } = cpu.nothing
+  return cacheFormat === 'fp32' ? [floats, floats] : [keyCodes, valueCodes, floats, floats]
 }
 
 /** Rotary embedding, half-split form (pairs i and i + d/2), by each row's own position: [R, n*d] -> [1, R, n*d]. */
@@ -153,15 +156,17 @@ function stepWay(
 function rowAttention(
   builder: GraphBuilder,
   frame: CpuAttentionFrame,
-  { grouped, flat, newKeys, newValues, cache, way }: StepRows & { way: RowWay },
+  { way, ...rows }: StepRows & { way: RowWay },
 ): Value {
-  const { keyCounts } = frame
+  const { keyCounts, cpu } = frame
+  if (cpu.bytes !== undefined)
+    return rowsOverBytes(builder, frame, { ...rows, slots: slotsOf(builder, frame, { ...rows, way }) })
+  const { grouped, flat, newValues, cache } = rows
   const prefixScores =
     way === 'several'
       ? slotScores(builder, frame, { grouped, cache })
-      : scores(builder, flat, firstPrefix(cache))
-  const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, flat, { keys: part }))
-  const all = joinKeys(builder, [prefixScores, maskedScores(builder, frame, joinKeys(builder, own))])
+      : scores(builder, flat, firstPrefix(cache).keys)
+  const all = joinKeys(builder, [prefixScores, ownScores(builder, frame, rows)])
   const softmax = builder.op('Softmax', [all], { attributes: { axis: -1 } })
   const [onPrefix = softmax, onSuffix = softmax, onNew = softmax] = builder.ops(
     'Split',
@@ -174,10 +179,61 @@ function rowAttention(
   const fromPrefix =
     way === 'several'
       ? slotContext(builder, frame, { weights: onPrefix, cache })
-      : weigh(builder, { weights: onPrefix, prefix: firstPrefix(cache), way })
+      : weigh(builder, { weights: onPrefix, values: firstPrefix(cache).values, way })
   const fromSuffix = builder.op('MatMul', [onSuffix, cache.suffixValues], { as: 'fromSuffix' })
   const fromNew = builder.op('MatMul', [onNew, newValues], { as: 'fromNew' })
   return builder.op('Sum', [fromPrefix, fromSuffix, fromNew], { as: 'attended' })
+}
+
+/** The same over prefixes in bytes, which are read by products of their own: no one softmax spans all. */
+function rowsOverBytes(
+  builder: GraphBuilder,
+  frame: CpuAttentionFrame,
+  { slots, ...rows }: StepRows & { slots: readonly SlotPart[] },
+): Value {
+  const scored = ownScores(builder, frame, rows)
+  const reduce = (operator: 'ReduceMax' | 'ReduceSum', x: Value): Value =>
+    builder.op(operator, [x, builder.int64([2])], { attributes: { keepdims: 1 } })
+  const largest = reduce('ReduceMax', scored)
+  const weights = builder.op('Exp', [builder.op('Sub', [scored, largest])], { as: 'ownWeights' })
+  const [onSuffix = weights, onNew = weights] = builder.ops(
+    'Split',
+    [weights, frame.cpu.bytes?.ownCounts ?? null],
+    {
+      attributes: { axis: 2 },
+      names: ['onSuffix', 'onNew'],
+    },
+  )
+  const sum = builder.op('Add', [
+    builder.op('MatMul', [onSuffix, rows.cache.suffixValues], { as: 'fromSuffix' }),
+    builder.op('MatMul', [onNew, rows.newValues], { as: 'fromNew' }),
+  ])
+  const own = { largest, sum, total: reduce('ReduceSum', weights) }
+  return joinParts(builder, [slotParts(builder, frame, slots), own])
+}
+
+/** Scores of the suffix and of the run's own rows, masked: [kv, G*R, S + R]. */
+function ownScores(
+  builder: GraphBuilder,
+  frame: CpuAttentionFrame,
+  { flat, cache, newKeys }: StepRows,
+): Value {
+  const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, flat, part))
+  return maskedScores(builder, frame, joinKeys(builder, own))
+}
+
+/** The prefixes that rows stand behind, with their queries. */
+function slotsOf(
+  builder: GraphBuilder,
+  frame: CpuAttentionFrame,
+  { way, grouped, flat, cache }: StepRows & { way: StepWay },
+): SlotPart[] {
+  if (way !== 'several' && way !== 'severalTall') return [{ prefix: firstPrefix(cache), queries: flat }]
+  const bySlot = splitSlots(builder, frame, grouped)
+  return cache.prefixes.map((prefix, slot) => ({
+    prefix,
+    queries: builder.op('Reshape', [bySlot[slot] ?? grouped, frame.shapes.flat]),
+  }))
 }
 
 function tallRows(
@@ -185,25 +241,12 @@ function tallRows(
   frame: CpuAttentionFrame,
   { way, ...rows }: StepRows & { way: TallWay },
 ): Value {
-  const { byRow, grouped, flat, newKeys, newValues, cache } = rows
-  const { shapes, cpu } = frame
-  const several = (): { prefix: LayerPrefix; queries: Value }[] => {
-    const bySlot = splitSlots(builder, frame, grouped)
-    return cache.prefixes.map((prefix, slot) => ({
-      prefix,
-      queries: builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat]),
-    }))
-  }
-  return tallAttention(
-    builder,
-    { ...frame, cpu },
-    {
-      slots: way === 'tall' ? [{ prefix: firstPrefix(cache), queries: flat }] : several(),
-      suffix: { byRow, newKeys, newValues, keys: cache.suffixKeys, values: cache.suffixValues },
-      otherwise: (inner) =>
-        rowAttention(inner, frame, { ...rows, way: way === 'tall' ? 'turned' : 'several' }),
-    },
-  )
+  const { byRow, newKeys, newValues, cache } = rows
+  return tallAttention(builder, frame, {
+    slots: slotsOf(builder, frame, { ...rows, way }),
+    suffix: { byRow, newKeys, newValues, keys: cache.suffixKeys, values: cache.suffixValues },
+    otherwise: (inner) => rowAttention(inner, frame, { ...rows, way: way === 'tall' ? 'turned' : 'several' }),
+  })
 }
 
 function joinKeys(builder: GraphBuilder, parts: readonly Value[]): Value {
@@ -223,34 +266,17 @@ function headsFirst(builder: GraphBuilder, { shapes }: AttentionFrame, x: Value,
 }
 
 /** q k^T: [kv, M, keys] of queries [kv, M, d]. Always this way round: turning the scores costs more than it brings. */
-function scores(
-  builder: GraphBuilder,
-  queries: Value,
-  { keys, keyScales }: Pick<LayerPrefix, 'keys' | 'keyScales'>,
-): Value {
-  const product = timesTransposed(builder, queries, toFloats(builder, keys))
-  return keyScales === undefined ? product : builder.op('Mul', [product, asRow(builder, keyScales)])
+function scores(builder: GraphBuilder, queries: Value, keys: Value): Value {
+  return timesTransposed(builder, queries, keys)
 }
 
 /** weights [kv, M, keys] times values [kv, d, keys]: [kv, M, d]. */
 function weigh(
   builder: GraphBuilder,
-  {
-    weights,
-    prefix: { values, valueScales },
-    way,
-  }: { weights: Value; prefix: Pick<LayerPrefix, 'values' | 'valueScales'>; way: RowWay },
+  { weights, values, way }: { weights: Value; values: Value; way: RowWay },
 ): Value {
-  const scaled =
-    valueScales === undefined ? weights : builder.op('Mul', [weights, asRow(builder, valueScales)])
-  const floats = toFloats(builder, values)
-  if (way === 'plain') return timesTransposed(builder, scaled, floats)
-  return turn(builder, timesTransposed(builder, floats, scaled))
-}
-
-/** [kv, P] -> [kv, 1, P] */
-function asRow(builder: GraphBuilder, scales: Value): Value {
-  return builder.op('Unsqueeze', [scales, builder.int64([1])], { as: 'scaleRow' })
+  if (way === 'plain') return timesTransposed(builder, weights, values)
+  return turn(builder, timesTransposed(builder, values, weights))
 }
 
 /** a b^T. No factor: with one the runtime leaves its path for a single row (LOG.md, 2026-11-26: 8.6 against 4.5 ms). */
@@ -268,7 +294,7 @@ function slotScores(
   const bySlot = splitSlots(builder, frame, grouped)
   const parts = cache.prefixes.map((prefix, slot) => {
     const queries = builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat])
-    const own = scores(builder, queries, prefix)
+    const own = scores(builder, queries, prefix.keys)
     return builder.op('Reshape', [own, cpu.shapes.slotScores])
   })
   const joined = builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'slotScores' })
@@ -285,7 +311,10 @@ function slotContext(
   const bySlot = splitSlots(builder, frame, builder.op('Reshape', [weights, cpu.shapes.byRow]))
   const parts = cache.prefixes.map((prefix, slot) => {
     const own = builder.op('Reshape', [bySlot[slot] ?? weights, cpu.shapes.slotWeights])
-    return builder.op('Reshape', [weigh(builder, { weights: own, prefix, way: 'several' }), shapes.grouped])
+    return builder.op('Reshape', [
+      weigh(builder, { weights: own, values: prefix.values, way: 'several' }),
+      shapes.grouped,
+    ])
   })
   const joined = builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'slotContext' })
   return builder.op('Reshape', [joined, shapes.flat], { as: 'fromPrefix' })

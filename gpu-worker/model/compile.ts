@@ -136,7 +136,7 @@ async function writeModel(
     await writeSharing({ name, graph: built, partFolder, places })
     shared[graph] = `${name}.onnx`
   }
-  const kernelCheck = needsKernelCheck(quantized) ? await writeKernelCheck(partFolder) : undefined
+  const kernelCheck = needsKernelCheck(target) ? await writeKernelCheck(partFolder) : undefined
   if (tokenizer !== null)
     await copyFile(join(tokenizer.folder, tokenizer.file), join(partFolder, tokenizer.file))
   const files = await hashFiles(partFolder)

@@ -2,7 +2,7 @@
 // with exact arithmetic: x64 without VNNI adds two byte products in 16 bits, which saturates.
 import { GraphBuilder } from './graph.ts'
 import type { Graph } from './graph.ts'
-import type { QuantizedMatrix } from '../../schemas/model-manifest.ts'
+import type { Target } from '../../schemas/model-manifest.ts'
 
 /** codes uint8 [T, 256] times a constant int8 [256, 64] of +127 and -127 by column: sums int32 [T, 64]. */
 export function kernelCheckGraph(): Graph {
@@ -21,7 +21,7 @@ export function kernelCheckGraph(): Graph {
   return builder.graph
 }
 
-/** Only the formats that run on MatMulInteger can saturate. */
-export function needsKernelCheck(quantized: readonly QuantizedMatrix[]): boolean {
-  return quantized.some(({ format }) => format === 'int8' || format === 'int8-split')
+/** Products of bytes can saturate: those of weights in int8, and on the CPU those of a cache in bytes. */
+export function needsKernelCheck(target: Target): boolean {
+  return target === 'cpu'
 }

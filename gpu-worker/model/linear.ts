@@ -31,15 +31,18 @@ type Factor = Pick<LinearOptions, 'matrix' | 'bias'>
 /** The matrix up [out, r] times down [r, in], never multiplied out. */
 export type LowRank = { down: Matrix; up: Matrix }
 
+/**
+ * The codes of which this CPU adds products exactly, as graph inputs: the largest one L and that of 0 (see quantizeRows
+ * below), and what a low code counts beside a high one, 1 / 2L.
+ */
+export type CodeRange = { levels: Value; zeroPoint: Value; lowWeight: Value }
+
 /** What the formats share while a graph is built: the chosen format, and what was chosen for each matrix. */
 export type LinearContext = {
   weights: WeightFormat
   target: Target
-  /** Graph inputs of the int8 formats: the largest activation code and its zero point (see quantizeRows below). */
-  levels: Value | undefined
-  zeroPoint: Value | undefined
-  /** What a low code counts beside a high one: 1 / 2L. */
-  lowWeight: Value | undefined
+  /** Of the int8 formats. */
+  codes: CodeRange | undefined
   quantized: QuantizedMatrix[]
   /** Stored matrices by name: one that two products use stands in the graph, and in its weights, once. */
   stored: Map<string, { data: Value; scales?: Value }>
@@ -213,7 +216,7 @@ function integerProduct(
   const one = scope.float32([1], [])
   const sums = scope.op(
     'MatMulIntegerToFloat',
-    [codes, data, one, scales ?? null, context.zeroPoint ?? null],
+    [codes, data, one, scales ?? null, context.codes?.zeroPoint ?? null],
     {
       domain: 'com.microsoft',
       elementType: 'float32',
@@ -225,7 +228,7 @@ function integerProduct(
     attributes: { axis: 0, num_outputs: 2 },
     names: ['high', 'low'],
   })
-  const scaledLow = scope.op('Mul', [low ?? null, context.lowWeight ?? null], { as: 'scaledLow' })
+  const scaledLow = scope.op('Mul', [low ?? null, context.codes?.lowWeight ?? null], { as: 'scaledLow' })
   const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
   return scope.op('Div', [joined, rowSteps], { as: 'product' })
 }
@@ -243,23 +246,24 @@ function isLanguage(role: MatrixRole): boolean {
  */
 function quantizeRows(
   scope: GraphBuilder,
-  { levels, zeroPoint, lowWeight }: LinearContext,
+  { codes: range }: LinearContext,
   x: Value,
   { split, hasManyRows }: { split: boolean; hasManyRows: boolean },
 ): { codes: Value; rowSteps: Value } {
-  const rowSteps = scope.op('Div', [levels ?? null, largestMagnitude(scope, x, hasManyRows)], {
+  const { levels = null, zeroPoint = null, lowWeight = null } = range ?? {}
+  const rowSteps = scope.op('Div', [levels, largestMagnitude(scope, x, hasManyRows)], {
     as: 'rowSteps',
   })
   const scaled = scope.op('Mul', [x, rowSteps], { as: 'scaled' })
   const quantize = (values: Value, scale: Value | null, as: string): Value =>
-    scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
+    scope.op('QuantizeLinear', [values, scale, zeroPoint], { elementType: 'uint8', as })
   const one = scope.float32([1], [])
   if (!split) return { codes: quantize(scaled, one, 'codes'), rowSteps }
   // Two additions on all cores; Round and DequantizeLinear run on one.
   const shift = scope.float32([rounder], [])
   const whole = scope.op('Sub', [scope.op('Add', [scaled, shift]), shift], { as: 'whole' })
   const rest = scope.op('Sub', [scaled, whole], { as: 'rest' })
-  const parts = [quantize(whole, one, 'highCodes'), quantize(rest, lowWeight ?? null, 'lowCodes')]
+  const parts = [quantize(whole, one, 'highCodes'), quantize(rest, lowWeight, 'lowCodes')]
   return { codes: scope.op('Concat', parts, { attributes: { axis: 0 }, as: 'codes' }), rowSteps }
 }
 

@@ -48,6 +48,9 @@ test('finds images in all folders, in key order, and counts what it leaves out',
 test('never takes its own run folder for a source', async () => {
   const folder = await plant({ 'a.jpg': '', 'out/thumbs/b.jpg': '', 'out-2/c.jpg': '' })
   expect((await look(folder, join(folder, 'out'))).keys).toEqual(['a.jpg', 'out-2/c.jpg'])
+  // A name that begins with two dots leads nowhere up.
+  const dotted = await plant({ 'a.jpg': '', '..out/b.jpg': '' })
+  expect((await look(dotted, join(dotted, '..out'))).scan).toEqual({ images: 1, skipped: {} })
   await expect(look(folder, folder)).rejects.toThrow(/both the source and the run folder/)
 })
 

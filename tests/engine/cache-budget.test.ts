@@ -1,6 +1,6 @@
 // Who is let into the cache, as data.
 import { describe, expect, it } from 'vitest'
-import { maxSequences, planAdmission, prefixRowBytes } from '../../gpu-worker/engine/cache-budget.ts'
+import { maxSequences, planAdmission, prefixBytes } from '../../gpu-worker/engine/cache-budget.ts'
 import type { CacheState } from '../../gpu-worker/engine/cache-budget.ts'
 import { seededUniform } from '../helpers/random-checkpoint.ts'
 
@@ -80,8 +80,8 @@ describe('planAdmission', () => {
   })
 })
 
-it('a row in bytes takes a bit more than a quarter', () => {
+it('an image in bytes takes a bit more than a quarter', () => {
   const shape = { layerCount: 2, kvHeadCount: 3, headDim: 64 }
-  expect(prefixRowBytes(shape, 'fp32')).toBe(2 * 3 * 2 * 256)
-  expect(prefixRowBytes(shape, 'int8')).toBe(2 * 3 * 2 * 68)
+  expect(prefixBytes(shape, { rows: 1228, format: 'fp32' })).toBe(2 * 3 * 2 * 64 * 4 * 1228)
+  expect(prefixBytes(shape, { rows: 1228, format: 'int8' })).toBe(2 * 3 * 2 * 64 * 1232)
 })

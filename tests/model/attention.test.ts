@@ -7,8 +7,10 @@ import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
 import { decoderAttention } from '../../gpu-worker/model/attention.ts'
 import { attentionShapes, cpuFrame } from '../../gpu-worker/model/attention-frame.ts'
 import { GraphBuilder } from '../../gpu-worker/model/graph.ts'
+import type { CodeRange } from '../../gpu-worker/model/linear.ts'
 import { encodeModel } from '../../gpu-worker/model/onnx.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
 
 const headDim = 4
 const prefixRows = 5
@@ -25,6 +27,7 @@ type Case = {
   kvHeadCount: number
   /** Rows behind each prefix. */
   slotRows: readonly number[]
+  cacheFormat?: CacheFormat
   /** One row's queries are this many times as large, so that its scores leave those of the others far behind. */
   outlier?: number
 }
@@ -43,9 +46,14 @@ const cases: Case[] = groups.flatMap((heads) => [
   { name: 'severalTall', ...heads, slotRows: [2, 3, 2, 2], outlier: 2000 },
 ])
 
-describe.each(cases)(
-  '$name, $headCount heads over $kvHeadCount, rows $slotRows, outlier $outlier',
-  ({ name, headCount, kvHeadCount, slotRows, outlier = 1 }) => {
+/** In bytes all ways are held to what loops give over the numbers that the bytes stand for. */
+const byteCases = cases
+  .filter(({ outlier = 1 }) => outlier === 1)
+  .map((each): Case => ({ ...each, cacheFormat: 'int8' }))
+
+describe.each([...cases, ...byteCases])(
+  '$name, $headCount heads over $kvHeadCount, rows $slotRows, outlier $outlier, cache $cacheFormat',
+  ({ name, headCount, kvHeadCount, slotRows, outlier = 1, cacheFormat = 'fp32' }) => {
     it('gives the averages of values that plain loops give', async () => {
       const rows = slotRows.reduce((sum, count) => sum + count, 0)
       const random = seededRandom(1)
@@ -75,11 +83,25 @@ describe.each(cases)(
             : key - suffixRows === row
         return isSeen ? 0 : -1e30
       })
-      const given = { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask }
-      const seen = await runGraph(given, attentionWays[name])
+      const inBytes = prefixes.map(({ keys, values }) => ({ keys: toCodes(keys), values: toCodes(values) }))
+      const restored = inBytes.map(({ keys, values }) => ({ keys: keys.restored, values: values.restored }))
+      const isFloat = cacheFormat === 'fp32'
+      const given = {
+        headCount,
+        kvHeadCount,
+        slotRows,
+        qkv,
+        suffix,
+        mask,
+        prefixes: isFloat ? prefixes : restored,
+      }
+      const seen = await runGraph({ ...given, codes: isFloat ? undefined : inBytes }, attentionWays[name])
       const expected = byLoops(given)
       expect(seen.length).toBe(expected.length)
-      for (const [index, value] of expected.entries()) expect(seen[index]).toBeCloseTo(value, 4)
+      // A query in one byte is off by up to 0.4 % of its largest number.
+      const most = isFloat ? 5e-5 : 5e-3
+      for (const [index, value] of expected.entries())
+        expect(Math.abs((seen[index] ?? NaN) - value)).toBeLessThan(most)
     })
   },
 )
@@ -92,8 +114,23 @@ type Given = Pick<Case, 'headCount' | 'kvHeadCount' | 'slotRows'> & {
   mask: Float32Array
 }
 
-async function runGraph(given: Given, way: number): Promise<Float32Array> {
-  const { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask } = given
+/** Numbers [kv, P, d] as whole numbers of steps, one step a channel, and what these stand for. */
+type Codes = { whole: number[]; steps: Float32Array; restored: Float32Array }
+
+function toCodes(x: Float32Array): Codes {
+  const channelOf = (at: number): number => Math.floor(at / (prefixRows * headDim)) * headDim + (at % headDim)
+  const steps = new Float32Array(x.length / prefixRows)
+  for (const [at, value] of x.entries())
+    steps[channelOf(at)] = Math.max(steps[channelOf(at)] ?? 0, Math.abs(value) / 127)
+  const whole = Array.from(x, (value, at) => Math.round(value / (steps[channelOf(at)] ?? NaN)))
+  return { whole, steps, restored: x.map((_, at) => (whole[at] ?? NaN) * (steps[channelOf(at)] ?? NaN)) }
+}
+
+async function runGraph(
+  given: Given & { codes: readonly { keys: Codes; values: Codes }[] | undefined },
+  way: number,
+): Promise<Float32Array> {
+  const { headCount, kvHeadCount, slotRows, qkv, prefixes, codes, suffix, mask } = given
   const rows = slotRows.reduce((sum, count) => sum + count, 0)
   const owners = laneOwners(rows)
   const suffixRows = owners.length * laneSize
@@ -107,22 +144,36 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
   const keyCounts = builder.input('key_counts', 'int64', [3])
   const maskInput = builder.input('mask', 'float32', ['R', 'K'])
   const input = (side: string, dims: (string | number)[]) => builder.input(side, 'float32', dims)
-  const slots = Array.from({ length: prefixSlots }, (_, slot) => ({
-    keys: input(`keys${slot}`, [kvHeadCount, 'P', headDim]),
-    values: input(`values${slot}`, [kvHeadCount, headDim, 'P']),
-  }))
+  const slots = Array.from({ length: prefixSlots }, (_, slot) => {
+    if (codes === undefined)
+      return {
+        keys: input(`keys${slot}`, [kvHeadCount, 'P', headDim]),
+        values: input(`values${slot}`, [kvHeadCount, headDim, 'P']),
+      }
+    return {
+      keys: builder.input(`keys${slot}`, 'uint8', [kvHeadCount, 'P', headDim]),
+      values: builder.input(`values${slot}`, 'int8', [kvHeadCount, 'P', headDim]),
+      keyScales: input(`key_scales${slot}`, [kvHeadCount, 1, headDim]),
+      valueScales: input(`value_scales${slot}`, [kvHeadCount, 1, headDim]),
+    }
+  })
+  const range = (): CodeRange => ({
+    levels: input('levels', []),
+    zeroPoint: builder.input('zero', 'uint8', []),
+    lowWeight: builder.float32([1 / 254], []),
+  })
   const heads = { headCount, kvHeadCount, headDim }
   const frame = {
     ...heads,
     target: 'cpu' as const,
-    cacheFormat: 'fp32' as const,
+    cacheFormat: codes === undefined ? ('fp32' as const) : ('int8' as const),
     positionIds: builder.input('position_ids', 'int64', [1, 'R']),
     cos: input('cos', ['M', headDim / 2]),
     sin: input('sin', ['M', headDim / 2]),
     mask: maskInput,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: cpuFrame(builder, { keyCounts, cacheFormat: 'fp32', ...heads }),
+    cpu: cpuFrame(builder, { keyCounts, codes: codes === undefined ? undefined : range(), ...heads }),
     device: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
@@ -143,7 +194,17 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     turned
       ? floats(turnHeads(data, length, kvHeadCount), [kvHeadCount, headDim, length])
       : floats(data, [kvHeadCount, length, headDim])
-  const prefixFeeds = slots.flatMap((_, slot) => {
+  const scalesOf = ({ steps }: Codes): HostTensor => floats(steps, [kvHeadCount, 1, headDim])
+  const prefixFeeds = slots.flatMap((_, slot): (readonly [string, HostTensor])[] => {
+    const own = codes?.[slot] ?? codes?.[0]
+    const dims = [kvHeadCount, prefixRows, headDim]
+    if (own !== undefined)
+      return [
+        [`keys${slot}`, { type: 'uint8', data: Uint8Array.from(own.keys.whole, (code) => code + 128), dims }],
+        [`values${slot}`, { type: 'int8', data: Int8Array.from(own.values.whole), dims }],
+        [`key_scales${slot}`, scalesOf(own.keys)],
+        [`value_scales${slot}`, scalesOf(own.values)],
+      ]
     const { keys, values } = prefixes[slot] ?? prefixes[0] ?? suffix
     return [
       [`keys${slot}`, side(keys, prefixRows, false)] as const,
@@ -172,6 +233,10 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
       cos: floats(new Float32Array((rows * headDim) / 2).fill(1), [rows, headDim / 2]),
       sin: floats(new Float32Array((rows * headDim) / 2), [rows, headDim / 2]),
       no_floats: floats(new Float32Array(0), [0]),
+      no_key_codes: { type: 'uint8', data: new Uint8Array(0), dims: [0] },
+      no_value_codes: { type: 'int8', data: new Int8Array(0), dims: [0] },
+      levels: floats(Float32Array.of(127), []),
+      zero: { type: 'uint8', data: Uint8Array.of(128), dims: [] },
     },
     ['result'],
   )

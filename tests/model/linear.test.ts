@@ -58,7 +58,8 @@ async function runLinear(
   const lowWeight = builder.op('Div', [builder.float32([0.5], []), levels])
   const stored = new Map()
   const target = 'cpu' as const
-  const context = { weights: format.weights, target, levels, zeroPoint, lowWeight, quantized, stored }
+  const codes = { levels, zeroPoint, lowWeight }
+  const context = { weights: format.weights, target, codes, quantized, stored }
   const y = linear(builder, context, x, {
     name: 'linear',
     matrix,

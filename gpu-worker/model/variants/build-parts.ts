@@ -1,11 +1,11 @@
 // What the graphs of one variant are built from: the checkpoint's tensors by name, as linear layers, vectors and tables.
 // It does not know which layers there are.
 import { InvariantError } from '../../../schemas/errors.ts'
-import type { QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
+import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
 import { linear, vectorWeight } from '../linear.ts'
-import type { LinearContext, LinearOptions } from '../linear.ts'
+import type { CodeRange, LinearContext, LinearOptions } from '../linear.ts'
 import { forEachTile, matrixOf } from '../matrix.ts'
 import type { Variant } from './config.ts'
 import { expertMatrix } from './low-rank.ts'
@@ -25,23 +25,19 @@ export type Build = BuildOptions & { context: LinearContext; shared: Map<string,
 export function linearContext(
   builder: GraphBuilder,
   { weights, target }: BuildOptions,
-  quantized: QuantizedMatrix[],
+  { quantized, cacheFormat = 'fp32' }: { quantized: QuantizedMatrix[]; cacheFormat?: CacheFormat },
 ): LinearContext {
-  const levels =
-    target === 'cpu' && (weights === 'int8' || weights === 'int4')
-      ? builder.input('activation_levels', 'float32', [])
-      : undefined
+  const hasCodes = weights === 'int8' || weights === 'int4' || cacheFormat === 'int8'
+  const codes = target === 'cpu' && hasCodes ? codeRange(builder) : undefined
+  return { weights, target, quantized, stored: new Map(), codes }
+}
+
+function codeRange(builder: GraphBuilder): CodeRange {
+  const levels = builder.input('activation_levels', 'float32', [])
   return {
-    weights,
-    target,
-    quantized,
-    stored: new Map(),
     levels,
-    zeroPoint: levels === undefined ? undefined : builder.input('activation_zero', 'uint8', []),
-    lowWeight:
-      levels === undefined
-        ? undefined
-        : builder.op('Div', [builder.float32([0.5], []), levels], { as: 'low_weight' }),
+    zeroPoint: builder.input('activation_zero', 'uint8', []),
+    lowWeight: builder.op('Div', [builder.float32([0.5], []), levels], { as: 'low_weight' }),
   }
 }
 

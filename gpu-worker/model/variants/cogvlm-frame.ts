@@ -2,9 +2,10 @@
 // and which rows are the visual expert's. It does not know the layers.
 import { prefixSlots } from '../../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../../schemas/model-manifest.ts'
-import { attentionShapes, cpuFrame } from '../attention-frame.ts'
+import { attentionShapes, cpuFrame, isInBytes } from '../attention-frame.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerPrefix, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
+import type { CodeRange } from '../linear.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 import type { Variant } from './config.ts'
 
@@ -28,7 +29,7 @@ export function visionShare(builder: GraphBuilder, { target }: BuildOptions, vis
 /** The inputs that attention has in common in all layers: counts, positions, rotary tables, mask. */
 export function attentionFrame(
   builder: GraphBuilder,
-  { variant, target }: BuildOptions,
+  { variant, target, context }: Build,
   cacheFormat: CacheFormat,
 ): AttentionFrame {
   const { headCount, kvHeadCount, headDim } = variant
@@ -47,7 +48,7 @@ export function attentionFrame(
     mask,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: isCpu ? cpuFrame(builder, { keyCounts, cacheFormat, ...heads }) : undefined,
+    cpu: isCpu ? cpuFrame(builder, { keyCounts, codes: codesOf(context, cacheFormat), ...heads }) : undefined,
     device: isCpu
       ? undefined
       : {
@@ -55,6 +56,10 @@ export function attentionFrame(
           prefixMask: builder.input('prefix_mask', 'float32', ['P']),
         },
   }
+}
+
+function codesOf({ codes }: Build['context'], cacheFormat: CacheFormat): CodeRange | undefined {
+  return cacheFormat === 'int8' ? codes : undefined
 }
 
 /** The cache of one layer as inputs: prefixes of images, on the CPU several, and what sequences wrote behind them. */
@@ -71,20 +76,18 @@ export function cacheInputs(
     const [prefix, suffix] = [rows('prefix', 'P'), rows('suffix', 'S')]
     return { prefixes: [prefix], suffixKeys: suffix.keys, suffixValues: suffix.values }
   }
-  const elementType = cacheFormat === 'int8' ? 'int8' : 'float32'
-  const prefix = (slot: number): LayerPrefix => {
-    const at = `${slot}.${layer}`
-    return {
-      keys: builder.input(`prefix_keys.${at}`, elementType, [kvHeadCount, 'P', headDim]),
-      values: builder.input(`prefix_values.${at}`, elementType, [kvHeadCount, headDim, 'P']),
-      ...(cacheFormat === 'int8'
-        ? {
-            keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 'P']),
-            valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 'P']),
-          }
-        : {}),
-    }
-  }
+  const inFloats = (at: string): LayerPrefix => ({
+    keys: builder.input(`prefix_keys.${at}`, 'float32', [kvHeadCount, 'P', headDim]),
+    values: builder.input(`prefix_values.${at}`, 'float32', [kvHeadCount, headDim, 'P']),
+  })
+  const inBytes = (at: string): LayerPrefix => ({
+    keys: builder.input(`prefix_keys.${at}`, 'uint8', [kvHeadCount, 'P', headDim]),
+    values: builder.input(`prefix_values.${at}`, 'int8', [kvHeadCount, 'P', headDim]),
+    keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 1, headDim]),
+    valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 1, headDim]),
+  })
+  const prefix = (slot: number): LayerPrefix =>
+    (cacheFormat === 'int8' ? inBytes : inFloats)(`${slot}.${layer}`)
   return {
     prefixes: Array.from({ length: prefixSlots }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
@@ -107,9 +110,11 @@ export function attentionOutputs(
   const rowShape = [kvHeadCount, 'R', headDim]
   builder.output(`new_keys.${layer}`, rows.keys, rowShape)
   builder.output(`new_values.${layer}`, rows.values, rowShape)
+  const inBytes = isInBytes(prefix)
+  const valueShape = inBytes ? ['N', headDim] : [headDim, 'N']
   builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
-  builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, headDim, 'N'])
-  if (prefix.keyScales === undefined || prefix.valueScales === undefined) return
-  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, 'N'])
-  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 'N'])
+  builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, ...valueShape])
+  if (!inBytes) return
+  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, 1, headDim])
+  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 1, headDim])
 }

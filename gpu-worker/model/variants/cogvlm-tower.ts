@@ -18,7 +18,11 @@ export function buildVision(options: BuildOptions, quantized: QuantizedMatrix[])
   const builder = new GraphBuilder('vision')
   const { imageSize } = variant.tower
   const pixels = builder.input('pixels', 'float32', [1, 3, imageSize, imageSize])
-  const build: Build = { ...options, context: linearContext(builder, options, quantized), shared: new Map() }
+  const build: Build = {
+    ...options,
+    context: linearContext(builder, options, { quantized }),
+    shared: new Map(),
+  }
   let x = patchEmbedding(builder.scope('patch_embedding'), build, pixels)
   for (let layer = 0; layer < variant.tower.layerCount; layer++) x = towerBlock(builder, build, layer, x)
   x = builder.op(

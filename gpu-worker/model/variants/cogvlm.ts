@@ -75,8 +75,9 @@ function buildDecoder(
   const embeddedRows = builder.input('embedded_rows', 'float32', ['E', variant.hiddenSize])
   const tokenIds = builder.input('token_ids', 'int64', ['L'])
   const logitRows = builder.input('logit_rows', 'int64', ['B'])
-  const frame = attentionFrame(builder, options, cacheFormat)
-  const build: Build = { ...options, context: linearContext(builder, options, quantized), shared: new Map() }
+  const context = linearContext(builder, options, { quantized, cacheFormat })
+  const build: Build = { ...options, context, shared: new Map() }
+  const frame = attentionFrame(builder, build, cacheFormat)
   const embedded = embedTokens(builder, build, tokenIds)
   let streams: Streams = {
     vision: visionRows,
