@@ -23,6 +23,7 @@ import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
 import type { AskFlags } from './ask-flags.ts'
 import { askedRun } from './asked-run.ts'
+import { reasonOf } from './explain-error.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
 import { costOf, type LabelStop, watchStop } from './label-stop.ts'
 import type { OpenEngineOptions } from './open-engine.ts'
@@ -271,10 +272,8 @@ async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void>
   const names: string[] = await readdir(out).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === 'ENOENT') return []
-    throw new UserError(
-      `--out ${out} cannot be used: ${code === 'ENOTDIR' ? 'it is a file, expected a folder' : String(error)}`,
-      { cause: error },
-    )
+    const why = code === 'ENOTDIR' ? 'it is a file, expected a folder' : reasonOf(error)
+    throw new UserError(`--out ${out} cannot be used: ${why}`, { cause: error })
   })
   const isRun = names.includes(runConfigKey) || names.every((name) => name === '.tmp')
   if (isRun || isYes) return
