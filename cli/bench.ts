@@ -1,24 +1,32 @@
-// `coglabel bench`: how fast a model labels on this machine, and where the time goes. It writes nothing.
+// `coglabel bench`: how fast a model labels on this machine, and where the time goes. It labels as `label` does, and writes
+// nothing.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { openSource } from '../dataset/ingest.ts'
-import type { PromptRequest } from '../gpu-worker/engine/contract.ts'
-import { openEngineHost } from '../gpu-worker/engine/host.ts'
-import type { EngineHost } from '../gpu-worker/engine/host.ts'
-import { decodeImage } from '../gpu-worker/image/decode.ts'
-import { preprocess } from '../gpu-worker/image/preprocess.ts'
+import { type ImageSource, openSource } from '../dataset/ingest.ts'
+import { openRun } from '../dataset/run-folder.ts'
+import { openMemoryStore } from '../dataset/stores/memory.ts'
+import type { ObjectStore } from '../dataset/stores/object-store.ts'
+import type { Engine } from '../gpu-worker/engine/contract.ts'
+import { type EngineHost, openEngineHost } from '../gpu-worker/engine/host.ts'
+import { openDecoderPool } from '../gpu-worker/image/decoder-pool.ts'
+import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
 import { limitConcurrency } from '../gpu-worker/pipeline/concurrency.ts'
 import { fetchImage } from '../gpu-worker/pipeline/fetch.ts'
+import { hashSpecs } from '../gpu-worker/pipeline/item-specs.ts'
+import { type LabelContext, labelImage } from '../gpu-worker/pipeline/label-image.ts'
 import { defaultRunLimits } from '../gpu-worker/pipeline/run.ts'
-import { planTasks } from '../gpu-worker/tasks/registry.ts'
-import { UserError } from '../schemas/errors.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { InvariantError, UserError } from '../schemas/errors.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
+import type { WorkItem } from '../schemas/work-item.ts'
+import { askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { readNumber } from './flag-values.ts'
 import { cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
-import { defaultModelFolder, findCompiledModel } from './open-model.ts'
+import { wantedLabelRun } from './label.ts'
+import { findCompiledModel } from './open-model.ts'
+import type { VerbRoot } from './verb-root.ts'
 
 export const benchUsage = `coglabel bench [IMAGES] [options]
 
@@ -35,10 +43,11 @@ Exit code: 0 measured, 1 fatal, 2 wrong usage or settings.`
 
 const exampleFolder = fileURLToPath(new URL('../examples/images', import.meta.url))
 
-type BenchRoot = { print: (text: string) => void }
-
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
-export async function runBench(args: readonly string[], { print }: BenchRoot): Promise<number> {
+export async function runBench(
+  args: readonly string[],
+  { print, clock }: Pick<VerbRoot, 'print' | 'clock'>,
+): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
@@ -47,21 +56,25 @@ export async function runBench(args: readonly string[], { print }: BenchRoot): P
   const [images = exampleFolder, ...rest] = positionals
   if (rest.length > 0) throw new UserError(`bench takes one source, but there is also "${rest.join('" "')}"`)
   const seconds = readNumber('--seconds', values.seconds, z.number().positive()) ?? 15
-  const files = await readImages(images)
-  const modelFolder = await findCompiledModel({ modelFolder: values.model ?? defaultModelFolder })
+  const [ask, cache] = [readAskFlags(values), readCacheFlags(values)]
+  const source = await openSource(images)
+  const held = await holdImages(source, images)
+  const modelFolder = await findCompiledModel({ modelFolder: values.model })
   const startMs = performance.now()
-  const engine = await openEngineHost({ modelFolder, ...readCacheFlags(values) })
+  const engine = await openEngineHost({ modelFolder, ...cache })
+  const decoder = openDecoderPool()
   try {
     const loadMs = performance.now() - startMs
-    const prompts = promptsOf(engine, readAskFlags(values))
-    const job = { engine, files, prompts, untilMs: () => performance.now() + seconds * 1000 }
-    // The first image pays for what is made once.
-    await labelOne(job, files[0])
-    const alone = await labelOneByOne(job)
-    const together = await labelTogether(job)
-    print(render({ engine, loadMs, prompts, alone, together, memory: await readMemory(engine) }))
+    const wanted = wantedLabelRun(ask, { source, scan: await source.scan(), engine })
+    const config = await openRun(openMemoryStore('bench'), { wanted, now: clock() })
+    const job = { ...held, context: contextOf(config, { engine, decoder, store: held.store, clock }) }
+    // The first images pay for what is made once: decoders start, memory grows.
+    await labelTogether(job, 0)
+    const alone = await labelOneByOne(job, seconds * 1000)
+    const together = await labelTogether(job, seconds * 1000)
+    print(render({ engine, loadMs, alone, together, memory: await readMemory(engine) }))
   } finally {
-    await engine.close()
+    await Promise.all([engine.close(), decoder.close()])
   }
   return 0
 }
@@ -69,86 +82,76 @@ export async function runBench(args: readonly string[], { print }: BenchRoot): P
 /** Bytes of up to this many images are held, so that the disk is not measured. */
 const maxImages = 64
 
-async function readImages(src: string): Promise<Buffer[]> {
-  const source = await openSource(src)
-  const files: Buffer[] = []
+type Held = { items: readonly WorkItem[]; store: ObjectStore }
+
+async function holdImages(source: ImageSource, src: string): Promise<Held> {
+  const [items, store]: [WorkItem[], ObjectStore] = [[], openMemoryStore('images')]
   for await (const item of source.items()) {
     const fetched = await fetchImage(source.store, {
       key: item.key,
       maxBytes: defaultRunLimits.decode.maxBytes,
     })
-    if (fetched.ok) files.push(fetched.bytes)
-    if (files.length === maxImages) break
+    if (!fetched.ok) continue
+    await store.putIfAbsent(item.key, fetched.bytes)
+    if (items.push(item) === maxImages) break
   }
-  if (files.length === 0)
-    throw new UserError(`"${src}" has no image that can be read; give a folder with images`)
-  return files
+  if (items.length > 0) return { items, store }
+  throw new UserError(`"${src}" has no image that can be read; give a folder with images`)
 }
 
-function promptsOf({ info }: EngineHost, { taskNames: names, questions, phrases, from, sampling }: AskFlags) {
-  const { model, template, capabilities } = info
-  const wanted = { names, questions, phrases, from, model: { name: model.name, template, capabilities } }
-  return planTasks(wanted).flatMap((spec): PromptRequest[] =>
-    spec.prompts.map(({ question }) => ({
-      template: spec.template,
-      history: [],
-      question,
-      maxNewTokens: spec.maxNewTokens,
-      sampling,
-    })),
-  )
-}
+type Tools = { engine: Engine; decoder: ImageDecoder; store: ObjectStore; clock: () => Date }
 
-type Job = {
-  engine: EngineHost
-  files: readonly Buffer[]
-  prompts: readonly PromptRequest[]
-  untilMs: () => number
-}
-
-type Timed = { decodeMs: number; prefillMs: number; answerMs: number; tokens: number }
-
-async function labelOne({ engine, prompts }: Job, bytes: Buffer = Buffer.alloc(0)): Promise<Timed> {
-  const startMs = performance.now()
-  const decoded = await decodeImage(bytes)
-  if (!decoded.ok) throw new UserError(`an image cannot be decoded: ${decoded.failure.message}`)
-  const { rgb, width, height } = decoded.image
-  const pixels = preprocess({ rgb, width, height, ...engine.info.image })
-  const decodedMs = performance.now()
-  const session = await engine.openImage(pixels)
-  const openedMs = performance.now()
-  const answers = await session.generate(prompts)
-  const endMs = performance.now()
-  await session.close()
+/** As `label` has it, for images of which nothing is known yet, however often they come. */
+function contextOf(config: RunConfig, { engine, decoder, store, clock }: Tools): LabelContext {
   return {
-    decodeMs: decodedMs - startMs,
-    prefillMs: openedMs - decodedMs,
-    answerMs: endMs - openedMs,
-    tokens: answers.reduce((sum, { usage }) => sum + usage.outputTokens, 0),
+    config,
+    specs: hashSpecs(config.tasks, config),
+    source: store,
+    engine,
+    inEngine: limitConcurrency(defaultRunLimits.imagesInEngine),
+    isDone: () => false,
+    decoder,
+    limits: defaultRunLimits.decode,
+    clock,
+    signal: new AbortController().signal,
   }
 }
 
-async function labelOneByOne(job: Job): Promise<Timed[]> {
+type Job = Held & { context: LabelContext }
+
+type Timed = { decodeMs: number; prefillMs: number; answerMs: number; tokens: number; records: number }
+
+async function labelOne({ items, context }: Job, index: number): Promise<Timed> {
+  const item = items[index % items.length]
+  if (item === undefined) throw new InvariantError('there is no image to label')
+  const { records } = await labelImage(item, context)
+  const { decodeMs = 0, prefillMs = 0, generateMs = 0 } = records[0]?.timing ?? {}
+  const tokens = records.reduce((sum, { usage }) => sum + usage.outputTokens, 0)
+  return { decodeMs, prefillMs, answerMs: generateMs, tokens, records: records.length }
+}
+
+async function labelOneByOne(job: Job, forMs: number): Promise<Timed[]> {
   const timed: Timed[] = []
-  for (const untilMs = job.untilMs(); performance.now() < untilMs || timed.length === 0;)
-    timed.push(await labelOne(job, job.files[timed.length % job.files.length]))
+  for (const untilMs = performance.now() + forMs; performance.now() < untilMs || timed.length === 0;)
+    timed.push(await labelOne(job, timed.length))
   return timed
 }
 
-/** As `label` does it: several images under way, their steps shared. */
-async function labelTogether(job: Job): Promise<{ images: number; tokens: number; seconds: number }> {
-  const { imagesInEngine } = defaultRunLimits
-  const inEngine = limitConcurrency(imagesInEngine)
-  const [startMs, untilMs] = [performance.now(), job.untilMs()]
+/** Several images under way, their steps shared, others read and decoded meanwhile. */
+async function labelTogether(
+  job: Job,
+  forMs: number,
+): Promise<{ images: number; tokens: number; seconds: number }> {
+  const { imagesInFlight } = defaultRunLimits
+  const startMs = performance.now()
   let [images, tokens] = [0, 0]
   const work = async (first: number): Promise<void> => {
-    for (let at = first; performance.now() < untilMs || at === first; at += imagesInEngine) {
-      const done = await inEngine(() => labelOne(job, job.files[at % job.files.length]))
+    for (let at = first; performance.now() - startMs < forMs || at === first; at += imagesInFlight) {
+      tokens += (await labelOne(job, at)).tokens
       images += 1
-      tokens += done.tokens
     }
   }
-  await Promise.all(Array.from({ length: imagesInEngine }, (_, first) => work(first)))
+  await Promise.all(Array.from({ length: imagesInFlight }, (_, first) => work(first)))
   return { images, tokens, seconds: (performance.now() - startMs) / 1000 }
 }
 
@@ -166,13 +169,12 @@ async function readMemory({ processId }: EngineHost): Promise<{ engine: number; 
 type Measured = {
   engine: EngineHost
   loadMs: number
-  prompts: readonly PromptRequest[]
   alone: readonly Timed[]
   together: { images: number; tokens: number; seconds: number }
   memory: { engine: number; own: number } | null
 }
 
-function render({ engine, loadMs, prompts, alone, together, memory }: Measured): string {
+function render({ engine, loadMs, alone, together, memory }: Measured): string {
   const { model, engine: runtime } = engine.info
   const middle = (of: (timed: Timed) => number): number =>
     alone.map(of).toSorted((a, b) => a - b)[Math.floor(alone.length / 2)] ?? 0
@@ -183,7 +185,7 @@ function render({ engine, loadMs, prompts, alone, together, memory }: Measured):
   const answerTokens = alone.reduce((sum, { tokens: count }) => sum + count, 0)
   return [
     `${model.name}, ${model.weights} (${runtime}), loaded in ${(loadMs / 1000).toFixed(1)} s`,
-    `one image at a time, median of ${alone.length}, ${prompts.length} prompts each:`,
+    `one image at a time, median of ${alone.length}, ${middle(({ records }) => records)} records each:`,
     stage(
       'decode and resize',
       middle(({ decodeMs }) => decodeMs),
@@ -199,7 +201,7 @@ function render({ engine, loadMs, prompts, alone, together, memory }: Measured):
     `${defaultRunLimits.imagesInEngine} images under way: ${rate.toPrecision(3)} images/s, ${(together.tokens / together.seconds).toFixed(1)} tokens/s`,
     memory === null
       ? 'peak memory: this system does not say'
-      : `peak memory: ${megabytes(memory.engine)} MB in the engine, ${megabytes(memory.own)} MB beside it`,
+      : `peak memory: ${megabytes(memory.engine)} MB in the engine, ${megabytes(memory.own)} MB beside it, decoders apart`,
     `these tasks on this machine: ${Math.round(rate * 3600).toLocaleString('en')} images an hour`,
   ].join('\n')
 }

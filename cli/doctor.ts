@@ -7,7 +7,7 @@ import { checkPlace } from './doctor-place.ts'
 import { gpuQuotas, readQuota } from './account/quotas.ts'
 import { type Identity, whoAmI } from './account/identity.ts'
 import { openStacks, type Stacks } from './account/stacks.ts'
-import { openPlaceOf, type PlaceFlags, placeOptions, placeUsage } from './place.ts'
+import { connectionOf, openPlaceOf, type PlaceFlags, placeOptions, placeUriOf, placeUsage } from './place.ts'
 import { defaultDeploymentName, labelsBucketOf, stackNamesOf } from './deployment-names.ts'
 import type { VerbRoot } from './verb-root.ts'
 
@@ -47,10 +47,9 @@ export async function runDoctor(args: readonly string[], root: VerbRoot): Promis
     findings.push(...more)
     for (const line of renderFindings(more)) root.print(line)
   }
-  const placeUri = values.place ?? process.env['COGLABEL_PLACE'] ?? ''
+  const placeUri = placeUriOf(values)
   const isElsewhere =
-    (values['aws-endpoint'] ?? process.env['COGLABEL_AWS_ENDPOINT'] ?? '') !== '' ||
-    (placeUri !== '' && !placeUri.startsWith('s3:'))
+    connectionOf(values).endpoint !== undefined || (placeUri !== '' && !placeUri.startsWith('s3:'))
   if (isElsewhere) {
     print([{ what: 'account', state: 'skip', saw: 'this place is not AWS: no account, quotas or stacks' }])
     print(await checkPlaceAt(values))
@@ -81,8 +80,8 @@ async function checkAccount(
   try {
     const found = await checkStacks(stacks, { name, region })
     print(found.findings)
-    const uri = flags.place ?? process.env['COGLABEL_PLACE'] ?? found.place
-    if (uri !== null && uri !== '') print(await checkPlaceAt({ ...flags, place: uri }, region))
+    const uri = placeUriOf(flags) || found.place
+    if (uri !== null) print(await checkPlaceAt({ ...flags, place: uri }, region))
   } finally {
     stacks.close()
   }

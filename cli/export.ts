@@ -14,12 +14,14 @@ import {
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { checkSummaries } from '../dataset/checks/registry.ts'
+import { parseJson } from '../dataset/parse-json.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { systemCode } from '../schemas/system-error.ts'
 import { commandsOf, readRunReport } from './run-report.ts'
 import { readVersion } from './version.ts'
+import { reasonOf } from './explain-error.ts'
 import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
@@ -154,9 +156,7 @@ async function refuseFull(out: string): Promise<void> {
     if (systemCode(error) === 'ENOENT') return []
     if (systemCode(error) === 'ENOTDIR')
       throw new UserError(`--out ${out} is a file, or lies in one; expected a folder that is not there yet`)
-    throw new UserError(
-      `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
-    )
+    throw new UserError(`--out ${out} cannot be a folder: ${reasonOf(error)}`)
   })
   if (names.length > 0)
     throw new UserError(
@@ -177,9 +177,12 @@ async function readPrevious(folder: string | null): Promise<ReadonlyMap<string, 
   })
   const lines = text.split('\n').filter((line) => line !== '')
   return new Map(
-    lines.map((line) => {
-      const { key, split } = SplitLine.parse(JSON.parse(line))
-      return [key, split]
+    lines.map((line, index) => {
+      const parsed = SplitLine.safeParse(parseJson(line))
+      if (parsed.success) return [parsed.data.key, parsed.data.split]
+      throw new UserError(
+        `line ${index + 1} of ${path} names no image and its part: ${line.slice(0, 80)}; --previous is the folder of an export that was split`,
+      )
     }),
   )
 }

@@ -16,10 +16,18 @@ export async function openPlaceOf(
   flags: PlaceFlags,
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Place> {
-  const uri = flags.place ?? environment['COGLABEL_PLACE'] ?? ''
+  const uri = placeUriOf(flags, environment)
   if (uri === '')
     throw new UserError('which place? give --place FOLDER or --place s3://bucket, or set COGLABEL_PLACE')
   return await openPlace(uri, connectionOf(flags, environment))
+}
+
+/** Empty where neither the flags nor COGLABEL_PLACE name a place. */
+export function placeUriOf(
+  flags: PlaceFlags,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return flags.place ?? environment['COGLABEL_PLACE'] ?? ''
 }
 
 /** How the flags and the environment say that the place is reached. */

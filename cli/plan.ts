@@ -16,6 +16,7 @@ import {
   type PilotEstimate,
 } from '../schemas/estimate.ts'
 import { manifestFileName, ModelManifest } from '../schemas/model-manifest.ts'
+import { askedRun } from './asked-run.ts'
 import { compileNotice, type LabelRoot, refuseNothing, wantedLabelRun } from './label.ts'
 import { costOf } from './label-stop.ts'
 import { findCompiledModel } from './open-model.ts'
@@ -132,9 +133,10 @@ async function planCloud(
   { flags, images, measured, pilot }: CloudFacts,
 ): Promise<CloudTable> {
   const prices = await readPrices(cloud.pricesPath)
-  const answers = measured?.config.tasks.reduce((sum, { prompts }) => sum + prompts.length, 0) ?? 1
+  const manifest = await readModel(flags)
+  const answers = countAnswers(measured, { manifest, flags })
   const { rateFrom, imagesPerSecond } = rateOf(cloud, { pilot, answers })
-  const modelBytes = await sizeOfModel(flags)
+  const modelBytes = manifest?.files.reduce((sum, { bytes }) => sum + bytes, 0) ?? 0
   const { maxWorkers, compute, hasClaims, network, zones } = cloud
   const isUpload = flags.src !== undefined
   const work = { images, imagesPerSecond, maxWorkers, compute, isUpload, hasClaims }
@@ -177,12 +179,24 @@ function rateOf(
   }
 }
 
-/** Bytes of the compiled model's files; zero where no model was named and no image asks for one. */
-async function sizeOfModel({ src, model: { modelFolder } }: PlanFlags): Promise<number> {
-  if (src === undefined && modelFolder === undefined) return 0
+/** What the compiled model is; null where none was named and no image asks for one. */
+async function readModel({ src, model: { modelFolder } }: PlanFlags): Promise<ModelManifest | null> {
+  if (src === undefined && modelFolder === undefined) return null
   const folder = await findCompiledModel({ modelFolder })
-  const manifest = ModelManifest.parse(JSON.parse(await readFile(join(folder, manifestFileName), 'utf8')))
-  return manifest.files.reduce((sum, { bytes }) => sum + bytes, 0)
+  return ModelManifest.parse(JSON.parse(await readFile(join(folder, manifestFileName), 'utf8')))
+}
+
+/** Prompts about an image: of the pilot's tasks, or of those that the flags would ask of the model. */
+function countAnswers(
+  measured: Measured | null,
+  { manifest, flags }: { manifest: ModelManifest | null; flags: PlanFlags },
+): number {
+  const tasks =
+    measured?.config.tasks ?? (manifest === null ? [] : askedRun(flags.ask, { model: manifest }).tasks)
+  return Math.max(
+    1,
+    tasks.reduce((sum, { prompts }) => sum + prompts.length, 0),
+  )
 }
 
 function cloudEstimate({ region, chosen, rateFrom, imagesPerSecond, fixed }: CloudTable): CloudEstimate {

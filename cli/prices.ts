@@ -1,6 +1,7 @@
 // The price table that comes with coglabel, or another of the same form. It does not know what is planned.
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { parseJson } from '../dataset/parse-json.ts'
 import { UserError } from '../schemas/errors.ts'
 import { type InstancePrice, Prices, type RegionPrices } from '../schemas/prices.ts'
 
@@ -16,14 +17,6 @@ export async function readPrices(path?: string): Promise<Prices> {
   throw new UserError(
     `${path} is no table of prices (schemas/json/prices.schema.json): ${z.prettifyError(parsed.error)}`,
   )
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 /**

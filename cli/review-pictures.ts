@@ -8,6 +8,7 @@ import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { decodeImage } from '../gpu-worker/image/decode.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { makeThumbnail } from '../gpu-worker/image/thumbnail.ts'
+import { limitConcurrency } from '../gpu-worker/pipeline/concurrency.ts'
 import type { Picture } from '../review/app.ts'
 import type { IndexedImage } from '../review/index-entry.ts'
 import { thumbnailKey } from '../schemas/thumbnail.ts'
@@ -29,7 +30,7 @@ export function openPictures({ store, place }: PictureSources): {
   readPicture: (image: IndexedImage) => Promise<Picture>
   readThumbnail: (image: IndexedImage) => Promise<Picture>
 } {
-  const turn = takeTurns(maxAtOnce)
+  const turn = limitConcurrency(maxAtOnce)
   return {
     async readPicture(image) {
       const read = await readImage(image, place)
@@ -91,24 +92,4 @@ async function readFromBucket(uri: string, place: Place | null): Promise<Uint8Ar
   if (place === null || !uri.startsWith('s3:')) return null
   const { hostname, pathname } = new URL(uri)
   return await place.imagesOf(hostname).get(decodeURIComponent(pathname.slice(1)))
-}
-
-/** A few at a time; the rest wait in order. */
-function takeTurns(max: number) {
-  let running = 0
-  const waiting: (() => void)[] = []
-  return async <T>(job: () => Promise<T>): Promise<T> => {
-    if (running >= max) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      waiting.push(resolve)
-      await promise
-    } else running += 1
-    try {
-      return await job()
-    } finally {
-      const next = waiting.shift()
-      if (next === undefined) running -= 1
-      else next()
-    }
-  }
 }

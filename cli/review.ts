@@ -1,6 +1,6 @@
 // `coglabel review`: serves the review page of a run on this machine until it is stopped. It does not know the page.
 import { randomBytes } from 'node:crypto'
-import { stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,15 +8,16 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { serve } from '@hono/node-server'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
-import { openFsStore } from '../dataset/stores/fs.ts'
 import type { Place } from '../dataset/place.ts'
 import { createReviewApp } from '../review/app.ts'
 import { readPageFiles } from '../review/page-files.ts'
 import { openReviewedRun } from '../review/reviewed-run.ts'
 import { serveNewest } from '../review/serve-newest.ts'
 import { UserError } from '../schemas/errors.ts'
+import { reasonOf } from './explain-error.ts'
 import { readNumber } from './flag-values.ts'
-import { openPlaceOf, type PlaceFlags, placeOptions, placeUsage } from './place.ts'
+import { openRunFolder } from './open-run-folder.ts'
+import { openPlaceOf, type PlaceFlags, placeOptions, placeUriOf, placeUsage } from './place.ts'
 import { openReviewCache, type ReviewCache, reviewCacheName } from './review-cache.ts'
 import { openPictures } from './review-pictures.ts'
 import { userCacheFolder } from './user-cache.ts'
@@ -58,17 +59,14 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
   const store = await storeOf(flags.run)
   root.tell('reading the run …')
   const against = flags.against === null ? null : await storeOf(flags.against)
-  const cache = await openCache(flags)
+  const cache = await openCache(flags, place)
   if (cache.isReadOnlyRun)
     root.tell(`${flags.run} cannot be written to: the page shows it, but verdicts will not be kept`)
   const token = randomBytes(16).toString('hex')
   const page = await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url)))
   const served = await serveNewest(store, {
     clock: root.clock,
-    onProblem: (error) =>
-      root.tell(
-        `what was sealed since is not shown: ${error instanceof Error ? error.message : String(error)}`,
-      ),
+    onProblem: (error) => root.tell(`what was sealed since is not shown: ${reasonOf(error)}`),
     open: async () => await openReviewedRun({ store, against, cacheFolder: cache.folder, clock: root.clock }),
     appOf: (run) =>
       createReviewApp({
@@ -135,27 +133,18 @@ function parseFlags(args: readonly string[]): Flags {
 
 type Source = { place: Place | null; storeOf: (name: string) => Promise<ObjectStore> }
 
-/** A folder of this machine, or a run of a place. */
+/** A folder of this machine, also where a place is set for other verbs, or a run of a place. */
 async function openSource(flags: Flags): Promise<Source> {
-  if (flags.place === undefined) {
-    const storeOf = async (folder: string) => {
-      const isFolder = await stat(folder).then(
-        (stats) => stats.isDirectory(),
-        () => false,
-      )
-      if (isFolder) return openFsStore(resolve(folder))
-      throw new UserError(`"${folder}" is no folder; give the run folder that coglabel label --out made`)
-    }
-    return { place: null, storeOf }
-  }
+  const isHere = flags.place === undefined && (placeUriOf(flags) === '' || existsSync(flags.run))
+  if (isHere) return { place: null, storeOf: async (folder) => (await openRunFolder(folder)).store }
   const place = await openPlaceOf(flags)
   return { place, storeOf: async (runId) => place.runStoreOf(runId) }
 }
 
-async function openCache({ cache, place, run }: Flags): Promise<ReviewCache> {
+async function openCache({ cache, run }: Flags, place: Place | null): Promise<ReviewCache> {
   const kept = (folder: string) => ({ folder, isReadOnlyRun: false, close: async () => {} })
   if (cache !== null) return kept(resolve(cache))
-  if (place === undefined) return await openReviewCache(run)
+  if (place === null) return await openReviewCache(run)
   return kept(join(userCacheFolder(), 'review', run.replaceAll(/[^\w.-]/g, '_')))
 }
 

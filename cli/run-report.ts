@@ -2,6 +2,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { LabelsView } from '../dataset/labels-view.ts'
+import { parseJson } from '../dataset/parse-json.ts'
 import { UserError } from '../schemas/errors.ts'
 import { Estimate } from '../schemas/estimate.ts'
 import {
@@ -27,7 +28,9 @@ export type ReportOfCommand = {
 export async function writeRunReport(command: ReportOfCommand): Promise<RunReport> {
   const { out, runId, plannedImages, estimate, session, view } = command
   const path = join(out, runReportName)
-  const before = await readReport(path, runId)
+  // Of another run or version there is nothing to go on with: a view is made anew.
+  const found = await readRunReport(out)
+  const before = found?.runId === runId ? found : null
   const sessions = fold([...(before?.sessions ?? []), session])
   const labelled = sum(sessions.map((one) => one.labelled))
   const durationMs = sum(sessions.map((one) => one.durationMs))
@@ -65,14 +68,6 @@ export function commandsOf({ sessions }: RunReport): string[] {
   return [...new Set(sessions.flatMap(({ command }) => command ?? []))]
 }
 
-/** Null where there is none, of this run and version: a view is made anew. */
-async function readReport(path: string, runId: string): Promise<RunReport | null> {
-  const text = await readFile(path, 'utf8').catch(() => null)
-  if (text === null) return null
-  const report = RunReport.safeParse(parseJson(text))
-  return report.success && report.data.runId === runId ? report.data : null
-}
-
 /** What `coglabel plan --save` wrote. Throws UserError for anything else. */
 export async function readEstimate(path: string): Promise<Estimate> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
@@ -83,14 +78,6 @@ export async function readEstimate(path: string): Promise<Estimate> {
   const estimate = Estimate.safeParse(parseJson(text))
   if (estimate.success) return estimate.data
   throw new UserError(`${path} is no plan; give the file that coglabel plan --save wrote`)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
 }
 
 /** The oldest sessions beyond the limit become one: sums stay right. */

@@ -87,6 +87,10 @@ async function submit(
   checkCap(flags, place)
   const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
+  if (upload !== null && flags.existing !== undefined && flags.existing !== 'overwrite')
+    throw new UserError(
+      `--existing ${flags.existing} asks for captions beside the images, which are not uploaded; copy both into a bucket of the place and give s3://bucket/prefix`,
+    )
   const { notice, ...chosen } = await chooseAnswerer(flags, place)
   if (notice !== undefined) root.tell(`of the workers: ${notice}`)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)

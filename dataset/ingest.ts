@@ -109,7 +109,9 @@ async function prefixWithin(folder: string, exclude: string): Promise<string | n
   const outside = relative(folder, await realpath(exclude).catch(() => resolve(exclude)))
   if (outside === '')
     throw new UserError(`"${folder}" is both the source and the run folder; give another folder to --out`)
-  return outside.startsWith('..') || isAbsolute(outside) ? null : `${outside.split(sep).join('/')}/`
+  return outside === '..' || outside.startsWith(`..${sep}`) || isAbsolute(outside)
+    ? null
+    : `${outside.split(sep).join('/')}/`
 }
 
 async function* folderItems(

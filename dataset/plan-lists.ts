@@ -74,7 +74,7 @@ export async function* readList(
     line += 1
     const where = `line ${line} of ${name}`
     if (hasRows && line === 1 && columns === undefined) {
-      columns = headerOf(text)
+      columns = headerOf(text, where)
       if (columns !== undefined) continue
     }
     if (line <= afterLine || text.trim() === '') continue
@@ -89,10 +89,17 @@ function isCsv({ key, columns }: KeyList): boolean {
   return /\.csv(\.gz)?$/i.test(key) || columns !== undefined
 }
 
-/** Columns that a first row names, or undefined when it is a row like the others. */
-function headerOf(text: string): string[] | undefined {
-  const names = splitRow(text)?.map(columnName)
-  return names?.includes('key') === true ? names : undefined
+/** What other tools call the column of keys. */
+const keysElsewhere = new Set(['image', 'path', 'file', 'filename', 'filepath', 'url', 'uri', 'objectkey'])
+
+/** Columns that a first row names, or undefined when it is a row like the others. Throws UserError for others' names. */
+function headerOf(text: string, where: string): string[] | undefined {
+  const names = splitRow(text)?.map(columnName) ?? []
+  if (names.includes('key')) return names
+  if (!names.some((name) => keysElsewhere.has(name))) return undefined
+  throw new UserError(
+    `${where} names the columns ${text.slice(0, 200)}, none of them key; name the one that holds whole keys so`,
+  )
 }
 
 function columnName(text: string): string {
@@ -136,7 +143,10 @@ function parseRow(
   { columns, where }: { columns: readonly string[] | undefined; where: string },
 ): ListedKey | null {
   const cells = splitRow(text)
-  if (cells === null) throw new UserError(`${where} has a quote that does not end; one row is one line`)
+  if (cells === null)
+    throw new UserError(
+      `${where} has a quote that does not end, or not at the edge of its cell; one row is one line`,
+    )
   const isOfS3 = columns === undefined ? cells.length > 1 : columns.includes('bucket')
   const names = columns ?? (cells.length === 1 ? ['key'] : ['bucket', 'key', 'versionid'])
   const cell = (name: string) => cells[names.indexOf(name)] ?? ''
@@ -208,7 +218,7 @@ function parseNames(
 
 function keyBeside(named: string, { list, where }: { list: KeyList; where: string }): string {
   const key = posix.join(posix.dirname(list.key), named)
-  if (!key.startsWith('..') && key !== '.' && !named.startsWith('/')) return key
+  if (!/^\.\.?(?:\/|$)/.test(key) && !named.startsWith('/')) return key
   throw new UserError(`${where} names ${JSON.stringify(named.slice(0, 200))}, outside the bucket`)
 }
 

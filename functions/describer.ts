@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import { openS3Store, openS3Sweeper } from '../dataset/stores/s3.ts'
 import { Deployment, deploymentKey } from '../schemas/deployment.ts'
+import { RetryableError } from '../schemas/errors.ts'
 
 const ResourceEvent = z.object({
   RequestType: z.enum(['Create', 'Update', 'Delete']),
@@ -19,16 +20,21 @@ const Environment = z.object({
   COGLABEL_AWS_ENDPOINT: z.url().optional().describe('another server that speaks S3'),
 })
 
-/** Answers CloudFormation whatever happens: it waits for an hour where nobody does. */
+type Outcome = { Status: 'SUCCESS' | 'FAILED'; Reason?: string }
+
+/** Answers CloudFormation whatever happens: it waits for long where nobody does. An answer that is lost is an error. */
 export async function handler(event: unknown): Promise<void> {
   const request = ResourceEvent.parse(event)
+  await answer(request, await outcomeOf(request))
+}
+
+async function outcomeOf(request: ResourceEvent): Promise<Outcome> {
   try {
     // Of a deployment that goes the description stays, as the labels do.
     if (request.RequestType !== 'Delete') await describe(request)
-    await answer(request, { Status: 'SUCCESS' })
+    return { Status: 'SUCCESS' }
   } catch (error) {
-    const Reason = error instanceof Error ? error.message.slice(0, 1000) : String(error)
-    await answer(request, { Status: 'FAILED', Reason })
+    return { Status: 'FAILED', Reason: error instanceof Error ? error.message.slice(0, 1000) : String(error) }
   }
 }
 
@@ -55,7 +61,7 @@ async function describe({ ResourceProperties }: ResourceEvent): Promise<void> {
 
 async function answer(
   { ResponseURL, StackId, RequestId, LogicalResourceId, PhysicalResourceId }: ResourceEvent,
-  outcome: { Status: 'SUCCESS' | 'FAILED'; Reason?: string },
+  outcome: Outcome,
 ): Promise<void> {
   const body = {
     StackId,
@@ -65,5 +71,8 @@ async function answer(
   }
   // A presigned URL, signed without a content type.
   const headers = { 'content-type': '' }
-  await fetch(ResponseURL, { method: 'PUT', headers, body: JSON.stringify({ ...body, ...outcome }) })
+  const init = { method: 'PUT', headers, body: JSON.stringify({ ...body, ...outcome }) }
+  const { ok, status } = await fetch(ResponseURL, init)
+  // Lambda then calls again.
+  if (!ok) throw new RetryableError(`CloudFormation did not take the answer: status ${status}`)
 }

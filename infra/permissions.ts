@@ -54,6 +54,7 @@ export function workerStatements(
       [fleet, ...sendsTo].map(({ queueArn }) => queueArn),
     ),
     allow(['s3:GetObject'], imageArns(access, ['*'])),
+    ...captionLists(access),
     // What was created is looked at again when the answer was lost.
     allow(['s3:GetObject'], objectArns(names.labels, [...read, ...created])),
     create(names.labels, created),
@@ -160,7 +161,9 @@ export function exporterStatements(access: Access): PolicyStatement[] {
     allow(['s3:GetObject'], objectArns(names.labels, [...read, ...written])),
     create(names.labels, written),
     list(names.labels, ['runs/*']),
+    // One that is gone is left out.
     allow(['s3:GetObject'], imageArns(access, ['*'])),
+    ...imageLists(access),
     ...dataKey(access, 'read-write'),
     ...sourceKeys(config.sources),
   ]
@@ -235,6 +238,12 @@ function imageLists({ names, config }: Access): PolicyStatement[] {
     allow(['s3:ListBucket'], [bucketArn(names.images)]),
     ...config.sources.map(({ bucket, prefix }) => list(bucket, [`${prefix}*`])),
   ]
+}
+
+/** A run may ask for captions beside its images, and most images have none: no other key can be listed with it. */
+function captionLists({ names, config }: Access): PolicyStatement[] {
+  const buckets = [{ bucket: names.images, prefix: '' }, ...config.sources]
+  return buckets.map(({ bucket, prefix }) => list(bucket, [`${prefix}*.txt`, `${prefix}*.json`]))
 }
 
 function dataKey({ dataKeyArn }: Access, kind: 'read' | 'read-write'): PolicyStatement[] {

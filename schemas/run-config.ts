@@ -29,10 +29,6 @@ export const RunModel = z.strictObject({
 })
 export type RunModel = z.infer<typeof RunModel>
 
-/** Sampling of the whole run; each record gets its own seed, derived from `seed` and its recordId. */
-export const RunSampling = Sampling
-export type RunSampling = z.infer<typeof RunSampling>
-
 const SourceUri = z.string().min(1).describe('where the images are; a file: URI on this machine')
 
 export const RunSource = z.discriminatedUnion('kind', [
@@ -89,7 +85,9 @@ export const RunConfig = z
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
     itemAsk: ItemAsk.optional().describe('how those are asked; runs of earlier builds say nothing of it'),
-    sampling: RunSampling,
+    sampling: Sampling.describe(
+      'of the whole run; each record gets a seed of its own, made of this one and its id',
+    ),
     input: InputRules.optional().describe('images that are not asked about'),
     checks: z
       .array(CheckSetting)

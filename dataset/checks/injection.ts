@@ -3,11 +3,12 @@
 import type { Check } from './check.ts'
 import { quote, textsOf } from './said.ts'
 
+/** Names and addresses no longer than they can be (RFC 1035, 2.3.4; RFC 5321, 4.5.3.1), so that loops are read through once. */
 const patterns = [
   /\bhttps?:\/\/\S+/i,
-  /\bwww\.[a-z0-9-]+\.[a-z]{2,}/i,
-  /\b[a-z0-9-]+\.(?:com|net|org|io|ru|cn|info|biz|xyz|app|dev)\b(?:\/\S*)?/i,
-  /\b[\w.+-]+@[a-z0-9-]+\.[a-z]{2,}\b/i,
+  /\bwww\.[a-z0-9-]{1,63}\.[a-z]{2,}/i,
+  /\b[a-z0-9-]{1,63}\.(?:com|net|org|io|ru|cn|info|biz|xyz|app|dev)\b(?:\/\S*)?/i,
+  /\b[\w.+-]{1,64}@[a-z0-9-]{1,63}\.[a-z]{2,}\b/i,
   /\b(?:ignore|disregard|forget|override)\b[^.]{0,40}\b(?:previous|prior|above|earlier|all|these|your|any)\b[^.]{0,30}\b(?:instructions?|prompts?|rules?|context|directions?)\b/i,
   /\b(?:system prompt|developer mode|jailbreak|prompt injection)\b/i,
   /\byou (?:are now|must now|will now|must) (?:an?|act|respond|reply|answer|say|output|ignore|pretend)\b/i,

@@ -4,16 +4,16 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import { categoryId } from './core/category.ts'
+import { boxOfRectangle, closeInstances, headOf, Picture, placeOf } from './core/coco-shapes.ts'
 import { contentOfRecord, regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
-import { boxOfRectangle, outlineOf, pixelRectangle } from './core/frames.ts'
 import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
+import { perStem } from './core/per-stem.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field, list, missingImage, text } from './core/rules.ts'
 import { createSectionFile, sectionRows, type SectionFile } from './core/section-format.ts'
 
-const Picture = z.object({ id: z.int(), file_name: z.string(), width: z.int(), height: z.int() })
 const Instance = z.object({ image_id: z.int(), category_id: z.int(), bbox: z.array(z.number()).length(4) })
 const Caption = z.object({ image_id: z.int(), caption: z.string() })
 const Category = z.object({ id: z.int(), name: z.string() })
@@ -125,40 +125,25 @@ export const coco: ExportFormat = {
 type Pair = { instances: SectionFile; captions: SectionFile }
 
 function openCoco(context: WriterContext) {
-  const pairs = new Map<string, Pair>()
   const categories = new Map<string, number>()
   const next = { annotation: 1 }
-  const pairOf = (stem: string): Pair => {
-    const known = pairs.get(stem)
-    if (known !== undefined) return known
-    const pair = {
-      instances: createSectionFile(context.sink, {
-        path: `instances_${stem}.json`,
-        sections: ['images', 'categories', 'annotations'],
-      }),
-      captions: createSectionFile(context.sink, {
-        path: `captions_${stem}.json`,
-        sections: ['images', 'annotations'],
-      }),
-    }
-    pairs.set(stem, pair)
-    return pair
-  }
+  const pairs = perStem<Pair>((stem) => ({
+    instances: createSectionFile(context.sink, {
+      path: `instances_${stem}.json`,
+      sections: ['images', 'categories', 'annotations'],
+    }),
+    captions: createSectionFile(context.sink, {
+      path: `captions_${stem}.json`,
+      sections: ['images', 'annotations'],
+    }),
+  }))
   return {
     write: async (image: ExportImage) =>
-      await writeImage(image, { pair: pairOf(image.split ?? 'all'), categories, next }),
+      await writeImage(image, { pair: pairs.of(image.split ?? 'all'), categories, next }),
     async close() {
-      if (pairs.size === 0) pairOf('all')
-      const info = {
-        description: `labels by ${context.modelName}`,
-        version: '1',
-        date_created: context.createdAt,
-      }
-      for (const { instances, captions } of pairs.values()) {
-        for (const [name, id] of categories)
-          await instances.add('categories', { id, name, supercategory: '' })
-        await instances.close({ info, licenses: [] })
-        await captions.close({ info, licenses: [] })
+      for (const { instances, captions } of pairs.all('all')) {
+        await closeInstances(instances, { categories, context })
+        await captions.close(headOf(context))
       }
     },
   }
@@ -175,15 +160,11 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
   await pair.captions.add('images', picture)
   for (const { region } of regionsOf(records)) {
     for (const box of region.boxes) {
-      const bbox = pixelRectangle(box, { width, height })
       await pair.instances.add('annotations', {
         id: next.annotation++,
         image_id: id,
         category_id: categoryId(categories, region.text),
-        bbox,
-        area: Math.round(bbox[2] * bbox[3] * 100) / 100,
-        iscrowd: 0,
-        segmentation: outlineOf(bbox),
+        ...placeOf(box, { width, height }),
       })
     }
   }

@@ -7,6 +7,7 @@ import { questionOf } from './core/content.ts'
 import { askedOf, exchangesOf } from './core/conversation.ts'
 import { perMilleDialect, readInline, writeInline } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, FileSink, RawRow, WriterContext } from './core/format.ts'
+import { perStem } from './core/per-stem.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field, text } from './core/rules.ts'
 
@@ -24,8 +25,8 @@ const columns = [
 ] as const
 type Cells = Record<(typeof columns)[number], string>
 
-/** A spreadsheet runs a cell that begins with one of these. */
-const runs = /^[=+\-@\t\r\n]/
+/** A spreadsheet runs a cell that begins with one of these; in some languages also with a wide one. */
+const runs = /^[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]/
 const owasp = 'owasp.org/www-community/attacks/CSV_Injection'
 
 export const csv: ExportFormat = {
@@ -39,19 +40,15 @@ export const csv: ExportFormat = {
     'sampling, timings, usage and provenance beyond the name of the model',
   ],
   open(context: WriterContext) {
-    const files = new Map<string, FileSink>()
-    const fileOf = async (stem: string) => {
-      const known = files.get(stem)
-      if (known !== undefined) return known
+    const files = perStem(async (stem): Promise<FileSink> => {
       const file = await context.sink.create(`${stem}.csv`)
       // The byte order mark makes spreadsheets read UTF-8.
       await file.write(`\u{feff}${columns.join(',')}\r\n`)
-      files.set(stem, file)
       return file
-    }
+    })
     return {
       async write(image) {
-        const file = await fileOf(image.split ?? 'csv')
+        const file = await files.of(image.split ?? 'csv')
         const place = await image.place()
         const common = { image: place, width: String(image.width), height: String(image.height) }
         const lines = image.records.flatMap((record) => linesOf(record, common))
@@ -60,8 +57,7 @@ export const csv: ExportFormat = {
         return lines.length
       },
       async close() {
-        if (files.size === 0) await fileOf('csv')
-        for (const file of files.values()) await file.close()
+        for (const file of files.all('csv')) await (await file).close()
       },
     }
   },
@@ -83,7 +79,7 @@ export const csv: ExportFormat = {
   rules: [
     {
       name: 'no-cell-runs',
-      says: 'no cell begins with =, +, -, @, a tab or a line end, which a spreadsheet takes for a formula',
+      says: 'no cell begins with =, +, -, @, wide ones too, a tab or a line end, which a spreadsheet takes for a formula',
       source: owasp,
       problem({ file, number, value }) {
         const wrong = Object.entries(Object(value)).find(([, cell]) => runs.test(String(cell)))

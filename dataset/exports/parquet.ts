@@ -15,7 +15,7 @@ import type { LabelRecord } from '../../schemas/label-record.ts'
 import { TaskOutput } from '../../schemas/task-output.ts'
 import { contentOfRecord, questionOf } from './core/content.ts'
 import type { ExportFiles, ExportFormat, ExportImage, RawRow } from './core/format.ts'
-import { perStem } from './core/per-split.ts'
+import { perStem } from './core/per-stem.ts'
 import { readPlainLabel } from './core/plain-label.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field } from './core/rules.ts'
@@ -131,8 +131,7 @@ export const parquet: ExportFormat = {
         return image.records.length
       },
       async close() {
-        files.of(files.all()[0]?.[0] ?? 'parquet')
-        for (const [, file] of files.all()) file.close()
+        for (const file of files.all('parquet')) file.close()
       },
     }
   },

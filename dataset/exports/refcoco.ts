@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { categoryId } from './core/category.ts'
+import { boxOfRectangle, closeInstances, Picture, placeOf } from './core/coco-shapes.ts'
 import { regionsOf } from './core/content.ts'
 import type {
   ExportFormat,
@@ -14,7 +15,6 @@ import type {
   ReadImage,
   WriterContext,
 } from './core/format.ts'
-import { boxOfRectangle, outlineOf, pixelRectangle } from './core/frames.ts'
 import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
 import { pickledItem, pickledListEnd, pickledListStart } from './core/pickle.ts'
@@ -22,7 +22,6 @@ import { field, list, text } from './core/rules.ts'
 import { createSectionFile, sectionRows, type SectionFile } from './core/section-format.ts'
 
 const Instance = z.object({ id: z.int(), bbox: z.array(z.number()).length(4) })
-const Picture = z.object({ id: z.int(), file_name: z.string(), width: z.int(), height: z.int() })
 const ReadReference = z.object({
   ann_id: z.int(),
   image_id: z.int(),
@@ -176,7 +175,8 @@ async function createRefsFile(sink: ExportSink): Promise<RefsFile> {
   }
 }
 
-function openRefcoco({ sink, createdAt, modelName }: WriterContext): FormatWriter {
+function openRefcoco(context: WriterContext): FormatWriter {
+  const { sink } = context
   const categories = new Map<string, number>()
   const next = { id: 1, ref: 0 }
   const instances = createSectionFile(sink, {
@@ -188,9 +188,7 @@ function openRefcoco({ sink, createdAt, modelName }: WriterContext): FormatWrite
     write: async (image) =>
       await writeImage(image, { pair: { instances, refs: await refs }, categories, next }),
     async close() {
-      for (const [name, id] of categories) await instances.add('categories', { id, name, supercategory: '' })
-      const info = { description: `labels by ${modelName}`, version: '1', date_created: createdAt }
-      await instances.close({ info, licenses: [] })
+      await closeInstances(instances, { categories, context })
       await (await refs).close()
     },
   }
@@ -210,22 +208,13 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
     if (box === undefined) continue
     const [annId, refId] = [next.id++, next.ref++]
     const categoryNumber = categoryId(categories, region.text)
-    const bbox = pixelRectangle(box, { width, height })
-    const area = Math.round(bbox[2] * bbox[3] * 100) / 100
     await pair.instances.add('annotations', {
       id: annId,
       image_id: imageId,
       category_id: categoryNumber,
-      bbox,
-      area,
-      iscrowd: 0,
-      segmentation: outlineOf(bbox),
+      ...placeOf(box, { width, height }),
     })
-    const sent =
-      region.text
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N}\s'-]/gu, '')
-        .trim() || region.text
+    const sent = sentenceOf(region.text)
     await pair.refs.add({
       ref_id: refId,
       ann_id: annId,
@@ -238,6 +227,12 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
     })
   }
   return single.length
+}
+
+/** In lower case without marks, as REFER's own; of marks alone as they are. */
+function sentenceOf(phrase: string): string {
+  const plain = phrase.toLowerCase().replaceAll(/[^\p{L}\p{N}\s'-]/gu, '')
+  return plain.trim() || phrase
 }
 
 /** The references, joined with their instances; the instances file is in memory, as in its loader. */

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { TaskOutput } from '../../schemas/task-output.ts'
 import { captionOf } from './core/content.ts'
 import type { ExportFiles, ExportFormat, ExportImage, FileSink, RawRow } from './core/format.ts'
+import { perStem } from './core/per-stem.ts'
 import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
 import { field, list } from './core/rules.ts'
 import { readTar, tarEnd, tarMember, tarMemberBytes } from './core/tar.ts'
@@ -38,20 +39,14 @@ export const webdataset: ExportFormat = {
     'in the .json sampling, timings, usage, checks and provenance beyond the recordId',
   ],
   open({ sink }) {
-    const shards = new Map<string, ShardWriter>()
+    const shards = perStem((stem) => new ShardWriter(async (name) => await sink.create(name), stem))
     return {
       async write(image) {
-        const stem = image.split ?? 'webdataset'
-        let shard = shards.get(stem)
-        if (shard === undefined) {
-          shard = new ShardWriter(async (name) => await sink.create(name), stem)
-          shards.set(stem, shard)
-        }
-        await shard.add(image)
+        await shards.of(image.split ?? 'webdataset').add(image)
         return 1
       },
       async close() {
-        for (const shard of shards.values()) await shard.end()
+        for (const shard of shards.all('webdataset')) await shard.end()
       },
     }
   },

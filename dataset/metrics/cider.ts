@@ -10,16 +10,17 @@ export type CiderInput = { candidate: readonly string[]; references: readonly (r
 
 export type CiderScore = { each: number[]; mean: number }
 
-/** How rare phrases are: in how many images' references each stands. */
-export type Rarity = { frequency: ReadonlyMap<string, number>; images: number }
-
-/** The score of each caption, times ten as published, and their mean. `rarity` is that of these references unless given. */
-export function ciderD(inputs: readonly CiderInput[], rarity: Rarity = rarityOf(inputs)): CiderScore {
+/** The score of each caption, times ten as published, and their mean. */
+export function ciderD(inputs: readonly CiderInput[]): CiderScore {
+  const rarity = rarityOf(inputs)
   const each = inputs.map((input) => scoreOne(input, rarity))
-  return { each, mean: each.length === 0 ? 0 : each.reduce((sum, score) => sum + score, 0) / each.length }
+  return { each, mean: mean(each) }
 }
 
-export function rarityOf(inputs: readonly Pick<CiderInput, 'references'>[]): Rarity {
+/** How rare phrases are: in how many images' references each stands. */
+type Rarity = { frequency: ReadonlyMap<string, number>; images: number }
+
+function rarityOf(inputs: readonly CiderInput[]): Rarity {
   const frequency = new Map<string, number>()
   for (const { references } of inputs) {
     const phrases = new Set(references.flatMap((words) => [...countPhrases(words).keys()]))

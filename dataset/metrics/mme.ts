@@ -68,7 +68,7 @@ export function readMmeAnswer(said: string): 'yes' | 'no' | null {
   const text = said.toLowerCase().trim().replaceAll('.', '')
   if (text === 'yes' || text === 'y') return 'yes'
   if (text === 'no' || text === 'n') return 'no'
-  const start = text.slice(0, 4)
+  const start = Array.from(text).slice(0, 4).join('')
   if (start.includes('yes')) return 'yes'
   return start.includes('no') ? 'no' : null
 }

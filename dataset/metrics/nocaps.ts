@@ -1,22 +1,21 @@
-// NoCaps (Agrawal et al. 2019): CIDEr-D by how far an image's things are from those of COCO. It does not know images.
-import { ciderD, type CiderInput, rarityOf } from './cider.ts'
+// NoCaps (Agrawal et al. 2019): captions' scores by how far an image's things are from those of COCO. It does not know
+// images.
 
 export const nocapsDomains = ['in-domain', 'near-domain', 'out-domain'] as const
 export type NocapsDomain = (typeof nocapsDomains)[number]
 
-export type NocapsScore = { overall: number } & { [domain in NocapsDomain]: number | null }
+/** Null for a domain without images. */
+export type NocapsScore = { [domain in NocapsDomain]: number | null }
 
-/** Rarity is that of all images, so that the domains can be compared; a domain without images has no score. */
-export function scoreNocaps(inputs: readonly (CiderInput & { domain: NocapsDomain })[]): NocapsScore {
-  const rarity = rarityOf(inputs)
-  const scoreOf = (domain: NocapsDomain) => {
-    const own = inputs.filter((input) => input.domain === domain)
-    return own.length === 0 ? null : ciderD(own, rarity).mean
+/** The mean of each domain; the scores are CIDEr-D over all images, so that the domains can be compared. */
+export function scoreNocaps(scored: readonly { domain: NocapsDomain; score: number }[]): NocapsScore {
+  const meanOf = (wanted: NocapsDomain) => {
+    const own = scored.filter(({ domain }) => domain === wanted)
+    return own.length === 0 ? null : own.reduce((sum, { score }) => sum + score, 0) / own.length
   }
   return {
-    'overall': ciderD(inputs, rarity).mean,
-    'in-domain': scoreOf('in-domain'),
-    'near-domain': scoreOf('near-domain'),
-    'out-domain': scoreOf('out-domain'),
+    'in-domain': meanOf('in-domain'),
+    'near-domain': meanOf('near-domain'),
+    'out-domain': meanOf('out-domain'),
   }
 }

@@ -80,7 +80,8 @@ const rules: readonly Rule[] = [
     String.raw`(?:www\.(?:[^\s<>|.!?,()]+\.)+[a-z]{2,4}|(?:[^\s<>|.!?,:/$()]+\.)+(?:com|net|org|edu))(?:\/[^\s<>|()]+[^\s<>|.!?,;:&()])?`,
     escaped,
   ),
-  rule(String.raw`[a-z\d][^\s<>|()"]*@(?:[^\s<>|().,"]+\.)+[^\s<>|().,"]+`),
+  // No longer than addresses are (RFC 5321, 4.5.3.1): a run of letters without an end would be looked through from each.
+  rule(String.raw`[a-z\d][^\s<>|()"]{0,63}@(?:[^\s<>|().,"]{1,63}\.)+[^\s<>|().,"]{1,63}`),
   rule(String.raw`[@#]\p{L}[\p{L}\d_]+`),
   // Tags of markup on one line.
   rule(String.raw`<\/?[a-z!][^<>\n]*>`),

@@ -39,9 +39,9 @@ export type ImageFacts = {
   attempt: number
 }
 
-/** What the model said to a unit's prompts, or why it could not be asked. */
 export type TurnedDown = { check: RecordCheck; duplicateOf?: string }
 
+/** What the model said to a unit's prompts, or why it could not be asked. */
 export type UnitAnswers =
   | {
       ok: true

@@ -18,12 +18,18 @@ test('says the time of each stage, the rate with several images under way, and w
   expect(Number(hourly.replaceAll(',', '')) / 3600 / Number(images)).toBeCloseTo(1, 1)
 })
 
+test('asks what label would, also what follows from an answer', async () => {
+  const { stdout } = await bench('--seconds', '0.1', '--tasks', 'caption', '--ground-from', 'caption')
+  expect(stdout).toContain(', 2 records each:')
+})
+
 test.each([
   [['--kv', 'int9'], /--kv is "int9"; expected fp32 or int8/],
   [
     ['--kv-memory', '0.0001'],
     /the cache may have 1 MB, one image and its longest answer need \d+ MB; allow more/,
   ],
+  [['--tasks', 'captoin'], /there is no task "captoin"/],
   [['nowhere'], /there is no file or folder "nowhere"/],
 ])('ends with 2 for %j', async (args, says) => {
   await expect(bench(...args)).rejects.toMatchObject({

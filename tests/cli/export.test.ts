@@ -82,6 +82,27 @@ test.each([
   expect((await readdir(folder)).toSorted()).toEqual(['images', 'run'])
 })
 
+test('an earlier export whose parts are torn is named with the line', async () => {
+  const { folder, run } = await makeRun()
+  const earlier = await tempFolder()
+  const args = [
+    run,
+    '--format',
+    'llava',
+    '--split',
+    'train=1',
+    '--previous',
+    earlier,
+    '--out',
+    join(folder, 'out'),
+  ]
+  await expect(runExport(args)).rejects.toThrow(/splits.jsonl cannot be read; --previous is the folder/)
+  await writeFile(join(earlier, 'splits.jsonl'), '{"key":"a","split":"train"}\n{"key":"b","spl')
+  await expect(runExport(args)).rejects.toThrow(
+    /^line 2 of .*splits.jsonl names no image and its part: \{"key":"b"/,
+  )
+})
+
 test.each([
   ['failed', /nothing of .* can be exported: 1 failed$/],
   ['nothing', /nothing of .* can be exported: it has no labels$/],

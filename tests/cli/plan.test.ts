@@ -163,6 +163,16 @@ describe('coglabel plan', () => {
     expect(out).toMatch(/each month, labelling or not: \$40\.\d\d/)
   })
 
+  test('of the cloud alone shares the yardstick among what the named model would be asked', async () => {
+    const model = await writeCountingModel()
+    const alone = ['--cloud', '--images', '1000', '--model', model.folder]
+    const one = await plan([...alone, '--tasks', 'caption'])
+    expect(one.out).toMatch(/, 0\.40 images\/s each\n/)
+    const two = await plan([...alone, '--tasks', 'caption,qa', '--ask', 'What is it?'])
+    expect(two.out).toMatch(/, 0\.20 images\/s each\n.*shared among the 2 answers of an image/)
+    await expect(plan([...alone, '--tasks', 'captoin'])).rejects.toThrow('there is no task "captoin"')
+  })
+
   test('takes the rate of this machine when it is the instance', async () => {
     const folder = await tempFolder()
     await writeImages(folder, 6)

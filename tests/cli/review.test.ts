@@ -1,7 +1,7 @@
 // `coglabel review` as it is called: the address it prints, who gets in, and how it stops.
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { runReview } from '../../cli/review.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
 import { writePart } from '../../dataset/parts.ts'
@@ -64,7 +64,10 @@ test('reviews a run of a place: pictures from its buckets, thumbnails kept, verd
     interrupt(stop)
     return () => {}
   }
-  const args = ['run-cloud', ...flags, '--port', '0', '--cache', await tempFolder()]
+  // As docs/cloud.md has it: the place of all verbs is set once.
+  vi.stubEnv('COGLABEL_PLACE', flags[1])
+  vi.stubEnv('COGLABEL_AWS_ENDPOINT', flags[3])
+  const args = ['run-cloud', '--port', '0', '--cache', await tempFolder()]
   const running = runVerb(runReview, args, { print, onInterrupt })
   const address = await Promise.race([printed, running.then(({ told }) => told)])
   const { origin } = new URL(address)
@@ -85,11 +88,14 @@ test('reviews a run of a place: pictures from its buckets, thumbnails kept, verd
   const stop = await interrupted
   stop()
   expect((await running).code).toBe(0)
+  // A run folder is itself.
+  await expect(runVerb(runReview, [await tempFolder(), '--port', '0'])).rejects.toThrow('is no run folder')
+  vi.unstubAllEnvs()
 })
 
 test.each([
   [[], 'review takes one run'],
-  [['nowhere'], 'is no folder'],
+  [['nowhere'], 'is no run folder'],
   [['nowhere', '--port', 'http'], '--port is "http"'],
   [['nowhere', '--as', ' '], 'expected a name'],
 ])('called with %j it says what it needs', async (args, says) => {

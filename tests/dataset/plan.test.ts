@@ -385,6 +385,8 @@ describe('a list', () => {
     ['keys.jsonl', '{"image":"/etc/passwd"}', /outside the bucket/],
     ['keys.csv', 'secret,a.png', /line 1 .*no bucket secret/],
     ['keys.csv', 'images,"a.png', /quote that does not end/],
+    ['keys.csv', 'images, "a.png"', /not at the edge of its cell/],
+    ['keys.csv', 'Image\na.png', /line 1 .* names the columns Image, none of them key/],
     ['keys.csv', 'bucket,key\nimages,', /names no key/],
     ['keys.csv.gz', 'images,a.png', /not readable gzip/],
     ['keys.jsonl', `"${'x'.repeat(2_000_000)}"`, /more than 1048576 characters/],

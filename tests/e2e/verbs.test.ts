@@ -121,13 +121,17 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     expect((await world.place.imagesOf('images').list({ prefix: '' })).objects).toEqual([])
   })
 
-  test('a cost cap that nobody could count against is refused', async () => {
+  test('a cost cap that nobody counts against is refused, and captions that would stay behind', async () => {
     const world = await open()
     const folder = await tempFolder()
     await writeImages(folder, 1)
     await expect(submit(world, [folder, '--cost-cap', '5'])).rejects.toThrow(
       /^--cost-cap 5 cannot be kept: .* set workerHourUsd/,
     )
+    await expect(submit(world, [folder, '--existing', 'keep'])).rejects.toThrow(
+      /^--existing keep asks for captions beside the images, which are not uploaded/,
+    )
+    expect((await submit(world, [folder, '--existing', 'overwrite'])).code).toBe(0)
   })
 
   test('messages that were lost are found by reconciling, and only those', async () => {

@@ -6,10 +6,10 @@ import type { Deployment } from '../../schemas/deployment.ts'
 import { startHttpServer } from '../helpers/http-server.ts'
 import { openEmulatedTestPlace } from '../helpers/places.ts'
 
-async function open() {
+async function open({ status = 200 } = {}) {
   const { place, emulator } = await openEmulatedTestPlace()
   vi.stubEnv('COGLABEL_AWS_ENDPOINT', emulator!.endpoint)
-  const server = await startHttpServer(() => ({}))
+  const server = await startHttpServer(() => ({ status }))
   const call = async (
     type: 'Create' | 'Update' | 'Delete',
     deployment: Partial<Deployment> | string,
@@ -47,6 +47,11 @@ test('writes the description, and writes it anew when it has changed', async () 
   })
   expect(await call('Update', { ...deployment, workerHourUsd: 2 })).toMatchObject({ Status: 'SUCCESS' })
   expect((await reopened())?.workerHourUsd).toBe(2)
+})
+
+test('an answer that is lost is an error, so that Lambda calls again', async () => {
+  const { deployment, call } = await open({ status: 503 })
+  await expect(call('Create', deployment)).rejects.toThrow(/did not take the answer: status 503/)
 })
 
 test('leaves the description where the labels stay', async () => {

@@ -117,6 +117,8 @@ test('a run goes from a source to its export, and nobody needs a right that it d
     '--claims',
     '--dedupe',
     'exact',
+    '--existing',
+    'keep',
     '--run',
     'one',
     ...flags,

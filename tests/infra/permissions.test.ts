@@ -51,6 +51,7 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['send on what comes second', sqs('SendMessage', 'boxes')],
       ['read uploads', get('my-images/incoming/r/a.png')],
       ['read a source', get('photos/a/1.jpg')],
+      ['learn that an image has no caption beside it', list('photos', 'a/1.txt')],
       ['read its model', get(`${weights}/weights/${model.digest}/weights.lock.json`)],
       ['learn that its model is not there', list(weights, `weights/${model.digest}/weights.lock.json`)],
       ['read settings', get('my-labels/runs/r/config.json')],
@@ -172,6 +173,7 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
       ['read labels', get('my-labels/runs/r/sealed/000001-caption.jsonl.gz')],
       ['read verdicts', get('my-labels/runs/r/verdicts/1.jsonl')],
       ['read images', get('my-images/incoming/r/a.png')],
+      ['learn that an image is gone', list('my-images', 'incoming/r/a.png')],
       ['write an export', create('my-labels/runs/r/exports/llava/00000001/index.json')],
     ],
     mayNot: [

@@ -14,6 +14,7 @@ import type {
   WriterContext,
 } from './format.ts'
 import { readJsonElements, readJsonLines } from './json-elements.ts'
+import { perStem } from './per-stem.ts'
 
 /** Files of every export that no format reads: what stands beside the data. */
 const companions = new Set([
@@ -59,29 +60,19 @@ type Opened = Pick<RowFormat, 'name' | 'extension' | 'rowsOf'> & {
 }
 
 function openRows({ name, extension, limits, rowsOf, finish }: Opened, context: WriterContext): FormatWriter {
-  const files = new Map<string, RowFile>()
+  const files = perStem((stem) => new RowFile({ sink: context.sink, stem, extension, limits }))
   return {
     async write(image) {
-      const stem = image.split ?? name
       const rows = await rowsOf(image, context)
-      for (const row of rows) {
-        let file = files.get(stem)
-        if (file === undefined) {
-          file = new RowFile({ sink: context.sink, stem, extension, limits })
-          files.set(stem, file)
-        }
-        await file.add(JSON.stringify(row))
-      }
+      for (const row of rows) await files.of(image.split ?? name).add(JSON.stringify(row))
       return rows.length
     },
     async close() {
-      // An export without rows still has its file, so that a script finds an empty list and not nothing.
-      if (files.size === 0)
-        files.set(name, new RowFile({ sink: context.sink, stem: name, extension, limits }))
-      for (const file of files.values()) await file.close()
+      const made = files.all(name)
+      for (const file of made) await file.close()
       await finish?.(
         context,
-        [...files.values()].flatMap((file) => file.names),
+        made.flatMap((file) => file.names),
       )
     },
   }

@@ -1,8 +1,15 @@
 // Captions as COCO has them, and NoCaps, whose images have domains: several references for each image.
 import { ciderD } from '../cider.ts'
-import { scoreNocaps, nocapsDomains } from '../nocaps.ts'
+import { nocapsDomains, scoreNocaps } from '../nocaps.ts'
 import { ptbTokens } from '../ptb-tokens.ts'
-import { type BenchmarkLayout, fileLike, firstImages, openImageFinder } from './benchmark.ts'
+import {
+  type Benchmark,
+  type BenchmarkLayout,
+  type BenchmarkScore,
+  fileLike,
+  firstImages,
+  openImageFinder,
+} from './benchmark.ts'
 import { CocoCaptions } from './coco-json.ts'
 import { parseAs } from './parse.ts'
 
@@ -23,48 +30,56 @@ export const captionsFiles: BenchmarkLayout = {
       return texts.length === 0 ? [] : [{ key: file, texts, domain }]
     })
     // Only images that are asked about have to be there.
-    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
-    return {
-      kind: 'captions',
-      about: `captions: ${rows.length} images, ${rows.reduce((sum, { texts }) => sum + texts.length, 0)} references`,
-      tasks: ['caption'],
-      items: rows.map(({ key }) => ({ key })),
-      score(said) {
-        const inputs = rows.map((row) => {
-          const caption = said.get(row.key)?.caption ?? ''
-          return { ...row, caption, candidate: ptbTokens(caption), references: row.texts.map(ptbTokens) }
-        })
-        const { each, mean } = ciderD(inputs)
-        const inDomains = inputs.flatMap((input) => {
-          const domain = nocapsDomains.find((known) => known === input.domain)
-          return domain === undefined ? [] : [{ ...input, domain }]
-        })
-        const { overall: _, ...domains } = scoreNocaps(inDomains)
-        return {
-          rows: [
-            // Named by its tokeniser: with another one the figure moves.
-            { name: 'CIDEr-D(ts-ptb)', value: hundredfold(mean), of: inputs.length },
-            ...(inDomains.length === 0
-              ? []
-              : Object.entries(domains).map(([domain, score]) => ({
-                  name: `CIDEr-D(ts-ptb) ${domain}`,
-                  value: score === null ? null : hundredfold(score),
-                  of: inDomains.filter((input) => input.domain === domain).length,
-                }))),
-          ],
-          worst: inputs
-            .map((input, index) => ({ input, score: each[index] ?? 0 }))
-            .toSorted((a, b) => a.score - b.score)
-            .map(({ input, score }) => ({
-              key: input.key,
-              asked: `CIDEr-D ${hundredfold(score)}`,
-              said: input.caption,
-              expected: input.texts.slice(0, 2).join(' / '),
-            })),
-        }
-      },
-    }
+    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
   },
+}
+
+type Row = { key: string; texts: string[]; domain: string | undefined }
+
+function benchmarkOf(rows: readonly Row[]): Benchmark {
+  return {
+    kind: 'captions',
+    about: `captions: ${rows.length} images, ${rows.reduce((sum, { texts }) => sum + texts.length, 0)} references`,
+    tasks: ['caption'],
+    items: rows.map(({ key }) => ({ key })),
+    score(said) {
+      const inputs = rows.map((row) => {
+        const caption = said.get(row.key)?.caption ?? ''
+        return { ...row, caption, candidate: ptbTokens(caption), references: row.texts.map(ptbTokens) }
+      })
+      const { each, mean } = ciderD(inputs)
+      const scored = inputs.map((input, index) => ({ ...input, score: each[index] ?? 0 }))
+      return {
+        rows: [
+          // Named by its tokeniser: with another one the figure moves.
+          { name: 'CIDEr-D(ts-ptb)', value: hundredfold(mean), of: rows.length },
+          ...domainRows(scored),
+        ],
+        worst: scored
+          .toSorted((a, b) => a.score - b.score)
+          .map(({ key, caption, score, texts }) => ({
+            key,
+            asked: `CIDEr-D ${hundredfold(score)}`,
+            said: caption,
+            expected: texts.slice(0, 2).join(' / '),
+          })),
+      }
+    },
+  }
+}
+
+/** None where no image has a domain of NoCaps. */
+function domainRows(scored: readonly (Row & { score: number })[]): BenchmarkScore['rows'] {
+  const inDomains = scored.flatMap(({ domain: name, score }) => {
+    const domain = nocapsDomains.find((known) => known === name)
+    return domain === undefined ? [] : [{ domain, score }]
+  })
+  if (inDomains.length === 0) return []
+  return Object.entries(scoreNocaps(inDomains)).map(([name, score]) => ({
+    name: `CIDEr-D(ts-ptb) ${name}`,
+    value: score === null ? null : hundredfold(score),
+    of: inDomains.filter(({ domain }) => domain === name).length,
+  }))
 }
 
 /** As papers print it. */

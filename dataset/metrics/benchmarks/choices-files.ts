@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { readChoice } from '../multiple-choice.ts'
 import {
+  type Benchmark,
   type BenchmarkLayout,
   fileLike,
   firstImages,
@@ -44,41 +45,42 @@ export const choicesFiles: BenchmarkLayout = {
       const listed = choices.map((choice, at) => `${letterOf(at)}. ${choice}`).join(' ')
       return { key: image, question: `${question} ${listed} Answer with the letter.`, choices, gold: answer }
     })
-    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
-    return {
-      kind: 'choices',
-      about: `multiple choice: ${rows.length} questions`,
-      tasks: ['qa'],
-      items: gatherItems(rows),
-      score(said) {
-        const judged = rows.map((row) => {
-          const own = said.get(row.key)?.answers.get(row.question) ?? ''
-          return { ...row, said: own, meant: readChoice(own, row.choices) }
-        })
-        const share = (count: number) => percent(count / judged.length)
-        return {
-          rows: [
-            {
-              name: 'accuracy',
-              value: share(judged.filter(({ meant, gold }) => meant === gold).length),
-              of: judged.length,
-            },
-            {
-              name: 'answers that mean a choice',
-              value: share(judged.filter(({ meant }) => meant !== null).length),
-              of: judged.length,
-            },
-          ],
-          worst: judged
-            .filter(({ meant, gold }) => meant !== gold)
-            .map((row) => ({
-              key: row.key,
-              asked: row.question,
-              said: row.said,
-              expected: `${letterOf(row.gold)}. ${row.choices[row.gold] ?? ''}`,
-            })),
-        }
-      },
-    }
+    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
   },
+}
+
+type Row = { key: string; question: string; choices: readonly string[]; gold: number }
+
+function benchmarkOf(rows: readonly Row[]): Benchmark {
+  return {
+    kind: 'choices',
+    about: `multiple choice: ${rows.length} questions`,
+    tasks: ['qa'],
+    items: gatherItems(rows),
+    score(said) {
+      const judged = rows.map((row) => {
+        const own = said.get(row.key)?.answers.get(row.question) ?? ''
+        return { ...row, said: own, meant: readChoice(own, row.choices) }
+      })
+      const shareRow = (name: string, isCounted: (one: (typeof judged)[number]) => boolean) => ({
+        name,
+        value: percent(judged.filter(isCounted).length / judged.length),
+        of: judged.length,
+      })
+      return {
+        rows: [
+          shareRow('accuracy', ({ meant, gold }) => meant === gold),
+          shareRow('answers that mean a choice', ({ meant }) => meant !== null),
+        ],
+        worst: judged
+          .filter(({ meant, gold }) => meant !== gold)
+          .map((row) => ({
+            key: row.key,
+            asked: row.question,
+            said: row.said,
+            expected: `${letterOf(row.gold)}. ${row.choices[row.gold] ?? ''}`,
+          })),
+      }
+    },
+  }
 }

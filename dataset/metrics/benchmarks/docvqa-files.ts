@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { UserError } from '../../../schemas/errors.ts'
 import { anls } from '../anls.ts'
 import {
+  type Benchmark,
   type BenchmarkLayout,
   fileLike,
   firstImages,
@@ -44,31 +45,36 @@ export const docvqaFiles: BenchmarkLayout = {
       throw new UserError(
         `no question of ${name} has both an image and answers; the test set's answers are not published, take val_v1.0_withQT.json`,
       )
-    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
-    return {
-      kind: 'docvqa',
-      about: `documents: ${rows.length} questions`,
-      tasks: ['qa'],
-      items: gatherItems(rows),
-      score(said) {
-        const judged = rows.map((row) => {
-          const own = said.get(row.key)?.answers.get(row.question) ?? ''
-          return { ...row, said: own, score: anls(own, row.answers) }
-        })
-        const mean = judged.reduce((sum, { score }) => sum + score, 0) / judged.length
-        return {
-          rows: [{ name: 'ANLS', value: percent(mean), of: judged.length }],
-          worst: judged
-            .filter(({ score }) => score < 1)
-            .toSorted((a, b) => a.score - b.score)
-            .map((row) => ({
-              key: row.key,
-              asked: row.question,
-              said: row.said,
-              expected: row.answers.join(', '),
-            })),
-        }
-      },
-    }
+    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
   },
+}
+
+type Row = { key: string; question: string; answers: readonly string[] }
+
+function benchmarkOf(rows: readonly Row[]): Benchmark {
+  return {
+    kind: 'docvqa',
+    about: `documents: ${rows.length} questions`,
+    tasks: ['qa'],
+    items: gatherItems(rows),
+    score(said) {
+      const judged = rows.map((row) => {
+        const own = said.get(row.key)?.answers.get(row.question) ?? ''
+        return { ...row, said: own, score: anls(own, row.answers) }
+      })
+      const mean = judged.reduce((sum, { score }) => sum + score, 0) / judged.length
+      return {
+        rows: [{ name: 'ANLS', value: percent(mean), of: judged.length }],
+        worst: judged
+          .filter(({ score }) => score < 1)
+          .toSorted((a, b) => a.score - b.score)
+          .map((row) => ({
+            key: row.key,
+            asked: row.question,
+            said: row.said,
+            expected: row.answers.join(', '),
+          })),
+      }
+    },
+  }
 }

@@ -2,9 +2,17 @@
 import type { Box } from '../../../schemas/task-output.ts'
 import { scoreChair } from '../chair.ts'
 import { openCocoVocabulary } from '../coco-things.ts'
-import { type GoldBox, scoreDetection } from '../detection.ts'
+import { type DetectionScore, type GoldBox, scoreDetection } from '../detection.ts'
 import { openVocabulary, type Vocabulary } from '../vocabulary.ts'
-import { type BenchmarkFiles, type BenchmarkLayout, fileLike, openImageFinder, percent } from './benchmark.ts'
+import {
+  type Benchmark,
+  type BenchmarkFiles,
+  type BenchmarkLayout,
+  type BenchmarkScore,
+  fileLike,
+  openImageFinder,
+  percent,
+} from './benchmark.ts'
 import { boxOf, CocoCaptions, CocoInstances } from './coco-json.ts'
 import { parseAs } from './parse.ts'
 
@@ -29,53 +37,69 @@ export const instancesFiles: BenchmarkLayout = {
       if (image === undefined || thing === undefined || box === null) return []
       return [{ image, name: thing, box, isCrowd: Number(annotation.iscrowd ?? 0) === 1 }]
     })
-    const [inCaptions, inBoxes] = vocabulariesFor([...nameOf.values()])
     const references = await captionsBeside(files, name)
-    const byImage = Map.groupBy(gold, ({ image }) => image)
-    const keys = [...keyOf.values()]
-    const referencesOf = new Map([...keyOf].map(([id, key]) => [key, references.get(id) ?? []]))
-    return {
-      kind: 'instances',
-      about: `boxes: ${gold.length} of ${categories.length} kinds of things in ${keys.length} images`,
-      tasks: ['grounded-caption', 'caption'],
-      items: keys.map((key) => ({ key })),
-      score(said) {
-        const boxes = keys.flatMap((image) =>
-          saidBoxes(said.get(image)?.phrases ?? [], inBoxes).map((one) => ({ image, ...one })),
-        )
-        const detection = scoreDetection(boxes, gold)
-        const captions = keys.map((key) => ({
-          key,
-          caption: said.get(key)?.caption ?? '',
-          there: (byImage.get(key) ?? []).map((one) => one.name),
-          references: referencesOf.get(key) ?? [],
-        }))
-        const chair = scoreChair(captions, inCaptions)
-        return {
-          rows: [
-            { name: 'F1@0.5', value: percent(detection.f1), of: detection.gold },
-            { name: 'precision@0.5', value: percent(detection.precision), of: detection.said },
-            { name: 'recall@0.5', value: percent(detection.recall), of: detection.gold },
-            { name: 'AP', value: orNull(detection.averagePrecision), of: detection.gold },
-            { name: 'AP50', value: orNull(detection.averagePrecisionAt50), of: detection.gold },
-            { name: 'CHAIR_i', value: percent(chair.chairI), of: chair.mentions },
-            { name: 'CHAIR_s', value: percent(chair.chairS), of: chair.captions },
-          ],
-          worst: captions
-            .map((one, index) => ({ one, wrong: chair.hallucinated[index] ?? [] }))
-            .filter(({ wrong }) => wrong.length > 0)
-            .toSorted((a, b) => b.wrong.length - a.wrong.length)
-            .map(({ one, wrong }) => ({
-              key: one.key,
-              asked: `names ${wrong.join(', ')}, which is not there`,
-              said: one.caption,
-              expected: [...new Set(one.there)].join(', '),
-              boxes: (byImage.get(one.key) ?? []).map(({ box }) => box),
-            })),
-        }
-      },
-    }
+    const pictures = [...keyOf].map(([id, key]) => ({ key, references: references.get(id) ?? [] }))
+    return benchmarkOf({ pictures, gold, names: [...nameOf.values()] })
   },
+}
+
+type Instances = {
+  pictures: readonly { key: string; references: readonly string[] }[]
+  gold: readonly GoldBox[]
+  /** Of all categories. */
+  names: readonly string[]
+}
+
+function benchmarkOf({ pictures, gold, names }: Instances): Benchmark {
+  const [inCaptions, inBoxes] = vocabulariesFor(names)
+  const byImage = Map.groupBy(gold, ({ image }) => image)
+  return {
+    kind: 'instances',
+    about: `boxes: ${gold.length} of ${names.length} kinds of things in ${pictures.length} images`,
+    tasks: ['grounded-caption', 'caption'],
+    items: pictures.map(({ key }) => ({ key })),
+    score(said) {
+      const boxes = pictures.flatMap(({ key }) =>
+        saidBoxes(said.get(key)?.phrases ?? [], inBoxes).map((one) => ({ image: key, ...one })),
+      )
+      const captions = pictures.map(({ key, references }) => ({
+        key,
+        caption: said.get(key)?.caption ?? '',
+        there: (byImage.get(key) ?? []).map((one) => one.name),
+        references,
+      }))
+      const chair = scoreChair(captions, inCaptions)
+      return {
+        rows: [
+          ...detectionRows(scoreDetection(boxes, gold)),
+          { name: 'CHAIR_i', value: percent(chair.chairI), of: chair.mentions },
+          { name: 'CHAIR_s', value: percent(chair.chairS), of: chair.captions },
+        ],
+        worst: captions
+          .map((one, index) => ({ one, wrong: chair.hallucinated[index] ?? [] }))
+          .filter(({ wrong }) => wrong.length > 0)
+          .toSorted((a, b) => b.wrong.length - a.wrong.length)
+          .map(({ one, wrong }) => ({
+            key: one.key,
+            asked: `names ${wrong.join(', ')}, which is not there`,
+            said: one.caption,
+            expected: [...new Set(one.there)].join(', '),
+            boxes: (byImage.get(one.key) ?? []).map(({ box }) => box),
+          })),
+      }
+    },
+  }
+}
+
+function detectionRows(detection: DetectionScore): BenchmarkScore['rows'] {
+  const { f1, precision, recall, averagePrecision, averagePrecisionAt50, said, gold } = detection
+  return [
+    { name: 'F1@0.5', value: percent(f1), of: gold },
+    { name: 'precision@0.5', value: percent(precision), of: said },
+    { name: 'recall@0.5', value: percent(recall), of: gold },
+    { name: 'AP', value: orNull(averagePrecision), of: gold },
+    { name: 'AP50', value: orNull(averagePrecisionAt50), of: gold },
+  ]
 }
 
 /** What people wrote of the images, by their number: CHAIR counts what they name as there. None without such a file. */

@@ -54,7 +54,9 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
         rows: splits.flatMap(([split, own]) => {
           const name = splits.length === 1 ? '' : `${split.replace(/^.*\/|\.jsonl?$/g, '')} `
           const { questions, ...shares } = scorePope(own)
-          return Object.entries(shares).map(([metric, value]) => ({
+          // The published script takes every answer that is not no for a yes, also none.
+          const read = { ...shares, 'accuracy read strictly': scorePope(own, 'strict').accuracy }
+          return Object.entries(read).map(([metric, value]) => ({
             name: `${name}${metric}`,
             value: percent(value),
             of: questions,

@@ -3,8 +3,10 @@ import { z } from 'zod'
 import { UserError } from '../../../schemas/errors.ts'
 import { vqaAccuracy } from '../vqa.ts'
 import {
+  type Benchmark,
   type BenchmarkFiles,
   type BenchmarkLayout,
+  type BenchmarkScore,
   fileLike,
   firstImages,
   gatherItems,
@@ -54,58 +56,64 @@ export const vqaFiles: BenchmarkLayout = {
     const rows = firstImages(all, files).map((row) => ({ ...row, key: find(Number(row.key)) }))
     if (rows.length === 0)
       throw new UserError(`no question of ${asked} has its answers in ${known}; are they of the same split?`)
-    return {
-      kind: 'vqa',
-      about: `VQA: ${rows.length} questions with the answers of people`,
-      tasks: ['qa'],
-      items: gatherItems(rows),
-      score(said) {
-        const judged = rows.map((row) => {
-          const own = said.get(row.key)?.answers.get(row.question) ?? ''
-          return {
-            ...row,
-            said: own,
-            accuracy: vqaAccuracy(own, row.answers),
-            meant: vqaAccuracy(own, row.answers, { bugForBug: false }),
-          }
-        })
-        const mean = (values: readonly number[]) =>
-          values.reduce((sum, value) => sum + value, 0) / values.length
-        const types = [...Map.groupBy(judged, ({ type }) => type)]
-        return {
-          rows: [
-            {
-              name: 'accuracy',
-              value: percent(mean(judged.map(({ accuracy }) => accuracy))),
-              of: judged.length,
-            },
-            ...(types.length === 1
-              ? []
-              : types.map(([type, own]) => ({
-                  name: `accuracy ${type}`,
-                  value: percent(mean(own.map(({ accuracy }) => accuracy))),
-                  of: own.length,
-                }))),
-            // Whoever's answers are whole sentences sees here what the published normalisation costs.
-            {
-              name: 'accuracy as it was meant',
-              value: percent(mean(judged.map(({ meant }) => meant))),
-              of: judged.length,
-            },
-          ],
-          worst: judged
-            .filter(({ accuracy }) => accuracy < 1)
-            .toSorted((a, b) => a.accuracy - b.accuracy)
-            .map((row) => ({
-              key: row.key,
-              asked: row.question,
-              said: row.said,
-              expected: [...new Set(row.answers)].join(', '),
-            })),
-        }
-      },
-    }
+    return benchmarkOf(rows)
   },
+}
+
+type Row = { key: string; question: string; answers: readonly string[]; type: string }
+
+function benchmarkOf(rows: readonly Row[]): Benchmark {
+  return {
+    kind: 'vqa',
+    about: `VQA: ${rows.length} questions with the answers of people`,
+    tasks: ['qa'],
+    items: gatherItems(rows),
+    score(said) {
+      const judged = rows.map((row) => {
+        const own = said.get(row.key)?.answers.get(row.question) ?? ''
+        return {
+          ...row,
+          said: own,
+          accuracy: vqaAccuracy(own, row.answers),
+          meant: vqaAccuracy(own, row.answers, { bugForBug: false }),
+        }
+      })
+      const types = [...Map.groupBy(judged, ({ type }) => type)]
+      return {
+        rows: [
+          meanRow(
+            'accuracy',
+            judged.map(({ accuracy }) => accuracy),
+          ),
+          ...(types.length === 1 ? [] : types).map(([type, own]) =>
+            meanRow(
+              `accuracy ${type}`,
+              own.map(({ accuracy }) => accuracy),
+            ),
+          ),
+          // Whoever's answers are whole sentences sees here what the published normalisation costs.
+          meanRow(
+            'accuracy as it was meant',
+            judged.map(({ meant }) => meant),
+          ),
+        ],
+        worst: judged
+          .filter(({ accuracy }) => accuracy < 1)
+          .toSorted((a, b) => a.accuracy - b.accuracy)
+          .map((row) => ({
+            key: row.key,
+            asked: row.question,
+            said: row.said,
+            expected: [...new Set(row.answers)].join(', '),
+          })),
+      }
+    },
+  }
+}
+
+function meanRow(name: string, shares: readonly number[]): BenchmarkScore['rows'][number] {
+  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length
+  return { name, value: percent(mean), of: shares.length }
 }
 
 /** The questions of the annotations' split: v2_OpenEnded_mscoco_val2014_questions.json for v2_mscoco_val2014_…. */

@@ -1,7 +1,12 @@
 // Which gates look at a label, and how they count the words of any script.
 import { expect, test } from 'vitest'
 import { applyChecks } from '../../../dataset/checks/apply.ts'
+import { injection } from '../../../dataset/checks/injection.ts'
+import { language } from '../../../dataset/checks/language.ts'
+import { refusal } from '../../../dataset/checks/refusal.ts'
+import { repetitionLoop } from '../../../dataset/checks/repetition-loop.ts'
 import { wordsOf } from '../../../dataset/checks/said.ts'
+import { stockOpening } from '../../../dataset/checks/stock-opening.ts'
 import { TextMemory } from '../../../dataset/checks/text-memory.ts'
 import type { CheckSetting } from '../../../schemas/check-setting.ts'
 import { someRecord } from '../../helpers/records.ts'
@@ -23,6 +28,13 @@ test('what is said of one task stands before what is said of all', () => {
 test('a share that is set for one task leaves the rest of its images to nobody else', () => {
   const few: CheckSetting = { ...length, tasks: ['caption'], share: 1e-9 }
   expect(statuses(['caption', 'other'], [length, few])).toEqual(['ok', 'filtered'])
+})
+
+test.each(['a.', 'a-', 'www.', 'a@'])('a loop of %j is read through once by every check', (loop) => {
+  const output = { text: loop.repeat(50_000) }
+  const label = { ...someRecord({ key: 'a' }), output }
+  for (const check of [injection, refusal, stockOpening, language, repetitionLoop])
+    check.judge(label, { texts: new TextMemory(), thingsIn: () => [], siblings: [] })
 })
 
 test.each([

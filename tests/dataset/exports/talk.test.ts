@@ -74,6 +74,13 @@ const cases: readonly Case[] = [
     turns: [['Describe the image.', 'one\u2028two\u2029three']],
   },
   {
+    name: 'a text begins with a wide sign that some spreadsheets run',
+    task: 'caption',
+    questions: ['Describe the image.'],
+    output: { text: '\uff1d1+1' },
+    turns: [['Describe the image.', '\uff1d1+1']],
+  },
+  {
     name: 'tags are the answer to their question',
     task: 'tags',
     questions: ['What is in the image?'],

@@ -99,6 +99,8 @@ describe('MME', () => {
     ['Yes, there is', 'yes'],
     ['No there is not', 'no'],
     ['I say yes', null],
+    // A character counts once, however many units it takes.
+    ['😀 no', 'no'],
     ['', null],
   ])('reads %j as %s', (said, expected) => {
     expect(readMmeAnswer(said)).toBe(expected)
@@ -197,20 +199,21 @@ test.each([
   expect(readChoice(said, choices)).toBe(expected)
 })
 
-test('NoCaps has a score for each domain, with one rarity', () => {
-  const input = (text: string, references: string[], domain: 'in-domain' | 'out-domain') => ({
+test('CIDEr-D weighs words by the whole set, and NoCaps has the mean of each domain', () => {
+  const input = (text: string, references: string[]) => ({
     candidate: ptbTokens(text),
     references: references.map(ptbTokens),
-    domain,
   })
-  const inputs = [
-    input('a dog on a lawn', ['a dog on a lawn'], 'in-domain'),
-    input('a red fox', ['a tall tower'], 'out-domain'),
-  ]
-  const score = scoreNocaps(inputs)
+  const { each, mean } = ciderD([
+    input('a dog on a lawn', ['a dog on a lawn']),
+    input('a red fox', ['a tall tower']),
+  ])
   // The same words as the only reference: every n-gram shared, likeness 1 for each length, 10 in all. Of the second only
   // "a" is shared, which stands in every image and weighs nothing.
-  expect(score).toEqual({ 'overall': 5, 'in-domain': 10, 'near-domain': null, 'out-domain': 0 })
+  expect({ each, mean }).toEqual({ each: [10, 0], mean: 5 })
+  const domains = ['in-domain', 'out-domain', 'out-domain'] as const
+  const scored = domains.map((domain, index) => ({ domain, score: [...each, 3][index]! }))
+  expect(scoreNocaps(scored)).toEqual({ 'in-domain': 10, 'near-domain': null, 'out-domain': 1.5 })
 })
 
 test('referring expressions: shares at overlaps, mean overlap, centres', () => {
@@ -332,7 +335,7 @@ describe('CHAIR', () => {
     ['a seat', ['chair']],
     ['policemen and two thieves chase geese', ['person', 'person', 'bird']],
     // Its list lacks these words.
-    ['a mug and a duck', []],
+    ['a mug and an eagle', []],
     ['a dog-friendly park', []],
   ])('%j names %j', (text, names) => {
     expect(vocabulary.mentionsIn(text).map(({ name }) => name)).toEqual(names)

@@ -83,7 +83,14 @@ const cases: Record<string, Layout> = {
         }),
       ],
     ],
-    rows: { accuracy: 50, precision: 50, recall: 100, f1: 66.67, yesRatio: 100 },
+    rows: {
+      'accuracy': 50,
+      'precision': 50,
+      'recall': 100,
+      'f1': 66.67,
+      'yesRatio': 100,
+      'accuracy read strictly': 50,
+    },
     worst: [{ key: 'images/a.jpg', asked: 'Is there a cat in the image?', said: 'Yes', expected: 'no' }],
   },
   mme: {

@@ -74,6 +74,11 @@ test.each([
   expect(americanSpelling(word)).toBe(expected)
 })
 
+test('an answer that loops without a space is gone through once, not from each of its letters', () => {
+  // Minutes, where each "a" looks for the end of an address.
+  expect(ptbTokens('a@'.repeat(4000))).toHaveLength(8000)
+})
+
 test('no letter of plain words is lost, whatever stands between them, and every text ends', () => {
   const random = seededRandom(3)
   const signs = [...Array.from(` .,;:!?-–—'"’“”()[]{}/\\*&%$#@+=<>~^|_…`), '🐶', '\ud800', '漢', '\u0301']
