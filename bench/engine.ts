@@ -1,18 +1,20 @@
 // Speed of the CPU engine on a compiled model of random weights: each figure beside the bound it is held against,
 // measured in the same run.
 //   node bench/random-checkpoint.ts S /tmp/checkpoint-s && npx coglabel compile /tmp/checkpoint-s /tmp/model-s
-//   node bench/engine.ts /tmp/model-s [--only roofline,tower,prefill,gemms,decode] [--runs 5] [--prompts 1,8,16]
+//   node bench/engine.ts /tmp/model-s [--only roofline,tower,prefill,gemms,decode] [--runs 5] [--prompts 1,8,16] [--kv fp32|int8]
 // Prints a JSON line a figure, then a table of the ratios. Prefill is that of one image behind bos, tower not included;
 // its products are timed alone, one graph each. Decode is of 64 new tokens behind prompts of 40, so that the middle
 // step has a depth of about 1,300 at 1,227 image rows. Bytes of a step: weights that it reads, and keys and values.
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
+import { prefixBytes, suffixRowBytes } from '../gpu-worker/engine/cache-budget.ts'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
 import type { Decoder } from '../gpu-worker/engine/decoder-contract.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
 import type { Prefix } from '../gpu-worker/engine/sequence.ts'
 import { imagePrefix, textPrefix } from '../gpu-worker/engine/prefix.ts'
+import { CacheFormat } from '../schemas/model-manifest.ts'
 import { measureProduct, measureRoofline } from './engine/kernels.ts'
 import { memoryMb } from './engine/process-memory.ts'
 import { decoderProducts, stepWeightBytes, towerProducts } from './engine/products.ts'
@@ -27,6 +29,7 @@ const { values, positionals } = parseArgs({
     runs: { type: 'string', default: '5' },
     prompts: { type: 'string', default: '1,8,16' },
     tokens: { type: 'string', default: '64' },
+    kv: { type: 'string', default: 'fp32' },
   },
 })
 const [modelFolder] = positionals
@@ -38,7 +41,8 @@ const figures = new Map<string, number>()
 const compiled = await openCompiledModel(modelFolder)
 const { manifest } = compiled
 if (wanted.has('roofline')) tell('roofline', { bytesPerSecond: await measureRoofline(runs) })
-const decoder = await openDecoder(compiled)
+const cacheFormat = CacheFormat.parse(values.kv)
+const decoder = await openDecoder(compiled, { cacheFormat })
 tell('loaded', { peakRssMb: memoryMb('VmHWM') })
 const pixels = noisePixels(manifest.vision.imageSize)
 const features = Float32Array.from(await decoder.encodeImage(pixels))
@@ -84,7 +88,9 @@ async function measureDecode(prefix: Prefix, count: number): Promise<void> {
   })
   const stepMs = median(steps())
   const suffixRows = count * (promptTokens + newTokens / 2)
-  const cacheBytes = (prefix.rows.length + suffixRows) * layerCount * kvHeadCount * headDim * 2 * 4
+  const shape = { layerCount, kvHeadCount, headDim }
+  const cacheBytes =
+    prefixBytes(shape, { rows: prefix.rows.length, format: cacheFormat }) + suffixRows * suffixRowBytes(shape)
   const bytes = stepWeightBytes(manifest) + cacheBytes
   const roofline = figures.get('roofline.bytesPerSecond')
   tell(`decode-${count}`, {

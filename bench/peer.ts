@@ -1,6 +1,6 @@
 // This engine beside llama.cpp on the same weights and machine: both are measured in turns, a sample of each a round.
 //   node bench/random-checkpoint.ts S CK && npx coglabel compile CK MODEL && node bench/peer/cogvlm-gguf.ts CK GGUF
-//   node bench/peer.ts --llama DIR --gguf GGUF --model MODEL [--type q8_0] [--tower f16] [--rounds 5] [--samples FILE]
+//   node bench/peer.ts --llama DIR --gguf GGUF --model MODEL [--type q8_0] [--tower f16] [--rounds 5] [--samples FILE] [--kv fp32|int8]
 // DIR has llama-mtmd-cli and llama-batched-bench of a native build. With --samples, samples are added to a file and the
 // table is of all that are there, so that rounds may be run apart. Of each column llama.cpp gets the better of flash
 // attention on and off; --on image,1,3 --off 8,16 measures each only where a first round had it ahead.
@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { CacheFormat } from '../schemas/model-manifest.ts'
 import { median, rounded } from './engine/samples.ts'
 import { measureImage, measureSteps } from './peer/llama.ts'
 import type { FlashAttention, LlamaModel } from './peer/llama.ts'
@@ -45,6 +46,7 @@ const { values } = parseArgs({
     tower: { type: 'string', default: 'f16' },
     rounds: { type: 'string', default: '5' },
     samples: { type: 'string' },
+    kv: { type: 'string', default: 'fp32' },
     on: { type: 'string', default: 'image,1,3,8,16' },
     off: { type: 'string', default: 'image,1,3,8,16' },
   },
@@ -61,7 +63,7 @@ const peer: LlamaModel = {
 const samples = values.samples === undefined ? [] : await readSamples(values.samples)
 const rounds = Number(values.rounds)
 if (rounds > 0) {
-  const ours = await openOurs(model)
+  const ours = await openOurs(model, CacheFormat.parse(values.kv))
   for (let round = 0; round < rounds; round++) {
     await keep('ours', values.model ?? '', await sampleOurs(ours))
     for (const flash of ['on', 'off'] as const)

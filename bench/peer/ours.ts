@@ -4,6 +4,7 @@ import { openDecoder } from '../../gpu-worker/engine/decoder.ts'
 import { generate } from '../../gpu-worker/engine/generation.ts'
 import { imagePrefix, textPrefix } from '../../gpu-worker/engine/prefix.ts'
 import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import { median } from '../engine/samples.ts'
 import { noisePixels, randomPrompts, timeSteps } from '../engine/workload.ts'
 
@@ -20,9 +21,9 @@ export type Ours = {
 export const promptTokens = 40
 
 /** Opens a compiled model and runs an image once, which is not counted. */
-export async function openOurs(modelFolder: string): Promise<Ours> {
+export async function openOurs(modelFolder: string, cacheFormat: CacheFormat): Promise<Ours> {
   const compiled = await openCompiledModel(modelFolder)
-  const decoder = await openDecoder(compiled)
+  const decoder = await openDecoder(compiled, { cacheFormat })
   const { vision, language } = compiled.manifest
   const random = seededRandom(7)
   const pixels = noisePixels(vision.imageSize, random)
