@@ -13,6 +13,7 @@ import { Sampling } from '../schemas/sampling.ts'
 import type { TaskDefinition } from '../schemas/task-file.ts'
 import { Box } from '../schemas/task-output.ts'
 import { ExistingMode, SampleChoice, type TaskSpec } from '../schemas/task-spec.ts'
+import { reasonOf } from './explain-error.ts'
 import { readChoice, readNumber } from './flag-values.ts'
 import { readTaskFile } from './task-file.ts'
 
@@ -171,7 +172,7 @@ function readObjects(text: string | undefined): { objects: string[]; statistics?
     const statistics = ObjectStatistics.parse(JSON.parse(content))
     return { objects: statistics.objects.map(({ name }) => name), statistics }
   } catch (error) {
-    const why = error instanceof z.ZodError ? z.prettifyError(error) : String(error)
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : reasonOf(error)
     throw new UserError(`--objects ${text} cannot be used: ${why.slice(0, 400)}`, { cause: error })
   }
 }

@@ -3,6 +3,7 @@
 import { join, resolve, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type {
+  Benchmark,
   BenchmarkFiles,
   BenchmarkItem,
   BenchmarkSaid,
@@ -12,16 +13,15 @@ import type {
 import { alsoFits, layoutOf } from '../dataset/metrics/benchmarks/registry.ts'
 import type { ImageSource } from '../dataset/ingest.ts'
 import { readRecords } from '../dataset/read.ts'
-import { readRun } from '../dataset/run-folder.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { drawLabels } from '../gpu-worker/image/draw.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
-import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { RunModel } from '../schemas/run-config.ts'
 import { renderTable } from './evaluation-table.ts'
 import { renderReport } from './evaluation-html.ts'
 import { runLabel, type LabelRoot } from './label.ts'
+import { openRunFolder } from './open-run-folder.ts'
 import { openRecordImage } from './pictures.ts'
 import { writeWhole } from './write-whole.ts'
 
@@ -51,56 +51,68 @@ export async function evaluateBenchmark(
 ): Promise<number> {
   const layout = layoutOf(files, flags.kind)
   const benchmark = await layout.read(files)
-  const { out, labelArgs } = flags
+  const { out, labelArgs, worstCount } = flags
   const { items, tasks } = benchmark
   const code = await labelItems({ files, items, out, tasks, labelArgs }, root)
   if (code !== 0 && code !== 3) return code
-  const store = openFsStore(resolve(out))
-  const config = await readRun(store)
-  if (config === null) throw new UserError(`${out} holds no run; was it removed meanwhile?`)
-  const records = new Map<string, LabelRecord[]>()
-  for await (const record of readRecords(store)) {
-    const { key } = record.source
-    records.set(key, [...(records.get(key) ?? []), record])
-  }
-  const score = benchmark.score(new Map([...records].map(([key, own]) => [key, hear(own)])))
-  const evaluation: BenchmarkEvaluation = {
-    v: 1,
-    benchmark: benchmark.kind,
-    about: benchmark.about,
-    model: config.model,
-    images: benchmark.items.length,
-    rows: score.rows,
-  }
-  await writeWhole(join(out, 'evaluation.json'), `${JSON.stringify(evaluation, null, 1)}\n`)
-  const cases = await Promise.all(
-    score.worst
-      .slice(0, flags.worstCount)
-      .map(async (one) => await showCase(one, records.get(one.key) ?? [])),
-  )
-  const [head, ...rows] = tableOf(score)
-  const about = `${benchmark.about}; ${config.model.name} (${config.model.weights}), ${benchmark.items.length} images`
+  const run = await readLabelled(out)
+  const score = benchmark.score(new Map([...run.records].map(([key, own]) => [key, hear(own)])))
+  const places = await writeEvaluation({ benchmark, score, run, out, worstCount })
   const others = flags.kind === undefined ? alsoFits(files, layout) : []
-  const page = renderReport({
-    title: `${benchmark.kind}: ${config.model.name}`,
-    about,
-    head: head ?? [],
-    rows,
-    cases,
-  })
-  await writeWhole(join(out, 'evaluation.html'), page)
   root.print(
     [
-      about,
+      aboutRun(benchmark, run),
       '',
       ...renderTable(tableOf(score)),
       '',
-      `figures: ${join(out, 'evaluation.json')}`,
-      `report, the worst pictured: ${join(out, 'evaluation.html')}`,
+      ...places,
       ...others.map((kind) => `its files are a benchmark of ${kind} too: --kind ${kind}`),
     ].join('\n'),
   )
   return code
+}
+
+/** A benchmark's run: what answered, and what was said of each image. */
+type Labelled = { model: RunModel; records: ReadonlyMap<string, LabelRecord[]> }
+
+async function readLabelled(out: string): Promise<Labelled> {
+  const { store, config } = await openRunFolder(out)
+  const records = new Map<string, LabelRecord[]>()
+  for await (const record of readRecords(store)) {
+    const own = records.get(record.source.key)
+    if (own === undefined) records.set(record.source.key, [record])
+    else own.push(record)
+  }
+  return { model: config.model, records }
+}
+
+function aboutRun({ about, items }: Benchmark, { model }: Labelled): string {
+  return `${about}; ${model.name} (${model.weights}), ${items.length} images`
+}
+
+type Written = { benchmark: Benchmark; score: BenchmarkScore; run: Labelled; out: string; worstCount: number }
+
+/** Returns lines that say where figures and report are. */
+async function writeEvaluation({ benchmark, score, run, out, worstCount }: Written): Promise<string[]> {
+  const [figures, report] = [join(out, 'evaluation.json'), join(out, 'evaluation.html')]
+  const { kind, about, items } = benchmark
+  const evaluation: BenchmarkEvaluation = {
+    v: 1,
+    benchmark: kind,
+    about,
+    model: run.model,
+    images: items.length,
+    rows: score.rows,
+  }
+  await writeWhole(figures, `${JSON.stringify(evaluation, null, 1)}\n`)
+  const worst = score.worst.slice(0, worstCount)
+  const cases = await Promise.all(
+    worst.map(async (one) => await showCase(one, run.records.get(one.key) ?? [])),
+  )
+  const [head = [], ...rows] = tableOf(score)
+  const title = `${kind}: ${run.model.name}`
+  await writeWhole(report, renderReport({ title, about: aboutRun(benchmark, run), head, rows, cases }))
+  return [`figures: ${figures}`, `report, the worst pictured: ${report}`]
 }
 
 type LabelItems = {

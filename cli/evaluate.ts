@@ -17,6 +17,7 @@ import { UserError } from '../schemas/errors.ts'
 import { GoldLine } from '../schemas/gold.ts'
 import { runConfigKey, type RunModel } from '../schemas/run-config.ts'
 import { World } from '../schemas/world.ts'
+import { reasonOf } from './explain-error.ts'
 import { readNumber } from './flag-values.ts'
 import { openBenchmarkFiles } from './benchmark-files.ts'
 import { evaluateBenchmark, labelItems } from './evaluate-benchmark.ts'
@@ -255,7 +256,7 @@ async function readText(path: string): Promise<string> {
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    throw new UserError(`${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new UserError(`${path} cannot be read: ${reasonOf(error)}`, {
       cause: error,
     })
   }

@@ -72,6 +72,11 @@ const systemSentences: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine has no such address',
 }
 
+/** Why something could not be done, for the end of a sentence that says what. */
+export function reasonOf(error: unknown): string {
+  return systemSentences[systemCode(error)] ?? (error instanceof Error ? error.message : String(error))
+}
+
 /** What the operating system refused, where it names a path or an address: the user's disk, not our bug. */
 function explainSystem(error: unknown): string | null {
   if (!(error instanceof Error) || !('syscall' in error)) return null

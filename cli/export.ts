@@ -21,6 +21,7 @@ import { UserError } from '../schemas/errors.ts'
 import { systemCode } from '../schemas/system-error.ts'
 import { commandsOf, readRunReport } from './run-report.ts'
 import { readVersion } from './version.ts'
+import { reasonOf } from './explain-error.ts'
 import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
@@ -155,9 +156,7 @@ async function refuseFull(out: string): Promise<void> {
     if (systemCode(error) === 'ENOENT') return []
     if (systemCode(error) === 'ENOTDIR')
       throw new UserError(`--out ${out} is a file, or lies in one; expected a folder that is not there yet`)
-    throw new UserError(
-      `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
-    )
+    throw new UserError(`--out ${out} cannot be a folder: ${reasonOf(error)}`)
   })
   if (names.length > 0)
     throw new UserError(

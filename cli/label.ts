@@ -14,16 +14,18 @@ import type { Engine } from '../gpu-worker/engine/contract.ts'
 import type { DecoderPoolOptions } from '../gpu-worker/image/decoder-pool.ts'
 import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
 import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
-import { defaultRunLimits, labelSource } from '../gpu-worker/pipeline/run.ts'
+import { defaultRunLimits, labelSource, type RunOutcome } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
 import { systemCode } from '../schemas/system-error.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
+import type { Estimate } from '../schemas/estimate.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
 import type { AskFlags } from './ask-flags.ts'
 import { askedRun } from './asked-run.ts'
+import { reasonOf } from './explain-error.ts'
 import { labelUsage, type LabelFlags, parseLabelFlags } from './label-flags.ts'
-import { costOf, watchStop } from './label-stop.ts'
+import { costOf, type LabelStop, watchStop } from './label-stop.ts'
 import type { OpenEngineOptions } from './open-engine.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
 import { readEstimate, writeRunReport } from './run-report.ts'
@@ -58,6 +60,7 @@ export async function runLabel(
   const scan = await source.scan()
   refuseNothing(flags.src, scan)
   tellSkipped(scan, root)
+  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const engine = await root.openEngine({
     ...flags.model,
     keyValueCache: flags.keyValueCache,
@@ -66,7 +69,7 @@ export async function runLabel(
   const decoder = root.openDecoder(flags.decode.pool)
   try {
     const command = ['label', ...args].map(shellWord).join(' ')
-    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root, command })
+    return await labelWithEngine({ flags, out, source, scan, estimate, engine, decoder, root, command })
   } finally {
     await Promise.all([engine.close(), decoder.close()])
   }
@@ -77,6 +80,8 @@ type LabelJob = {
   out: string
   source: ImageSource
   scan: SourceScan
+  /** What was planned; null where nothing was, or with an earlier command. */
+  estimate: Estimate | null
   engine: Engine
   decoder: ImageDecoder
   root: LabelRoot
@@ -85,9 +90,8 @@ type LabelJob = {
 }
 
 async function labelWithEngine(job: LabelJob): Promise<number> {
-  const { flags, out, engine, root } = job
+  const { flags, out, estimate, engine, root } = job
   if (engine.info.notice !== undefined) tell(root, engine.info.notice)
-  const estimate = flags.planPath === undefined ? null : await readEstimate(flags.planPath)
   const store = openFsStore(out)
   const wanted = wantedLabelRun(flags, job, await readRun(store))
   const config = await openRun(store, { wanted, now: root.clock() })
@@ -140,20 +144,57 @@ export function wantedLabelRun(
 async function labelStoppably(
   store: ObjectStore,
   config: RunConfig,
-  { flags, source, scan, engine, decoder, root }: LabelJob,
+  job: LabelJob,
 ): Promise<{ session: RunSession; plannedImages: number }> {
+  const { flags, scan, root } = job
   // Parts that a killed process left unsealed count as done only once they are sealed.
   await sealRun({ store, runId: config.runId, clock: root.clock })
-  const done = await loadIdIndex(store)
-  const again = flags.retry === null ? null : await loadFailedIds(store, flags.retry)
   const [startedAt, startMs] = [root.clock(), performance.now()]
   const stopping = watchStop(flags.limits, {
     onInterrupt: root.onInterrupt,
     tell: (text) => tell(root, text),
   })
-  const health = flags.health === null ? null : new HealthMonitor(flags.health)
-  const duplicates = await lookForDuplicates(config, { flags, source, decoder, root, signal: stopping.drain })
-  const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
+  try {
+    const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
+    const duplicates = await lookForDuplicates(config, job, stopping.drain)
+    const { outcome, labelled, health } = await labelWatched(
+      { store, config, plannedImages, duplicates },
+      job,
+      stopping,
+    )
+    const durationMs = Math.round(performance.now() - startMs)
+    const session = {
+      startedAt: startedAt.toISOString(),
+      endedAt: root.clock().toISOString(),
+      ...stopping.endOf(outcome),
+      labelled,
+      durationMs,
+      usd: costOf(durationMs, flags.limits.hourUsd),
+      ...(health === null ? {} : { health: healthOf(health) }),
+    }
+    return { session, plannedImages }
+  } finally {
+    stopping.close()
+  }
+}
+
+type WatchedRun = {
+  store: ObjectStore
+  config: RunConfig
+  plannedImages: number
+  duplicates: ReadonlyMap<string, Duplicate>
+}
+
+/** The loop, with a line of progress, and an eye on what the checks find. */
+async function labelWatched(
+  { store, config, plannedImages, duplicates }: WatchedRun,
+  { flags, source, engine, decoder, root }: LabelJob,
+  stopping: LabelStop,
+): Promise<{ outcome: RunOutcome; labelled: number; health: HealthMonitor | null }> {
+  const done = await loadIdIndex(store)
+  const again = flags.retry === null ? null : await loadFailedIds(store, flags.retry)
+  const watched =
+    flags.health === null ? null : { limits: flags.health, monitor: new HealthMonitor(flags.health) }
   const progress = startProgress({
     imageCount: plannedImages,
     output: root.progress,
@@ -176,28 +217,17 @@ async function labelStoppably(
       maxLabelled: flags.limits.maxImages,
       duplicateOf: (key) => duplicates.get(key),
       onEvent(event) {
-        const limits = flags.health
-        if (event.kind === 'image' && health !== null && limits !== null) {
-          const report = health.add(event.made)
-          progress.note(worrying(report, limits))
+        if (event.kind === 'image' && watched !== null) {
+          const report = watched.monitor.add(event.made)
+          progress.note(worrying(report, watched.limits))
           if (report.tripped !== null) stopping.trip(report.tripped)
         }
         progress.onEvent(event)
       },
     })
-    const durationMs = Math.round(performance.now() - startMs)
-    const session = {
-      startedAt: startedAt.toISOString(),
-      endedAt: root.clock().toISOString(),
-      ...stopping.endOf(outcome),
-      labelled: progress.state.seen - progress.state.skipped,
-      durationMs,
-      usd: costOf(durationMs, flags.limits.hourUsd),
-      ...(health === null ? {} : { health: healthOf(health) }),
-    }
-    return { session, plannedImages }
+    const { seen, skipped } = progress.state
+    return { outcome, labelled: seen - skipped, health: watched?.monitor ?? null }
   } finally {
-    stopping.close()
     progress.finish()
   }
 }
@@ -205,18 +235,12 @@ async function labelStoppably(
 /** Looks at every image before the first is asked about, where the run leaves out duplicates. */
 async function lookForDuplicates(
   { input }: RunConfig,
-  {
-    flags,
-    source,
-    decoder,
-    root,
-    signal,
-  }: Pick<LabelJob, 'flags' | 'source' | 'decoder' | 'root'> & { signal: AbortSignal },
+  { flags, source, decoder, root }: LabelJob,
+  signal: AbortSignal,
 ): Promise<Map<string, Duplicate>> {
   if (input?.dedupe === undefined) return new Map()
-  const { dedupe: kind } = input
   const found = await findDuplicates(source, {
-    kind,
+    kind: input.dedupe,
     limits: flags.decode.limits,
     decoder,
     maxImages: flags.firstImages,
@@ -224,7 +248,7 @@ async function lookForDuplicates(
     onImage: (seen) =>
       seen % 10_000 === 0 ? tell(root, `looking for duplicates: ${seen} images`) : undefined,
   })
-  if (found.size > 0) tell(root, `${found.size} images repeat others and are not asked about`)
+  if (found.size > 0) tell(root, `not asked about, since they repeat others: ${counted(found.size, 'image')}`)
   return found
 }
 
@@ -248,10 +272,8 @@ async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void>
   const names: string[] = await readdir(out).catch((error: unknown) => {
     const code = systemCode(error)
     if (code === 'ENOENT') return []
-    throw new UserError(
-      `--out ${out} cannot be used: ${code === 'ENOTDIR' ? 'it is a file, expected a folder' : String(error)}`,
-      { cause: error },
-    )
+    const why = code === 'ENOTDIR' ? 'it is a file, expected a folder' : reasonOf(error)
+    throw new UserError(`--out ${out} cannot be used: ${why}`, { cause: error })
   })
   const isRun = names.includes(runConfigKey) || names.every((name) => name === '.tmp')
   if (isRun || isYes) return

@@ -9,6 +9,7 @@ import {
   defaultTimeoutMs,
 } from '../gpu-worker/engine/endpoint/endpoint.ts'
 import { UserError } from '../schemas/errors.ts'
+import { reasonOf } from './explain-error.ts'
 import { readChoice, readNumber } from './flag-values.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
@@ -131,6 +132,6 @@ export function readEndpointKey(
   try {
     return readFileSync(keyFile, 'utf8')
   } catch (error) {
-    throw new UserError(`--endpoint-key-file ${keyFile} cannot be read: ${String(error)}`, { cause: error })
+    throw new UserError(`--endpoint-key-file ${keyFile} cannot be read: ${reasonOf(error)}`, { cause: error })
   }
 }

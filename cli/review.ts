@@ -14,6 +14,7 @@ import { readPageFiles } from '../review/page-files.ts'
 import { openReviewedRun } from '../review/reviewed-run.ts'
 import { serveNewest } from '../review/serve-newest.ts'
 import { UserError } from '../schemas/errors.ts'
+import { reasonOf } from './explain-error.ts'
 import { readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { openPlaceOf, type PlaceFlags, placeOptions, placeUriOf, placeUsage } from './place.ts'
@@ -65,10 +66,7 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
   const page = await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url)))
   const served = await serveNewest(store, {
     clock: root.clock,
-    onProblem: (error) =>
-      root.tell(
-        `what was sealed since is not shown: ${error instanceof Error ? error.message : String(error)}`,
-      ),
+    onProblem: (error) => root.tell(`what was sealed since is not shown: ${reasonOf(error)}`),
     open: async () => await openReviewedRun({ store, against, cacheFolder: cache.folder, clock: root.clock }),
     appOf: (run) =>
       createReviewApp({

@@ -8,6 +8,7 @@ import { UserError } from '../schemas/errors.ts'
 import { type TaskDefinition, TaskFile } from '../schemas/task-file.ts'
 import { customTask } from '../gpu-worker/tasks/custom.ts'
 import { variableProblem } from '../gpu-worker/tasks/variables.ts'
+import { reasonOf } from './explain-error.ts'
 
 const maxFileBytes = 256 * 1024
 /** Aliases of YAML that point to each other can grow beyond all memory ("billion laughs"). */
@@ -34,7 +35,7 @@ function readText(path: string): string {
     return readFileSync(path, 'utf8')
   } catch (error) {
     if (error instanceof UserError) throw error
-    throw new UserError(`the task file ${path} cannot be read: ${String(error)}`, { cause: error })
+    throw new UserError(`the task file ${path} cannot be read: ${reasonOf(error)}`, { cause: error })
   }
 }
 
@@ -62,7 +63,7 @@ function refuseUnaskable(definition: TaskDefinition, path: string): void {
   try {
     if (constraint !== undefined) patternOf(constraint)
   } catch (error) {
-    throw new UserError(`${where}: ${error instanceof Error ? error.message : String(error)}`, {
+    throw new UserError(`${where}: ${reasonOf(error)}`, {
       cause: error,
     })
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { explainError, nearestWord } from '../../cli/explain-error.ts'
+import { explainError, nearestWord, reasonOf } from '../../cli/explain-error.ts'
 import { readChoice, readNumber } from '../../cli/flag-values.ts'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
@@ -52,6 +52,13 @@ test.each([
   ['', ['label'], null],
 ])('finds for %j among %j the word %j', (word, words, near) => {
   expect(nearestWord(word, words)).toBe(near)
+})
+
+test('gives the reason alone, for sentences that say what of', async () => {
+  const missing = await readFile(join(await tempFolder(), 'nothing')).catch((error: unknown) => error)
+  expect(reasonOf(missing)).toBe('there is no such file or folder')
+  expect(reasonOf(new UserError('it is too long'))).toBe('it is too long')
+  expect(reasonOf('thrown')).toBe('thrown')
 })
 
 test('shows a sentence for what the user or the disk is about, and everything for our bugs', async () => {
