@@ -14,13 +14,15 @@ export function readOwnFields(fields: Readonly<Record<string, unknown>>, where: 
   const { id, meta: named, ...others } = fields
   const rest: Record<string, unknown> = others
   for (const name of ['questions', 'phrases'] as const) {
+    // A table has null where an image has none.
+    if (rest[name] === null) delete rest[name]
     const texts = WorkItem.shape[name].safeParse(rest[name])
     if (!texts.success || texts.data === undefined) continue
     own[name] = [...new Set(texts.data)]
     delete rest[name]
   }
   const isRecord = typeof named === 'object' && named !== null && !Array.isArray(named)
-  const inner = named === undefined || isRecord ? named : { meta: named }
+  const inner = named == null || isRecord ? named : { meta: named }
   const parsed = ItemMeta.safeParse({ ...rest, ...inner, ...(id == null ? {} : { id }) })
   if (!parsed.success)
     throw new UserError(`${where} cannot be kept with the labels: ${z.prettifyError(parsed.error)}`)

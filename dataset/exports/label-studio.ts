@@ -11,7 +11,8 @@ import { writeFileWhole } from './core/files.ts'
 import type { ReadLabel } from './core/format.ts'
 import { readJsonElements } from './core/json-elements.ts'
 import { rowFormat } from './core/row-format.ts'
-import { field, list, text } from './core/rules.ts'
+import { field, isUri, list, text } from './core/rules.ts'
+import { escapeXml, unescapeXml } from './core/xml.ts'
 
 const Rectangle = z.object({
   id: z.string(),
@@ -223,9 +224,7 @@ export const labelStudio = rowFormat({
 const served = '/data/local-files/?d='
 
 function addressOf(place: string): string {
-  return /^[a-z][a-z0-9+.-]*:/i.test(place)
-    ? place
-    : served + place.split('/').map(encodeURIComponent).join('/')
+  return isUri(place) ? place : served + place.split('/').map(encodeURIComponent).join('/')
 }
 
 function pathOf(address: string): string {
@@ -270,21 +269,6 @@ function readConfig(folder: string): string[] {
     ([, one = '']) => `label ${unescapeXml(one)}`,
   )
   return ['nothing', ...found, ...labels]
-}
-
-const entities = [
-  ['&', '&amp;'],
-  ['<', '&lt;'],
-  ['>', '&gt;'],
-  ['"', '&quot;'],
-] as const
-
-function escapeXml(text: string): string {
-  return entities.reduce((safe, [mark, entity]) => safe.replaceAll(mark, entity), text)
-}
-
-function unescapeXml(text: string): string {
-  return entities.toReversed().reduce((plain, [mark, entity]) => plain.replaceAll(entity, mark), text)
 }
 
 function resultsOf(row: unknown): unknown[] {

@@ -7,7 +7,7 @@ import { captionOf } from './core/content.ts'
 import { writeFileWhole } from './core/files.ts'
 import type { ExportFiles, ExportFormat, RawRow } from './core/format.ts'
 import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
-import { field, missingImage, text } from './core/rules.ts'
+import { field, isUri, missingImage, text } from './core/rules.ts'
 
 const Sidecar = z.object({
   image: z.string(),
@@ -74,7 +74,7 @@ export const sidecar: ExportFormat = {
       source: `${kohya} IMAGE_EXTENSIONS`,
       problem({ file, section, value }) {
         const image = text(field(value, 'image'))
-        if (section !== 'json' || /^[a-z][a-z0-9+.-]*:/i.test(image)) return null
+        if (section !== 'json' || isUri(image)) return null
         return isKnownExtension(posix.extname(image)) ? null : `${file} is of ${image}`
       },
     },
@@ -85,8 +85,8 @@ export const sidecar: ExportFormat = {
       problem({ file, section, value }, { files }) {
         if (section !== 'json') return null
         const image = field(value, 'image')
-        const isRemote = typeof image === 'string' && /^[a-z][a-z0-9+.-]*:/i.test(image)
-        if (!isRemote && stemOf(String(image)) !== stemOf(file)) return `${file} is of ${String(image)}`
+        if (!isUri(text(image)) && stemOf(String(image)) !== stemOf(file))
+          return `${file} is of ${String(image)}`
         return missingImage(image, files)
       },
     },

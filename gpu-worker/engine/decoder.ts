@@ -240,9 +240,8 @@ function prefixFeeds(
       feeds[`prefix_keys.${at}`] = cached(keys[layer], rows)
       feeds[`prefix_values.${at}`] = cached(values[layer], prefix.format === 'fp32' ? turned : rows)
       if (prefix.format === 'fp32') continue
-      const scales = [kvHeadCount, 1, headDim]
-      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], scales)
-      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], scales)
+      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], [kvHeadCount, headDim, 1])
+      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], [kvHeadCount, 1, headDim])
     }
   }
   return feeds

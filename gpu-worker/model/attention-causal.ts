@@ -123,20 +123,29 @@ function fromBytes(builder: GraphBuilder, { keyZero }: ByteFrame, prefix: LayerP
     return builder.op('Mul', [whole, scales], { as: 'restored' })
   }
   return {
-    keys: restore(prefix.keys, prefix.keyScales, keyZero),
+    keys: restore(prefix.keys, turn(builder, prefix.keyScales), keyZero),
     values: restore(prefix.values, prefix.valueScales, builder.int8([0], [])),
   }
 }
 
-/** Keys and values [1, kv, P, d] as codes and then their scales, one for each channel: [1, kv, 1, d]. */
+/** Keys and values [1, kv, P, d] as codes, and then their scales [1, kv, d, 1] and [1, kv, 1, d]: one for each channel. */
 function toBytes(builder: GraphBuilder, { levels, keyZero }: ByteFrame, { keys, values }: Side): Value[] {
   const code = (x: Value, scales: Value, zeroPoint: Value): Value =>
     builder.op('QuantizeLinear', [builder.op('Div', [x, scales]), builder.float32([1], []), zeroPoint], {
       elementType: zeroPoint.elementType,
       as: 'codes',
     })
-  const keyScales = codeSteps(builder, keys, 2, levels)
-  const valueScales = codeSteps(builder, values, 2, builder.float32([127], []))
+  const keyScales = codeSteps(builder, { of: builder.op('Abs', [keys]), axis: 2 }, levels)
+  const valueScales = codeSteps(
+    builder,
+    { of: builder.op('Abs', [values]), axis: 2 },
+    builder.float32([127], []),
+  )
   const valueZero = builder.int8([0], [])
-  return [code(keys, keyScales, keyZero), code(values, valueScales, valueZero), keyScales, valueScales]
+  return [
+    code(keys, keyScales, keyZero),
+    code(values, valueScales, valueZero),
+    turnHeads(builder, keyScales),
+    valueScales,
+  ]
 }

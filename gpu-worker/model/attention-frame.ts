@@ -71,8 +71,6 @@ export type ByteFrame = {
   codeWeights: Value
   /** float32: added and taken away again, it leaves a whole number of steps. */
   weightShift: Value
-  /** int64 [2]: S, R. */
-  ownCounts: Value
 }
 
 export type LaneFrame = {
@@ -103,7 +101,7 @@ export type CpuShapes = {
   slotWeights: Value
 }
 
-/** One prefix of one layer. Scales [kv, 1, d] where it is held in bytes (attention-bytes.ts). */
+/** One prefix of one layer. Scales [kv, d, 1] of keys and [kv, 1, d] of values where it is held in bytes (attention-bytes.ts). */
 export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
 
 export type BytePrefix = Required<LayerPrefix>
@@ -203,7 +201,7 @@ export function cpuFrame(
       sums: builder.input('lane_sums', 'float32', ['R', 'L']),
     },
     total: { last: narrow(last), count: narrow(count) },
-    bytes: codes === undefined ? undefined : byteFrame(builder.scope('bytes'), { keyCounts, codes }),
+    bytes: codes === undefined ? undefined : byteFrame(builder.scope('bytes'), codes),
   }
 }
 
@@ -214,10 +212,7 @@ const rounder = 12_582_912
  * A weight's high code stands for 0 to 1 in L + 1 steps, its low one for half a step up or down in L codes: with the code
  * of 0 at L neither leaves 2L + 1, which is the range in which products are exact.
  */
-function byteFrame(
-  scope: GraphBuilder,
-  { keyCounts, codes: { levels, zeroPoint, lowWeight } }: { keyCounts: Value; codes: CodeRange },
-): ByteFrame {
+function byteFrame(scope: GraphBuilder, { levels, zeroPoint, lowWeight }: CodeRange): ByteFrame {
   const steps = scope.op('Add', [levels, scope.float32([1], [])], { as: 'steps' })
   const weightStep = scope.op('Div', [scope.float32([1], []), steps], { as: 'weightStep' })
   return {
@@ -237,9 +232,6 @@ function byteFrame(
       { as: 'codeWeights' },
     ),
     weightShift: scope.op('Mul', [scope.float32([rounder], []), weightStep], { as: 'weightShift' }),
-    ownCounts: scope.op('Slice', [keyCounts, scope.int64([1]), scope.int64([3]), scope.int64([0])], {
-      as: 'ownCounts',
-    }),
   }
 }
 

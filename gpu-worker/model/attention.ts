@@ -12,8 +12,8 @@ import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
 import { causalWay } from './attention-causal.ts'
 import { deviceAttention } from './attention-device.ts'
-import { joinParts, slotParts } from './attention-bytes.ts'
-import { turn } from './attention-frame.ts'
+import { byteAverage, byteScores } from './attention-bytes.ts'
+import { isInBytes, turn } from './attention-frame.ts'
 import type {
   Attended,
   AttentionFrame,
@@ -158,19 +158,16 @@ function rowAttention(
   frame: CpuAttentionFrame,
   { way, ...rows }: StepRows & { way: RowWay },
 ): Value {
-  const { keyCounts, cpu } = frame
-  if (cpu.bytes !== undefined)
-    return rowsOverBytes(builder, frame, { ...rows, slots: slotsOf(builder, frame, { ...rows, way }) })
   const { grouped, flat, newValues, cache } = rows
   const prefixScores =
     way === 'several'
       ? slotScores(builder, frame, { grouped, cache })
-      : scores(builder, flat, firstPrefix(cache).keys)
+      : scores(builder, frame, { queries: flat, prefix: firstPrefix(cache) })
   const all = joinKeys(builder, [prefixScores, ownScores(builder, frame, rows)])
   const softmax = builder.op('Softmax', [all], { attributes: { axis: -1 } })
   const [onPrefix = softmax, onSuffix = softmax, onNew = softmax] = builder.ops(
     'Split',
-    [softmax, keyCounts],
+    [softmax, frame.keyCounts],
     {
       attributes: { axis: 2 },
       names: ['onPrefix', 'onSuffix', 'onNew'],
@@ -179,37 +176,10 @@ function rowAttention(
   const fromPrefix =
     way === 'several'
       ? slotContext(builder, frame, { weights: onPrefix, cache })
-      : weigh(builder, { weights: onPrefix, values: firstPrefix(cache).values, way })
+      : weigh(builder, frame, { weights: onPrefix, prefix: firstPrefix(cache), way })
   const fromSuffix = builder.op('MatMul', [onSuffix, cache.suffixValues], { as: 'fromSuffix' })
   const fromNew = builder.op('MatMul', [onNew, newValues], { as: 'fromNew' })
   return builder.op('Sum', [fromPrefix, fromSuffix, fromNew], { as: 'attended' })
-}
-
-/** The same over prefixes in bytes, which are read by products of their own: no one softmax spans all. */
-function rowsOverBytes(
-  builder: GraphBuilder,
-  frame: CpuAttentionFrame,
-  { slots, ...rows }: StepRows & { slots: readonly SlotPart[] },
-): Value {
-  const scored = ownScores(builder, frame, rows)
-  const reduce = (operator: 'ReduceMax' | 'ReduceSum', x: Value): Value =>
-    builder.op(operator, [x, builder.int64([2])], { attributes: { keepdims: 1 } })
-  const largest = reduce('ReduceMax', scored)
-  const weights = builder.op('Exp', [builder.op('Sub', [scored, largest])], { as: 'ownWeights' })
-  const [onSuffix = weights, onNew = weights] = builder.ops(
-    'Split',
-    [weights, frame.cpu.bytes?.ownCounts ?? null],
-    {
-      attributes: { axis: 2 },
-      names: ['onSuffix', 'onNew'],
-    },
-  )
-  const sum = builder.op('Add', [
-    builder.op('MatMul', [onSuffix, rows.cache.suffixValues], { as: 'fromSuffix' }),
-    builder.op('MatMul', [onNew, rows.newValues], { as: 'fromNew' }),
-  ])
-  const own = { largest, sum, total: reduce('ReduceSum', weights) }
-  return joinParts(builder, [slotParts(builder, frame, slots), own])
 }
 
 /** Scores of the suffix and of the run's own rows, masked: [kv, G*R, S + R]. */
@@ -218,7 +188,7 @@ function ownScores(
   frame: CpuAttentionFrame,
   { flat, cache, newKeys }: StepRows,
 ): Value {
-  const own = [cache.suffixKeys, newKeys].map((part) => scores(builder, flat, part))
+  const own = [cache.suffixKeys, newKeys].map((part) => timesTransposed(builder, flat, part))
   return maskedScores(builder, frame, joinKeys(builder, own))
 }
 
@@ -266,15 +236,23 @@ function headsFirst(builder: GraphBuilder, { shapes }: AttentionFrame, x: Value,
 }
 
 /** q k^T: [kv, M, keys] of queries [kv, M, d]. Always this way round: turning the scores costs more than it brings. */
-function scores(builder: GraphBuilder, queries: Value, keys: Value): Value {
-  return timesTransposed(builder, queries, keys)
+function scores(
+  builder: GraphBuilder,
+  frame: CpuAttentionFrame,
+  { queries, prefix }: { queries: Value; prefix: LayerPrefix },
+): Value {
+  if (isInBytes(prefix)) return byteScores(builder, frame, { queries, prefix })
+  return timesTransposed(builder, queries, prefix.keys)
 }
 
 /** weights [kv, M, keys] times values [kv, d, keys]: [kv, M, d]. */
 function weigh(
   builder: GraphBuilder,
-  { weights, values, way }: { weights: Value; values: Value; way: RowWay },
+  frame: CpuAttentionFrame,
+  { weights, prefix, way }: { weights: Value; prefix: LayerPrefix; way: RowWay },
 ): Value {
+  if (isInBytes(prefix)) return byteAverage(builder, frame, { weights, prefix })
+  const { values } = prefix
   if (way === 'plain') return timesTransposed(builder, weights, values)
   return turn(builder, timesTransposed(builder, values, weights))
 }
@@ -294,7 +272,7 @@ function slotScores(
   const bySlot = splitSlots(builder, frame, grouped)
   const parts = cache.prefixes.map((prefix, slot) => {
     const queries = builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat])
-    const own = scores(builder, queries, prefix.keys)
+    const own = scores(builder, frame, { queries, prefix })
     return builder.op('Reshape', [own, cpu.shapes.slotScores])
   })
   const joined = builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'slotScores' })
@@ -312,7 +290,7 @@ function slotContext(
   const parts = cache.prefixes.map((prefix, slot) => {
     const own = builder.op('Reshape', [bySlot[slot] ?? weights, cpu.shapes.slotWeights])
     return builder.op('Reshape', [
-      weigh(builder, { weights: own, values: prefix.values, way: 'several' }),
+      weigh(builder, frame, { weights: own, prefix, way: 'several' }),
       shapes.grouped,
     ])
   })

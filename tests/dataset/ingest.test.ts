@@ -86,6 +86,7 @@ test("takes an image's own questions and phrases from its line, and leaves those
     { image: 'a.jpg', questions: ['Is there a dog?', 'Is there a dog?'], phrases: ['the dog'] },
     { image: 'b.jpg', questions: [{ q: 'from another tool' }], phrases: 'the cat' },
     { image: 'c.jpg', questions: [] },
+    { image: 'd.jpg', questions: null, phrases: null, meta: null, note: null },
   ]
   const folder = await plant({ 'list.jsonl': lines.map((line) => JSON.stringify(line)).join('\n') })
   const { items, scan } = await look(join(folder, 'list.jsonl'))
@@ -93,9 +94,10 @@ test("takes an image's own questions and phrases from its line, and leaves those
     { key: 'a.jpg', questions: ['Is there a dog?'], phrases: ['the dog'] },
     { key: 'b.jpg', meta: { questions: [{ q: 'from another tool' }], phrases: 'the cat' } },
     { key: 'c.jpg', meta: { questions: [] } },
+    { key: 'd.jpg', meta: { note: null } },
   ])
   expect(scan).toEqual({
-    images: 3,
+    images: 4,
     skipped: {},
     // What looks like something to ask and is not asked is told.
     unasked: { questions: 2, phrases: 1 },

@@ -153,7 +153,7 @@ async function runGraph(
     return {
       keys: builder.input(`keys${slot}`, 'uint8', [kvHeadCount, 'P', headDim]),
       values: builder.input(`values${slot}`, 'int8', [kvHeadCount, 'P', headDim]),
-      keyScales: input(`key_scales${slot}`, [kvHeadCount, 1, headDim]),
+      keyScales: input(`key_scales${slot}`, [kvHeadCount, headDim, 1]),
       valueScales: input(`value_scales${slot}`, [kvHeadCount, 1, headDim]),
     }
   })
@@ -194,7 +194,6 @@ async function runGraph(
     turned
       ? floats(turnHeads(data, length, kvHeadCount), [kvHeadCount, headDim, length])
       : floats(data, [kvHeadCount, length, headDim])
-  const scalesOf = ({ steps }: Codes): HostTensor => floats(steps, [kvHeadCount, 1, headDim])
   const prefixFeeds = slots.flatMap((_, slot): (readonly [string, HostTensor])[] => {
     const own = codes?.[slot] ?? codes?.[0]
     const dims = [kvHeadCount, prefixRows, headDim]
@@ -202,8 +201,8 @@ async function runGraph(
       return [
         [`keys${slot}`, { type: 'uint8', data: Uint8Array.from(own.keys.whole, (code) => code + 128), dims }],
         [`values${slot}`, { type: 'int8', data: Int8Array.from(own.values.whole), dims }],
-        [`key_scales${slot}`, scalesOf(own.keys)],
-        [`value_scales${slot}`, scalesOf(own.values)],
+        [`key_scales${slot}`, floats(own.keys.steps, [kvHeadCount, headDim, 1])],
+        [`value_scales${slot}`, floats(own.values.steps, [kvHeadCount, 1, headDim])],
       ]
     const { keys, values } = prefixes[slot] ?? prefixes[0] ?? suffix
     return [

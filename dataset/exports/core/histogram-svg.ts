@@ -1,5 +1,6 @@
 // A histogram as an SVG that reads in light and dark. Pure; text is escaped.
 import type { Histogram } from './statistics.ts'
+import { escapeXml } from './xml.ts'
 
 const [width, height, left, right, bottom, top] = [410, 190, 40, 14, 44, 34]
 
@@ -65,12 +66,4 @@ function coarsen({ binWidth, counts, total }: Histogram): Histogram {
     wide[bar] = (wide[bar] ?? 0) + count
   }
   return { binWidth: binWidth * factor, counts: wide, total }
-}
-
-function escapeXml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;')
 }

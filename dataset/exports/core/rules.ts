@@ -73,10 +73,15 @@ export function alternates(
   return wrong === -1 ? null : `turn ${wrong + 1} is of ${JSON.stringify(roles[wrong])}`
 }
 
+/** Whether a data file names an image by an address and not by a path of the export. */
+export function isUri(image: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:/i.test(image)
+}
+
 /** Where a data file names an image by a path, the path leads to a file of the export. */
 export function missingImage(image: unknown, files: ExportFiles): string | null {
   if (typeof image !== 'string') return `the image is ${JSON.stringify(image)?.slice(0, 80)}, not a path`
-  if (/^[a-z][a-z0-9+.-]*:/i.test(image)) return null
+  if (isUri(image)) return null
   return existsSync(join(files.folder, image)) ? null : `there is no file ${image}`
 }
 

@@ -83,7 +83,7 @@ export function cacheInputs(
   const inBytes = (at: string): LayerPrefix => ({
     keys: builder.input(`prefix_keys.${at}`, 'uint8', [kvHeadCount, 'P', headDim]),
     values: builder.input(`prefix_values.${at}`, 'int8', [kvHeadCount, 'P', headDim]),
-    keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 1, headDim]),
+    keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, headDim, 1]),
     valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 1, headDim]),
   })
   const prefix = (slot: number): LayerPrefix =>
@@ -115,6 +115,6 @@ export function attentionOutputs(
   builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
   builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, ...valueShape])
   if (!inBytes) return
-  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, 1, headDim])
+  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, headDim, 1])
   builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 1, headDim])
 }
