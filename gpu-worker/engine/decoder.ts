@@ -125,10 +125,18 @@ async function extendPrefix(
       length,
       keys: names('keys').map((name) => expectKeyCodes(outputs[name])),
       values: names('values').map((name) => expectValueCodes(outputs[name])),
-      keyScales: floats('key_scales'),
-      valueScales: floats('value_scales'),
+      scales: joinScales(floats('key_scales'), floats('value_scales')),
     },
   }
+}
+
+/** One layer's keys, its values, the next layer's keys, and so on. */
+function joinScales(keys: readonly Float32Array[], values: readonly Float32Array[]): Float32Array {
+  const size = keys[0]?.length ?? 0
+  const joined = new Float32Array(2 * keys.length * size)
+  for (const [layer, scales] of keys.entries()) joined.set(scales, 2 * layer * size)
+  for (const [layer, scales] of values.entries()) joined.set(scales, (2 * layer + 1) * size)
+  return joined
 }
 
 async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRows: NewRows }> {
@@ -239,10 +247,14 @@ function prefixFeeds(
       const { keys, values } = prefix
       feeds[`prefix_keys.${at}`] = cached(keys[layer], rows)
       feeds[`prefix_values.${at}`] = cached(values[layer], prefix.format === 'fp32' ? turned : rows)
-      if (prefix.format === 'fp32') continue
-      feeds[`prefix_key_scales.${at}`] = float32(prefix.keyScales[layer], [kvHeadCount, headDim, 1])
-      feeds[`prefix_value_scales.${at}`] = float32(prefix.valueScales[layer], [kvHeadCount, 1, headDim])
     }
+    if (prefix.format === 'int8')
+      feeds[`prefix_scales.${slot}`] = float32(prefix.scales, [
+        2 * prefix.keys.length,
+        kvHeadCount,
+        headDim,
+        1,
+      ])
   }
   return feeds
 }

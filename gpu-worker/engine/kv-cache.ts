@@ -24,7 +24,10 @@ export type DeviceRows = {
   values: readonly GraphTensor[]
 }
 
-/** An image's rows; where the cache is int8, keys and values as they are computed, and a scale for each channel [kvHeads, headDim]. */
+/**
+ * An image's rows; where the cache is int8, codes of keys and values [kvHeads, length, headDim] both, and what they count, by
+ * channel: [layers, keys and values, kvHeads, headDim].
+ */
 export type PrefixRows =
   | DeviceRows
   | (CacheRows & { format: 'fp32' })
@@ -33,8 +36,7 @@ export type PrefixRows =
       length: number
       keys: readonly Uint8Array[]
       values: readonly Int8Array[]
-      keyScales: readonly Float32Array[]
-      valueScales: readonly Float32Array[]
+      scales: Float32Array
     }
 
 /** Lanes are as long as a whole number of these rows. */
@@ -74,14 +76,12 @@ export function emptyPrefix(shape: CacheShape, format: CacheFormat): PrefixRows 
   const rows = emptyRows(shape)
   if (format === 'fp32') return { format, ...rows }
   const each = <T>(make: () => T): T[] => Array.from({ length: shape.layerCount }, make)
-  const scales = each(() => new Float32Array(shape.kvHeadCount * shape.headDim))
   return {
     format,
     length: 0,
     keys: each(() => new Uint8Array(0)),
     values: each(() => new Int8Array(0)),
-    keyScales: scales,
-    valueScales: scales,
+    scales: new Float32Array(2 * shape.layerCount * shape.kvHeadCount * shape.headDim),
   }
 }
 

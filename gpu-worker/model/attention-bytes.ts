@@ -1,61 +1,18 @@
-// Attention over a prefix that is held in bytes. Both of its products are integer ones, so nothing as large as the
-// prefix is turned into numbers first. Knows no suffix.
+// Attention over a prefix that is held in bytes. Its products are integer ones, but for that with values where there are
+// many rows. Knows no suffix.
 //
-// Keys are codes uint8 [kv, P, d], values int8 [kv, P, d], each with a scale for every channel: those of the keys
-// [kv, d, 1] go into the queries, those of the values [kv, 1, d] into the sums.
+// Keys are codes uint8 [kv, P, d], values int8 [kv, P, d], each with a scale for every channel: those of the keys go into
+// the queries, those of the values into the sums.
 import { InvariantError } from '../../schemas/errors.ts'
-import { isInBytes, turn } from './attention-frame.ts'
-import type { ByteFrame, BytePrefix, CpuAttentionFrame, SlotPart } from './attention-frame.ts'
+import { turn } from './attention-frame.ts'
+import type { ByteFrame, BytePrefix, CpuAttentionFrame, LayerScales } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
 
-/** Averages still to be divided: of M rows the largest score, and sums of exp(score - largest) with values and alone. */
-export type AttentionPart = { largest: Value; sum: Value; total: Value }
-
-/** What all rows find in their prefixes, a slot's rows after another's: [kv, G*R, ..]. */
-export function slotParts(
-  builder: GraphBuilder,
-  frame: CpuAttentionFrame,
-  slots: readonly SlotPart[],
-): AttentionPart {
-  const parts = slots.map(({ prefix, queries }) => {
-    if (!isInBytes(prefix)) throw new InvariantError('a prefix is not held in bytes')
-    const scores = byteScores(builder, frame, { queries, prefix })
-    const largest = alongKeys(builder, 'ReduceMax', scores)
-    const weights = builder.op('Exp', [builder.op('Sub', [scores, largest])], { as: 'byteWeights' })
-    return {
-      largest,
-      sum: codedSum(builder, frame, { weights, prefix }),
-      total: alongKeys(builder, 'ReduceSum', weights),
-    }
-  })
-  const [first] = parts
-  if (parts.length === 1 && first !== undefined) return first
-  const { kvHeadCount, headCount, headDim } = frame
-  const join = (name: keyof AttentionPart, size: number): Value => {
-    const byGroup = parts.map((part) =>
-      builder.op('Reshape', [part[name], builder.int64([kvHeadCount, headCount / kvHeadCount, -1, size])]),
-    )
-    const joined = builder.op('Concat', byGroup, { attributes: { axis: 2 }, as: 'joinedSlots' })
-    return builder.op('Reshape', [joined, builder.int64([kvHeadCount, -1, size])])
-  }
-  return { largest: join('largest', 1), sum: join('sum', headDim), total: join('total', 1) }
-}
-
-/** A part's sums as they are with exp(score - another number). */
-export function relativeTo(
-  builder: GraphBuilder,
-  { largest, sum, total }: AttentionPart,
-  other: Value,
-): { sum: Value; total: Value } {
-  const factor = builder.op('Exp', [builder.op('Sub', [largest, other])], { as: 'partFactor' })
-  return { sum: builder.op('Mul', [sum, factor]), total: builder.op('Mul', [total, factor]) }
-}
-
 /**
  *   queries^T * key scales ─┬─ largest of a row / 127 ─ step ─┐
- *                           └─ / step ─ codes ─ keys x codes * step ─ turned: scores [kv, M, P]
+ *                           └─ / step ─ codes ─ keys x codes * step ─ scores [kv, P, M]
  * The keys stand on the left side, where the runtime reads them as they lie. A query is one byte, as keys are. That of a
  * row of zeros is any byte, and its step 0.
  */
@@ -64,14 +21,16 @@ export function byteScores(
   { cpu }: CpuAttentionFrame,
   { queries, prefix }: { queries: Value; prefix: BytePrefix },
 ): Value {
-  const scaled = builder.op('Mul', [turn(builder, queries), prefix.keyScales], { as: 'scaledQueries' })
+  const scaled = builder.op('Mul', [turn(builder, queries), keyScalesOf(builder, prefix.scales)], {
+    as: 'scaledQueries',
+  })
   const steps = codeSteps(builder, { of: builder.op('Abs', [scaled]), axis: 1 }, builder.float32([127], []))
   const [one, zero] = [builder.float32([1], []), builder.int8([0], [])]
   const codes = builder.op('QuantizeLinear', [builder.op('Div', [scaled, steps]), one, zero], {
     elementType: 'int8',
     as: 'queryCodes',
   })
-  return turn(builder, integerProduct(builder, [prefix.keys, codes, one, steps, cpu.bytes?.keyZero ?? null]))
+  return integerProduct(builder, [prefix.keys, codes, one, steps, cpu.bytes?.keyZero ?? null])
 }
 
 /**
@@ -82,9 +41,26 @@ export function byteAverage(
   frame: CpuAttentionFrame,
   { weights, prefix }: { weights: Value; prefix: BytePrefix },
 ): Value {
-  const largest = alongKeys(builder, 'ReduceMax', weights)
+  const largest = builder.op('ReduceMax', [weights, builder.int64([2])], { attributes: { keepdims: 1 } })
   const scaled = builder.op('Div', [weights, largest], { as: 'scaledWeights' })
   return builder.op('Mul', [codedSum(builder, frame, { weights: scaled, prefix }), largest])
+}
+
+/**
+ * The same of weights [kv, P, M], turned: [kv, d, M]. Of many rows the codes of weights would be more work than numbers
+ * for the values are.
+ */
+export function tallByteSum(
+  builder: GraphBuilder,
+  { weights, prefix }: { weights: Value; prefix: BytePrefix },
+): Value {
+  const values = builder.op('Cast', [prefix.values], { attributes: { to: 1 }, elementType: 'float32' })
+  const sums = builder.op('FusedMatMul', [weights, values], {
+    domain: contrib,
+    attributes: { transA: 1 },
+    as: 'byteSums',
+  })
+  return turn(builder, builder.op('Mul', [sums, valueScalesOf(builder, prefix.scales)]))
 }
 
 /**
@@ -99,7 +75,8 @@ function codedSum(
   if (bytes === undefined) throw new InvariantError('the frame has no codes')
   const codes = weightCodes(builder, bytes, weights)
   const { weightStep, weightZero, codeWeights } = bytes
-  const sums = integerProduct(builder, [codes, prefix.values, weightStep, prefix.valueScales, weightZero])
+  const scales = valueScalesOf(builder, prefix.scales)
+  const sums = integerProduct(builder, [codes, prefix.values, weightStep, scales, weightZero])
   // Not cut in two, because M may be 0.
   const both = builder.op('Reshape', [sums, builder.int64([kvHeadCount, 2, -1, headDim])])
   const scaled = builder.op('Mul', [both, codeWeights], { as: 'scaledSums' })
@@ -134,6 +111,17 @@ export function codeSteps(
   return builder.op('Div', [largest, levels], { as: 'codeSteps' })
 }
 
+/** [kv, d, 1] */
+export function keyScalesOf(builder: GraphBuilder, { all, layer }: LayerScales): Value {
+  return builder.op('Gather', [all, builder.int64([2 * layer], [])], { as: 'keyScales' })
+}
+
+/** [kv, 1, d] */
+export function valueScalesOf(builder: GraphBuilder, { all, layer }: LayerScales): Value {
+  const scales = builder.op('Gather', [all, builder.int64([2 * layer + 1], [])], { as: 'valueScales' })
+  return turn(builder, scales)
+}
+
 /** A product of uint8 with int8 as float32: left, right, what a code counts on the left, and on the right, the left's zero. */
 function integerProduct(builder: GraphBuilder, inputs: readonly (Value | null)[]): Value {
   return builder.op('MatMulIntegerToFloat', inputs, {
@@ -141,8 +129,4 @@ function integerProduct(builder: GraphBuilder, inputs: readonly (Value | null)[]
     elementType: 'float32',
     as: 'byteProduct',
   })
-}
-
-function alongKeys(builder: GraphBuilder, operator: 'ReduceMax' | 'ReduceSum', x: Value): Value {
-  return builder.op(operator, [x, builder.int64([2])], { attributes: { keepdims: 1 } })
 }

@@ -1,6 +1,6 @@
 // Attention of rows in causal order behind a prefix, by the runtime's fused operator: what prefills an image.
 import { InvariantError } from '../../schemas/errors.ts'
-import { codeSteps } from './attention-bytes.ts'
+import { codeSteps, keyScalesOf, valueScalesOf } from './attention-bytes.ts'
 import { isInBytes, turn } from './attention-frame.ts'
 import type { AttentionFrame, AttentionRun, ByteFrame, CpuFrame, LayerPrefix } from './attention-frame.ts'
 import type { GraphBuilder, Value } from './graph.ts'
@@ -123,8 +123,8 @@ function fromBytes(builder: GraphBuilder, { keyZero }: ByteFrame, prefix: LayerP
     return builder.op('Mul', [whole, scales], { as: 'restored' })
   }
   return {
-    keys: restore(prefix.keys, turn(builder, prefix.keyScales), keyZero),
-    values: restore(prefix.values, prefix.valueScales, builder.int8([0], [])),
+    keys: restore(prefix.keys, turn(builder, keyScalesOf(builder, prefix.scales)), keyZero),
+    values: restore(prefix.values, valueScalesOf(builder, prefix.scales), builder.int8([0], [])),
   }
 }
 
@@ -142,10 +142,5 @@ function toBytes(builder: GraphBuilder, { levels, keyZero }: ByteFrame, { keys, 
     builder.float32([127], []),
   )
   const valueZero = builder.int8([0], [])
-  return [
-    code(keys, keyScales, keyZero),
-    code(values, valueScales, valueZero),
-    turnHeads(builder, keyScales),
-    valueScales,
-  ]
+  return [code(keys, keyScales, keyZero), code(values, valueScales, valueZero), keyScales, valueScales]
 }

@@ -60,6 +60,8 @@ export type CpuFrame = {
 
 /** What products of codes need. */
 export type ByteFrame = {
+  /** float32 [2 x layers, kv, d, 1] of each slot's prefix: what a code counts, of a layer's keys and then of its values. */
+  scales: readonly Value[]
   /** float32: the largest code of a key, and uint8: the code of 0. */
   levels: Value
   keyZero: Value
@@ -101,8 +103,11 @@ export type CpuShapes = {
   slotWeights: Value
 }
 
-/** One prefix of one layer. Scales [kv, d, 1] of keys and [kv, 1, d] of values where it is held in bytes (attention-bytes.ts). */
-export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
+/** One prefix of one layer; with scales where it is held in bytes (attention-bytes.ts). */
+export type LayerPrefix = { keys: Value; values: Value; scales?: LayerScales }
+
+/** Those of all layers are one tensor, since every tensor that is fed costs a step some microseconds. */
+export type LayerScales = { all: Value; layer: number }
 
 export type BytePrefix = Required<LayerPrefix>
 
@@ -117,9 +122,12 @@ export type LayerCache = { prefixes: readonly LayerPrefix[]; suffixKeys: Value; 
  * other being empty; on a device the suffix with the step's rows in it.
  */
 export type Attended = { context: Value } & (
-  | { rows: LayerRows; prefix: LayerPrefix; suffix?: never }
+  | { rows: LayerRows; prefix: MadePrefix; suffix?: never }
   | { suffix: LayerRows; rows?: never; prefix?: never }
 )
+
+/** With scales [1, kv, 1, d] where keys and values are bytes. */
+export type MadePrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
 
 export type LayerRows = { keys: Value; values: Value }
 
@@ -201,7 +209,7 @@ export function cpuFrame(
       sums: builder.input('lane_sums', 'float32', ['R', 'L']),
     },
     total: { last: narrow(last), count: narrow(count) },
-    bytes: codes === undefined ? undefined : byteFrame(builder.scope('bytes'), codes),
+    bytes: codes === undefined ? undefined : byteFrame(builder, { heads, codes }),
   }
 }
 
@@ -212,10 +220,19 @@ const rounder = 12_582_912
  * A weight's high code stands for 0 to 1 in L + 1 steps, its low one for half a step up or down in L codes: with the code
  * of 0 at L neither leaves 2L + 1, which is the range in which products are exact.
  */
-function byteFrame(scope: GraphBuilder, { levels, zeroPoint, lowWeight }: CodeRange): ByteFrame {
+function byteFrame(
+  builder: GraphBuilder,
+  { heads, codes }: { heads: Pick<Heads, 'kvHeadCount' | 'headDim'>; codes: CodeRange },
+): ByteFrame {
+  const { levels, zeroPoint, lowWeight } = codes
+  const scales = Array.from({ length: prefixSlots }, (_, slot) =>
+    builder.input(`prefix_scales.${slot}`, 'float32', ['sides', heads.kvHeadCount, heads.headDim, 1]),
+  )
+  const scope = builder.scope('bytes')
   const steps = scope.op('Add', [levels, scope.float32([1], [])], { as: 'steps' })
   const weightStep = scope.op('Div', [scope.float32([1], []), steps], { as: 'weightStep' })
   return {
+    scales,
     levels,
     keyZero: zeroPoint,
     weightZero: scope.op('Cast', [levels], { attributes: { to: 2 }, elementType: 'uint8', as: 'weightZero' }),
@@ -239,7 +256,7 @@ function byteFrame(scope: GraphBuilder, { levels, zeroPoint, lowWeight }: CodeRa
 export type AttentionRun = { queries: Value; keys: Value; values: Value; cache: LayerCache }
 
 export function isInBytes(prefix: LayerPrefix): prefix is BytePrefix {
-  return prefix.keyScales !== undefined && prefix.valueScales !== undefined
+  return prefix.scales !== undefined
 }
 
 /** The last two dimensions change places. */

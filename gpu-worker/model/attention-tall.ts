@@ -1,7 +1,7 @@
 // Attention of a step of many rows of different sequences: prefix keys and values stand on the left side of their
 // products, where the runtime reads them as they lie, and the suffix goes by lanes. Knows no other way.
-import { slotParts, relativeTo } from './attention-bytes.ts'
-import { turn } from './attention-frame.ts'
+import { byteScores, tallByteSum } from './attention-bytes.ts'
+import { isInBytes, turn } from './attention-frame.ts'
 import type { CpuAttentionFrame, LayerPrefix, SlotPart } from './attention-frame.ts'
 import { laneScores, weighLanes } from './attention-lanes.ts'
 import type { LaneSide } from './attention-lanes.ts'
@@ -35,8 +35,7 @@ export function tallAttention(
   },
 ): Value {
   const { lanes } = frame.cpu
-  const behind =
-    frame.cpu.bytes === undefined ? inFloats(builder, frame, slots) : inBytes(builder, frame, slots)
+  const behind = behindPrefixes(builder, frame, slots)
   const ownScores = laneScores(builder, lanes, suffix)
   const ofPrefix = builder.op('Unsqueeze', [behind.largest, builder.int64([3])])
   const largest = builder.op('Max', [ofPrefix, ...ownScores.largest], { as: 'largest' })
@@ -62,42 +61,31 @@ type Weighed = { sum: Value; total: Value }
 /** What rows find in their prefixes: the largest score of each head [kv, 1, 1], and sums of exp(score - a number of each head). */
 type Behind = { largest: Value; weighed: (largest: Value) => Weighed }
 
-function inBytes(builder: GraphBuilder, frame: CpuAttentionFrame, slots: readonly SlotPart[]): Behind {
-  const part = slotParts(builder, frame, slots)
-  return {
-    largest: largestAlong(builder, part.largest, 1),
-    weighed: (largest) => relativeTo(builder, part, largest),
-  }
-}
-
-function inFloats(builder: GraphBuilder, frame: CpuAttentionFrame, slots: readonly SlotPart[]): Behind {
-  const scored = slots.map(({ prefix, queries }) => ({
-    prefix,
-    scores: builder.op('FusedMatMul', [prefix.keys, queries], {
-      domain: contrib,
-      attributes: { transB: 1 },
-      as: 'tallScores',
-    }),
-  }))
+function behindPrefixes(builder: GraphBuilder, frame: CpuAttentionFrame, slots: readonly SlotPart[]): Behind {
+  const scored = slots.map((slot) => ({ prefix: slot.prefix, scores: tallScores(builder, frame, slot) }))
   // First over keys alone: a slot may have no rows, and nothing has no largest.
   const ofRows = scored.map(({ scores }) => largestAlong(builder, scores, 1))
   return {
     largest: largestAlong(builder, joinSlots(builder, frame, ofRows, 1), 2),
     weighed: (largest) => {
       const parts = scored.map((each) => weighed(builder, each, largest))
-      const join = (name: keyof Weighed, size: number): Value =>
-        turn(
-          builder,
-          joinSlots(
-            builder,
-            frame,
-            parts.map((part) => part[name]),
-            size,
-          ),
-        )
+      const join = (name: keyof Weighed, size: number): Value => {
+        const ofSlots = parts.map((part) => part[name])
+        return turn(builder, joinSlots(builder, frame, ofSlots, size))
+      }
       return { sum: join('sum', frame.headDim), total: join('total', 1) }
     },
   }
+}
+
+/** [kv, P, G*r] */
+function tallScores(builder: GraphBuilder, frame: CpuAttentionFrame, { prefix, queries }: SlotPart): Value {
+  if (isInBytes(prefix)) return byteScores(builder, frame, { queries, prefix })
+  return builder.op('FusedMatMul', [prefix.keys, queries], {
+    domain: contrib,
+    attributes: { transB: 1 },
+    as: 'tallScores',
+  })
 }
 
 /** Of one slot, still [kv, d, G*r] and [kv, 1, G*r]. */
@@ -108,7 +96,9 @@ function weighed(
 ): Weighed {
   const weights = builder.op('Exp', [builder.op('Sub', [scores, largest])], { as: 'weights' })
   return {
-    sum: builder.op('MatMul', [prefix.values, weights], { as: 'partContext' }),
+    sum: isInBytes(prefix)
+      ? tallByteSum(builder, { weights, prefix })
+      : builder.op('MatMul', [prefix.values, weights], { as: 'partContext' }),
     total: builder.op('ReduceSum', [weights, builder.int64([1])], { attributes: { keepdims: 1 } }),
   }
 }

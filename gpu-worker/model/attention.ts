@@ -241,7 +241,7 @@ function scores(
   frame: CpuAttentionFrame,
   { queries, prefix }: { queries: Value; prefix: LayerPrefix },
 ): Value {
-  if (isInBytes(prefix)) return byteScores(builder, frame, { queries, prefix })
+  if (isInBytes(prefix)) return turn(builder, byteScores(builder, frame, { queries, prefix }))
   return timesTransposed(builder, queries, prefix.keys)
 }
 

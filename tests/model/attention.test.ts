@@ -144,8 +144,16 @@ async function runGraph(
   const keyCounts = builder.input('key_counts', 'int64', [3])
   const maskInput = builder.input('mask', 'float32', ['R', 'K'])
   const input = (side: string, dims: (string | number)[]) => builder.input(side, 'float32', dims)
+  const heads = { headCount, kvHeadCount, headDim }
+  const range = (): CodeRange => ({
+    levels: input('levels', []),
+    zeroPoint: builder.input('zero', 'uint8', []),
+    lowWeight: builder.float32([1 / 254], []),
+  })
+  const cpu = cpuFrame(builder, { keyCounts, codes: codes === undefined ? undefined : range(), ...heads })
   const slots = Array.from({ length: prefixSlots }, (_, slot) => {
-    if (codes === undefined)
+    const all = cpu.bytes?.scales[slot]
+    if (all === undefined)
       return {
         keys: input(`keys${slot}`, [kvHeadCount, 'P', headDim]),
         values: input(`values${slot}`, [kvHeadCount, headDim, 'P']),
@@ -153,16 +161,9 @@ async function runGraph(
     return {
       keys: builder.input(`keys${slot}`, 'uint8', [kvHeadCount, 'P', headDim]),
       values: builder.input(`values${slot}`, 'int8', [kvHeadCount, 'P', headDim]),
-      keyScales: input(`key_scales${slot}`, [kvHeadCount, headDim, 1]),
-      valueScales: input(`value_scales${slot}`, [kvHeadCount, 1, headDim]),
+      scales: { all, layer: 0 },
     }
   })
-  const range = (): CodeRange => ({
-    levels: input('levels', []),
-    zeroPoint: builder.input('zero', 'uint8', []),
-    lowWeight: builder.float32([1 / 254], []),
-  })
-  const heads = { headCount, kvHeadCount, headDim }
   const frame = {
     ...heads,
     target: 'cpu' as const,
@@ -173,7 +174,7 @@ async function runGraph(
     mask: maskInput,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: cpuFrame(builder, { keyCounts, codes: codes === undefined ? undefined : range(), ...heads }),
+    cpu,
     device: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
@@ -201,8 +202,10 @@ async function runGraph(
       return [
         [`keys${slot}`, { type: 'uint8', data: Uint8Array.from(own.keys.whole, (code) => code + 128), dims }],
         [`values${slot}`, { type: 'int8', data: Int8Array.from(own.values.whole), dims }],
-        [`key_scales${slot}`, floats(own.keys.steps, [kvHeadCount, headDim, 1])],
-        [`value_scales${slot}`, floats(own.values.steps, [kvHeadCount, 1, headDim])],
+        [
+          `prefix_scales.${slot}`,
+          floats(Float32Array.of(...own.keys.steps, ...own.values.steps), [2, kvHeadCount, headDim, 1]),
+        ],
       ]
     const { keys, values } = prefixes[slot] ?? prefixes[0] ?? suffix
     return [

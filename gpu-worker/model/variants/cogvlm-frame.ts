@@ -2,7 +2,7 @@
 // and which rows are the visual expert's. It does not know the layers.
 import { prefixSlots } from '../../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../../schemas/model-manifest.ts'
-import { attentionShapes, cpuFrame, isInBytes } from '../attention-frame.ts'
+import { attentionShapes, cpuFrame } from '../attention-frame.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerPrefix, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
 import type { CodeRange } from '../linear.ts'
@@ -66,7 +66,7 @@ function codesOf({ codes }: Build['context'], cacheFormat: CacheFormat): CodeRan
 export function cacheInputs(
   builder: GraphBuilder,
   { variant: { kvHeadCount, headDim }, target }: Build,
-  { layer, cacheFormat }: { layer: number; cacheFormat: CacheFormat },
+  { layer, frame }: { layer: number; frame: AttentionFrame },
 ): LayerCache {
   if (target !== 'cpu') {
     const rows = (name: string, length: string): LayerRows => ({
@@ -76,18 +76,20 @@ export function cacheInputs(
     const [prefix, suffix] = [rows('prefix', 'P'), rows('suffix', 'S')]
     return { prefixes: [prefix], suffixKeys: suffix.keys, suffixValues: suffix.values }
   }
-  const inFloats = (at: string): LayerPrefix => ({
-    keys: builder.input(`prefix_keys.${at}`, 'float32', [kvHeadCount, 'P', headDim]),
-    values: builder.input(`prefix_values.${at}`, 'float32', [kvHeadCount, headDim, 'P']),
-  })
-  const inBytes = (at: string): LayerPrefix => ({
-    keys: builder.input(`prefix_keys.${at}`, 'uint8', [kvHeadCount, 'P', headDim]),
-    values: builder.input(`prefix_values.${at}`, 'int8', [kvHeadCount, 'P', headDim]),
-    keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, headDim, 1]),
-    valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 1, headDim]),
-  })
-  const prefix = (slot: number): LayerPrefix =>
-    (cacheFormat === 'int8' ? inBytes : inFloats)(`${slot}.${layer}`)
+  const prefix = (slot: number): LayerPrefix => {
+    const [keys, values] = [`prefix_keys.${slot}.${layer}`, `prefix_values.${slot}.${layer}`]
+    const all = frame.cpu?.bytes?.scales[slot]
+    if (all === undefined)
+      return {
+        keys: builder.input(keys, 'float32', [kvHeadCount, 'P', headDim]),
+        values: builder.input(values, 'float32', [kvHeadCount, headDim, 'P']),
+      }
+    return {
+      keys: builder.input(keys, 'uint8', [kvHeadCount, 'P', headDim]),
+      values: builder.input(values, 'int8', [kvHeadCount, 'P', headDim]),
+      scales: { all, layer },
+    }
+  }
   return {
     prefixes: Array.from({ length: prefixSlots }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
@@ -110,11 +112,11 @@ export function attentionOutputs(
   const rowShape = [kvHeadCount, 'R', headDim]
   builder.output(`new_keys.${layer}`, rows.keys, rowShape)
   builder.output(`new_values.${layer}`, rows.values, rowShape)
-  const inBytes = isInBytes(prefix)
-  const valueShape = inBytes ? ['N', headDim] : [headDim, 'N']
+  const { keyScales, valueScales } = prefix
+  const valueShape = valueScales === undefined ? [headDim, 'N'] : ['N', headDim]
   builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
   builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, ...valueShape])
-  if (!inBytes) return
-  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, headDim, 1])
-  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 1, headDim])
+  if (keyScales === undefined || valueScales === undefined) return
+  builder.output(`next_prefix_key_scales.${layer}`, keyScales, [1, kvHeadCount, 1, headDim])
+  builder.output(`next_prefix_value_scales.${layer}`, valueScales, [1, kvHeadCount, 1, headDim])
 }

@@ -90,7 +90,7 @@ function buildDecoder(
   const layers: AheadLayer[] = []
   for (let layer = 0; layer < variant.layerCount; layer++) {
     const isLast = layer === variant.layerCount - 1
-    const cache = cacheInputs(builder, build, { layer, cacheFormat })
+    const cache = cacheInputs(builder, build, { layer, frame })
     const made = decoderLayer(builder, build, { frame, layer, streams, cache, vision, isLast })
     streams = made.streams
     const { suffix } = made.attended
