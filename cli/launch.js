@@ -45,6 +45,10 @@ function runElsewhere(node) {
   // Ctrl-C reaches the child by itself; this process only waits for it.
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => child.kill('SIGTERM'))
+  child.on('error', (error) => {
+    console.error(`coglabel: ${node} cannot be run (${error.message}); install the package again`)
+    process.exit(1)
+  })
   child.on('exit', (code, signal) =>
     process.exit(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
   )

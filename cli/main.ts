@@ -157,6 +157,8 @@ async function main(args: readonly string[]): Promise<number> {
     const [name = ''] = args
     const usage = Object.hasOwn(verbs, name) ? ((await verbs[name]?.usage()) ?? null) : null
     const { message, exitCode } = explainError(error, { verb: name, usage })
+    // What ended may have left half a line of progress.
+    if (process.stderr.isTTY) process.stderr.write('\r\u001B[2K')
     console.error(message === null ? error : `coglabel: ${message}`)
     return exitCode
   }

@@ -2,6 +2,7 @@
 // run that has spent its cap is paused. It does not know ECS, and changes no capacity itself.
 import { readControl, controlRun } from './run-control.ts'
 import { type CapacityPlan, type CapacityPolicy, type CapacityState, planCapacity } from './capacity.ts'
+import { UserError } from '../schemas/errors.ts'
 import { encodeEmf } from './emf.ts'
 import { listRuns, type Place } from './place.ts'
 import { readRun } from './run-folder.ts'
@@ -62,7 +63,7 @@ export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): 
         restReason: runs.restReason,
       }
       const plan = planCapacity(state, nowMs, policy)
-      return { ...plan, lines: writeMetrics(plan, { nowMs, fleet }) }
+      return { ...plan, lines: [...writeMetrics(plan, { nowMs, fleet }), ...runs.unreadable] }
     },
   }
 }
@@ -77,14 +78,24 @@ function poolOf(
   return { desired, running, pendingSinceMs }
 }
 
-type RunsLook = { imagesPerMessage: number; restReason: CapacityState['restReason'] }
+type RunsLook = {
+  imagesPerMessage: number
+  restReason: CapacityState['restReason']
+  /** A sentence for each run that cannot be read: it counts for nothing, and keeps nobody else's workers away. */
+  unreadable: string[]
+}
 
 /** Runs with work left: how many images a message of theirs has, and whether any of them may be worked on. */
 async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<RunsLook> {
   const standings: ('working' | 'paused' | 'capped')[] = []
   const planned = { images: 0, messages: 0 }
+  const unreadable: string[] = []
   for await (const runId of listRuns(place)) {
-    const watched = await watch(place, memory, runId)
+    const watched = await watch(place, memory, runId).catch((error: unknown) => {
+      if (!(error instanceof UserError)) throw error
+      unreadable.push(`run ${runId} is not counted: ${error.message}`)
+      return null
+    })
     if (watched === null) continue
     const store = place.runStoreOf(runId)
     const { state } = await readControl(store)
@@ -105,6 +116,7 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
   return {
     imagesPerMessage: planned.messages === 0 ? 1 : planned.images / planned.messages,
     restReason: !rests ? null : standings.includes('capped') ? 'cost-cap' : 'paused',
+    unreadable,
   }
 }
 

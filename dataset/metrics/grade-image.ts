@@ -6,7 +6,7 @@ import { countFoundBoxes } from './box-accuracy.ts'
 import { judgeCaption } from './caption-objects.ts'
 import { isCount, isCountRight } from './count.ts'
 import { asksNameAtBox, isNameRight, normaliseText } from './name-at-box.ts'
-import type { Vocabulary } from './vocabulary.ts'
+import { headOf, type Vocabulary } from './vocabulary.ts'
 import { isYesNo, isYesNoRight } from './yes-no.ts'
 
 /** What a run said about one image; null and absent are missing answers. */
@@ -54,7 +54,7 @@ function gradeCaption({ objects }: GoldLine, { caption }: Said, vocabulary: Voca
 function gradePhrases({ objects }: GoldLine, { phrases }: Said, vocabulary: Vocabulary): Grade[] {
   const saidByName = new Map<string, Box[]>()
   for (const { text, boxes } of phrases ?? []) {
-    const name = vocabulary.mentionsIn(text)[0]?.name ?? normaliseText(text)
+    const name = headOf(text, vocabulary) ?? normaliseText(text)
     saidByName.set(name, [...(saidByName.get(name) ?? []), ...boxes])
   }
   const truthByName = Map.groupBy(objects, ({ name }) => vocabulary.nameOf(name) ?? name)

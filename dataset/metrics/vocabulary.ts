@@ -53,6 +53,16 @@ export function openVocabulary(world: Pick<World, 'concepts'> | null, names: Ite
   }
 }
 
+/** Behind these words a phrase says more of its thing by naming others. */
+const joints =
+  /,|\b(?:with|without|of|in|on|at|near|by|behind|beside|beneath|under|over|above|below|between|next|from|for|to|and|or|that|which|who|wearing|holding|carrying|riding|sitting|standing|lying)\b/i
+
+/** The thing that a phrase is about: "a man with a dog" is a man, "a dog bed" a bed. Null where it names none. */
+export function headOf(phrase: string, { mentionsIn }: Pick<Vocabulary, 'mentionsIn'>): string | null {
+  const [before = ''] = phrase.split(joints)
+  return (mentionsIn(before).at(-1) ?? mentionsIn(phrase)[0])?.name ?? null
+}
+
 function readNumber(text: string | undefined): number {
   if (text === undefined) return 1
   return numbers[text.toLowerCase()] ?? Number(text)

@@ -110,3 +110,15 @@ test('pauses a run that has spent its cap', async () => {
   expect(await look(0.5)).toMatchObject({ spot: 0, reason: expect.stringContaining('cost cap') })
   expect((await readControl(store)).state).toBe('paused')
 })
+
+test('a run that cannot be read is named, and the others get their workers', async () => {
+  const { place, pools, runId } = await open()
+  const torn = place.runStoreOf('torn')
+  await torn.putIfAbsent('config.json', new TextEncoder().encode('{"version":'))
+  await place.queue.send(writeWorkMessages([{ bucket: 'images', key: `incoming/${runId}/1.png` }], { runId }))
+  const { spot, lines } = await openScaler({ place, readPools: async () => pools, policy }).look(
+    new Date(startMs),
+  )
+  expect(spot).toBe(1)
+  expect(lines.at(-1)).toMatch(/^run torn is not counted: /)
+})

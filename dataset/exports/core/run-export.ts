@@ -142,27 +142,23 @@ async function writeLines(sink: ExportSink, path: string, values: readonly unkno
 
 /** One line of each image of the run, whatever is exported of it: the split must not depend on a filter. */
 async function readSplitImages({ store, onProgress }: ExportOptions): Promise<SplitImage[]> {
-  const images = new Map<string, SplitImage>()
+  const images = new Map<string, { image: SplitImage; newest: string }>()
   let records = 0
   for await (const line of readRecordLines(store)) {
     const { source, createdAt } = parseRecord(line, store)
     records += 1
     if (records % 1000 === 0) onProgress({ phase: 'grouping', records, images: images.size })
-    if (source.sha256 === null) continue
-    const known = images.get(source.uri)
-    if (known === undefined || known.sha256 !== source.sha256) {
+    const { uri, key, sha256, perceptualHash = null } = source
+    if (sha256 === null) continue
+    const known = images.get(uri)
+    if (known?.image.sha256 === sha256) {
+      if (createdAt < known.image.createdAt) known.image.createdAt = createdAt
+      if (createdAt > known.newest) known.newest = createdAt
       // Of an image that was replaced the newest content is exported, so that is what is grouped.
-      if (known !== undefined && known.createdAt > createdAt) continue
-      images.set(source.uri, {
-        uri: source.uri,
-        key: source.key,
-        sha256: source.sha256,
-        perceptualHash: source.perceptualHash ?? null,
-        createdAt,
-      })
-    } else if (createdAt < known.createdAt) known.createdAt = createdAt
+    } else if (known === undefined || createdAt > known.newest)
+      images.set(uri, { image: { uri, key, sha256, perceptualHash, createdAt }, newest: createdAt })
   }
-  return [...images.values()]
+  return [...images.values()].map(({ image }) => image)
 }
 
 type WriteImages = {

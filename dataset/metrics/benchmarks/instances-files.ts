@@ -3,7 +3,7 @@ import type { Box } from '../../../schemas/task-output.ts'
 import { scoreChair } from '../chair.ts'
 import { openCocoVocabulary } from '../coco-things.ts'
 import { type DetectionScore, type GoldBox, scoreDetection } from '../detection.ts'
-import { openVocabulary, type Vocabulary } from '../vocabulary.ts'
+import { headOf, openVocabulary, type Vocabulary } from '../vocabulary.ts'
 import {
   type Benchmark,
   type BenchmarkFiles,
@@ -125,7 +125,7 @@ function saidBoxes(
   vocabulary: Vocabulary,
 ): { name: string; box: Box; score: number }[] {
   return phrases.flatMap(({ text, boxes }) => {
-    const name = vocabulary.mentionsIn(text).at(-1)?.name ?? text.toLowerCase()
+    const name = headOf(text, vocabulary) ?? text.toLowerCase()
     return boxes.map((box) => ({ name, box, score: 1 }))
   })
 }

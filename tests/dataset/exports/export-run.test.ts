@@ -157,6 +157,25 @@ test('splits into files, names the part of each image, and lists who moved', asy
   expect(await readdir(second.folder)).toContain('moved.jsonl')
 })
 
+test('groups an image that was replaced by the content that is exported, in whatever order its records were made', async () => {
+  const at = (second: number) => `2026-01-01T00:00:0${second}.000Z`
+  const made = (task: string, bytes: string, second: number) =>
+    one('a.jpg', { bytes, createdAt: at(second), said: [{ ...caption(bytes), task }] })
+  const images = [
+    made('task-a', 'now', 8),
+    made('task-b', 'now', 5),
+    made('task-c', 'before', 7),
+    one('copy.jpg', { bytes: 'now', createdAt: at(9) }),
+  ]
+  const split = { shares: parseShares('train=0.5,val=0.5'), seed: 3, groupDepth: 0, previous: null }
+  const { folder } = await exportStore(await sealedStore(recordsOf(images)), findFormat('jsonl'), {
+    split,
+    imageMode: 'reference',
+  })
+  const lines = (await readFile(join(folder, 'splits.jsonl'), 'utf8')).trim().split('\n')
+  expect(lines.map((line) => (JSON.parse(line) as { group: string }).group)).toEqual(['a.jpg', 'a.jpg'])
+})
+
 test('warns when groups make a share impossible', async () => {
   const images = Array.from({ length: 100 }, (_, n) => one(`all/${n}.jpg`))
   const split = { shares: parseShares('train=0.5,val=0.5'), seed: 3, groupDepth: Infinity, previous: null }

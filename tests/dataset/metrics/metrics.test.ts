@@ -8,7 +8,7 @@ import { isCount, isCountRight, readCount } from '../../../dataset/metrics/count
 import { gradeImage, readGoldBoxes, type Said } from '../../../dataset/metrics/grade-image.ts'
 import { asksNameAtBox, isNameRight } from '../../../dataset/metrics/name-at-box.ts'
 import { tally } from '../../../dataset/metrics/tally.ts'
-import { openVocabulary } from '../../../dataset/metrics/vocabulary.ts'
+import { headOf, openVocabulary } from '../../../dataset/metrics/vocabulary.ts'
 import { isYesNo, isYesNoRight, readYesNo } from '../../../dataset/metrics/yes-no.ts'
 import type { GoldLine } from '../../../schemas/gold.ts'
 import type { Box } from '../../../schemas/task-output.ts'
@@ -160,6 +160,15 @@ describe('words', () => {
     ['A hotdog in a clockwork.', []],
     ['3 robots', [{ name: 'robot', count: 3 }]],
   ])('are found in %j', (text, mentions) => expect(vocabulary.mentionsIn(text)).toEqual(mentions))
+
+  it.each([
+    ['the red apple', 'apple'],
+    ['a dog with an apple', 'dog'],
+    ['a dog robot', 'robot'],
+    ['a bowl of apples', 'apple'],
+    ['two dogs, an apple', 'dog'],
+    ['a teapot', null],
+  ])('of the phrase %j are about %s', (phrase, name) => expect(headOf(phrase, vocabulary)).toBe(name))
 
   it('name what is in a box, in any word for it and alone', () => {
     expect(isNameRight('A puppy.', 'A dog.', vocabulary)).toBe(true)
