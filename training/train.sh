@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains scenes-v1 from nothing and writes it to models/scenes-v1; started again, it goes on where it was.
+# Trains scenes-v2 from nothing and writes it to models/scenes-v2; started again, it goes on where it was.
 #   bash training/train.sh STATE [PYTHON]
 # STATE is a folder outside the repository: sprites, the state of the trainers and their logs. On Debian 12:
 #   apt-get install python3-torch python3-numpy python3-pil python3-sentencepiece libopenblas0-pthread libjemalloc2
@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 state=$(realpath -m "${1:?usage: bash training/train.sh STATE [PYTHON]}")
 python=${2:-python3}
-model=../models/scenes-v1
+model=../models/scenes-v2
 mkdir -p "$state"
 
 # Training frees and takes the same large blocks at every step. The C library gives them back to the system each time,
