@@ -175,6 +175,7 @@ async function measureAll(): Promise<void> {
         const out = mkdtempSync(join(folder, 'out-'))
         const self = fileURLToPath(import.meta.url)
         const args = [
+          `--max-old-space-size=${values.heap}`,
           self,
           '--run',
           run,

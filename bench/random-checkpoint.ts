@@ -8,7 +8,7 @@ import { seededRandom } from '../gpu-worker/engine/sampler.ts'
 import { readVariant } from '../gpu-worker/model/variants/config.ts'
 import { expectedTensors } from '../gpu-worker/model/variants/tensors.ts'
 
-type Shape = {
+export type Shape = {
   hidden: number
   layers: number
   heads: number
@@ -53,6 +53,7 @@ export const shapes: Record<string, Shape> = {
   },
 }
 
+/** As the released checkpoints are cut. */
 const maxShardBytes = 2e9
 
 /** Writes config.json, bfloat16 shards and their index. The same seed gives the same bytes. */
@@ -83,9 +84,9 @@ export async function writeRandomCheckpoint({
   )
 }
 
-type NamedShape = [name: string, shape: readonly number[]]
+export type NamedShape = [name: string, shape: readonly number[]]
 
-function configOf({ hidden, layers, heads, inner, vocab, vision }: Shape): Record<string, unknown> {
+export function configOf({ hidden, layers, heads, inner, vocab, vision }: Shape): Record<string, unknown> {
   return {
     architectures: ['CogVLMForCausalLM'],
     hidden_size: hidden,
@@ -119,7 +120,7 @@ function elementsOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1)
 }
 
-function splitIntoShards(tensors: readonly NamedShape[]): NamedShape[][] {
+export function splitIntoShards(tensors: readonly NamedShape[]): NamedShape[][] {
   const shards: NamedShape[][] = [[]]
   let bytes = 0
   for (const tensor of tensors) {
@@ -134,7 +135,7 @@ function splitIntoShards(tensors: readonly NamedShape[]): NamedShape[][] {
   return shards
 }
 
-async function writeShard({
+export async function writeShard({
   path,
   shard,
   pool,
@@ -208,7 +209,7 @@ async function writeTensor({
 }
 
 /** 65,536 normal numbers. */
-function bfloat16Pool(seed: number): Float32Array {
+export function bfloat16Pool(seed: number): Float32Array {
   const random = seededRandom(seed)
   return Float32Array.from(
     { length: 65_536 },
@@ -222,7 +223,7 @@ function toBfloat16(pool: Float32Array, spread: number, mean: number): Uint16Arr
 }
 
 /** A shape by its name, or with other numbers of layers: NAME:LAYERS:TOWER-LAYERS. */
-function shapeOf(text: string): Shape | undefined {
+export function shapeOf(text: string): Shape | undefined {
   const [name = '', layers, towerLayers] = text.split(':')
   const shape = shapes[name]
   if (shape === undefined || layers === undefined) return shape

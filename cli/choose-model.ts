@@ -9,6 +9,8 @@ import { UserError } from '../schemas/errors.ts'
 import { manifestFileName, ModelManifest } from '../schemas/model-manifest.ts'
 import type { RunModel } from '../schemas/run-config.ts'
 import { piecesOf, weightsLockKey } from '../schemas/weights-lock.ts'
+import type { EndpointFlags } from './model-flags.ts'
+import { openFlaggedEndpoint } from './open-engine.ts'
 import { findCompiledModel } from './open-model.ts'
 
 export type ChosenModel = Pick<ModelManifest, 'template' | 'capabilities'> & {
@@ -32,6 +34,14 @@ export async function chooseModel(
   const { name, digest, weights: format, licence, template, capabilities } = manifest
   const isPushed = isDigest || (await weights.head(`${digest}/${weightsLockKey}`)) !== null
   return { model: { name, digest, weights: format, licence }, template, capabilities, isPushed }
+}
+
+/** The model of a server that the workers ask in their own model's place. It is asked which it has. */
+export async function chooseEndpoint(endpoint: EndpointFlags): Promise<ChosenModel> {
+  const engine = await openFlaggedEndpoint(endpoint)
+  await engine.close()
+  const { model, template, capabilities } = engine.info
+  return { model, template, capabilities: [...capabilities], isPushed: true }
 }
 
 async function readFolder(modelFolder: string | undefined): Promise<ModelManifest> {

@@ -49,7 +49,7 @@ export async function runDoctor(args: readonly string[], root: VerbRoot): Promis
   }
   const placeUri = values.place ?? process.env['COGLABEL_PLACE'] ?? ''
   const isElsewhere =
-    (values.endpoint ?? process.env['COGLABEL_ENDPOINT'] ?? '') !== '' ||
+    (values['aws-endpoint'] ?? process.env['COGLABEL_AWS_ENDPOINT'] ?? '') !== '' ||
     (placeUri !== '' && !placeUri.startsWith('s3:'))
   if (isElsewhere) {
     print([{ what: 'account', state: 'skip', saw: 'this place is not AWS: no account, quotas or stacks' }])

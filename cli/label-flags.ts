@@ -7,6 +7,7 @@ import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
+import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
@@ -33,6 +34,7 @@ ${askUsage}
   --skip-blank           leave out images of hardly more than one colour
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
+${decodeUsage}
 ${cacheUsage}
   --yes                  use DIR even when it holds other files
 
@@ -57,6 +59,7 @@ export type LabelFlags = AskFlags & {
   health: HealthLimits | null
   isYes: boolean
   keyValueCache: CacheFlags
+  decode: DecodeFlags
 }
 
 /** Parses the arguments after `label`. Throws UserError that says what is wrong, and for --help null is returned. */
@@ -85,6 +88,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     health: readHealth(values.health),
     isYes: values.yes === true,
     keyValueCache: readCacheFlags(values),
+    decode: readDecodeFlags(values),
   }
 }
 
@@ -182,6 +186,7 @@ function readArgs(args: readonly string[]) {
       'hour-cost': { type: 'string' },
       'plan': { type: 'string' },
       ...cacheOptions,
+      ...decodeOptions,
       'yes': { type: 'boolean' },
       'help': { type: 'boolean', short: 'h' },
     },

@@ -1,5 +1,6 @@
 // `coglabel label` and `plan` tied to this process: its terminal, its clock, its interrupts and the real engine.
 import { configureDecoder } from '../gpu-worker/image/decode.ts'
+import { openDecoderPool } from '../gpu-worker/image/decoder-pool.ts'
 import { runLabel, type LabelRoot } from './label.ts'
 import { openChosenEngine } from './open-engine.ts'
 import { runPlan } from './plan.ts'
@@ -24,6 +25,7 @@ export async function runPlanHere(args: readonly string[]): Promise<number> {
 /** Everything of a LabelRoot but the engine. */
 export function processRoot() {
   return {
+    openDecoder: openDecoderPool,
     print: (text: string) => void process.stdout.write(`${text}\n`),
     progress: {
       isTerminal: process.stderr.isTTY,

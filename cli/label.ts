@@ -11,9 +11,10 @@ import { sealRun } from '../dataset/seal.ts'
 import { openFsStore, sweepStaleTemps } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
-import { defaultDecodeLimits } from '../gpu-worker/image/decode.ts'
+import type { DecoderPoolOptions } from '../gpu-worker/image/decoder-pool.ts'
+import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
 import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
-import { labelSource } from '../gpu-worker/pipeline/run.ts'
+import { defaultRunLimits, labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
@@ -29,6 +30,7 @@ import { renderSummary } from './summary.ts'
 
 export type LabelRoot = {
   openEngine: (options: OpenEngineOptions) => Promise<Engine>
+  openDecoder: (options: DecoderPoolOptions) => ImageDecoder
   /** The summary and nothing else. */
   print: (text: string) => void
   progress: ProgressOutput
@@ -59,10 +61,11 @@ export async function runLabel(
     keyValueCache: flags.keyValueCache,
     onCompile: compileNotice(root),
   })
+  const decoder = root.openDecoder(flags.decode.pool)
   try {
-    return await labelWithEngine({ flags, out, source, scan, engine, root })
+    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root })
   } finally {
-    await engine.close()
+    await Promise.all([engine.close(), decoder.close()])
   }
 }
 
@@ -72,6 +75,7 @@ type LabelJob = {
   source: ImageSource
   scan: SourceScan
   engine: Engine
+  decoder: ImageDecoder
   root: LabelRoot
 }
 
@@ -130,7 +134,7 @@ export function wantedLabelRun(
 async function labelStoppably(
   store: ObjectStore,
   config: RunConfig,
-  { flags, source, scan, engine, root }: LabelJob,
+  { flags, source, scan, engine, decoder, root }: LabelJob,
 ): Promise<{ session: RunSession; plannedImages: number }> {
   // Parts that a killed process left unsealed count as done only once they are sealed.
   await sealRun({ store, runId: config.runId, clock: root.clock })
@@ -142,7 +146,7 @@ async function labelStoppably(
     tell: (text) => tell(root, text),
   })
   const health = flags.health === null ? null : new HealthMonitor(flags.health)
-  const duplicates = await lookForDuplicates(config, { flags, source, root, signal: stopping.drain })
+  const duplicates = await lookForDuplicates(config, { flags, source, decoder, root, signal: stopping.drain })
   const plannedImages = Math.min(scan.images, flags.firstImages ?? Infinity)
   const progress = startProgress({
     imageCount: plannedImages,
@@ -153,6 +157,8 @@ async function labelStoppably(
     const outcome = await labelSource({
       config,
       engine,
+      decoder,
+      limits: { ...defaultRunLimits, decode: flags.decode.limits },
       source,
       store,
       done,
@@ -193,13 +199,20 @@ async function labelStoppably(
 /** Looks at every image before the first is asked about, where the run leaves out duplicates. */
 async function lookForDuplicates(
   { input }: RunConfig,
-  { flags, source, root, signal }: Pick<LabelJob, 'flags' | 'source' | 'root'> & { signal: AbortSignal },
+  {
+    flags,
+    source,
+    decoder,
+    root,
+    signal,
+  }: Pick<LabelJob, 'flags' | 'source' | 'decoder' | 'root'> & { signal: AbortSignal },
 ): Promise<Map<string, Duplicate>> {
   if (input?.dedupe === undefined) return new Map()
   const { dedupe: kind } = input
   const found = await findDuplicates(source, {
     kind,
-    limits: defaultDecodeLimits,
+    limits: flags.decode.limits,
+    decoder,
     maxImages: flags.firstImages,
     signal,
     onImage: (seen) =>

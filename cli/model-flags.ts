@@ -12,10 +12,8 @@ import { UserError } from '../schemas/errors.ts'
 import { readChoice, readNumber } from './ask-flags.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
-/** For parseArgs. */
-export const modelOptions = {
-  'model': { type: 'string' },
-  'device': { type: 'string' },
+/** For parseArgs, of verbs that open no model of this machine. */
+export const endpointOptions = {
   'endpoint': { type: 'string' },
   'endpoint-model': { type: 'string' },
   'endpoint-boxes': { type: 'string' },
@@ -23,6 +21,13 @@ export const modelOptions = {
   'endpoint-concurrency': { type: 'string' },
   'endpoint-timeout': { type: 'string' },
   'endpoint-pixels': { type: 'string' },
+} as const
+
+/** For parseArgs. */
+export const modelOptions = {
+  model: { type: 'string' },
+  device: { type: 'string' },
+  ...endpointOptions,
 } as const
 
 /** Lines of a usage text. */

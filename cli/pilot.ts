@@ -6,7 +6,9 @@ import { sealRun } from '../dataset/seal.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import type { Engine } from '../gpu-worker/engine/contract.ts'
 import { seededRandom } from '../gpu-worker/engine/sampler.ts'
-import { labelSource } from '../gpu-worker/pipeline/run.ts'
+import type { DecodeLimits } from '../gpu-worker/image/decode.ts'
+import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
+import { defaultRunLimits, labelSource } from '../gpu-worker/pipeline/run.ts'
 import type { EstimateRange } from '../schemas/estimate.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
@@ -15,6 +17,8 @@ import type { WorkItem } from '../schemas/work-item.ts'
 export type PilotOptions = {
   config: RunConfig
   engine: Engine
+  decoder: ImageDecoder
+  limits: DecodeLimits
   source: ImageSource
   /** Of the source. */
   imageCount: number
@@ -84,7 +88,7 @@ export async function takeSample<T>(
 /** The times between one image and the next, as the whole run will have them, several under way. */
 async function label(
   items: readonly WorkItem[],
-  { config, engine, source, clock, stop, maxMs, onImage }: PilotOptions,
+  { config, engine, decoder, limits, source, clock, stop, maxMs, onImage }: PilotOptions,
 ): Promise<{ times: number[]; records: LabelRecord[] } | null> {
   const store = openMemoryStore()
   const drain = new AbortController()
@@ -100,6 +104,8 @@ async function label(
   const { ended } = await labelSource({
     config,
     engine,
+    decoder,
+    limits: { ...defaultRunLimits, decode: limits },
     source: sample,
     store,
     done: new IdIndex(),

@@ -1,15 +1,15 @@
-// The place that a verb works on: `--place URI` and `--endpoint URL`, or the environment. It does not know the verbs.
+// The place that a verb works on: `--place URI` and `--aws-endpoint URL`, or the environment. It does not know the verbs.
 import { openPlace, type Place, type PlaceConnection } from '../dataset/place.ts'
 import { UserError } from '../schemas/errors.ts'
 
 /** For parseArgs. */
-export const placeOptions = { place: { type: 'string' }, endpoint: { type: 'string' } } as const
+export const placeOptions = { 'place': { type: 'string' }, 'aws-endpoint': { type: 'string' } } as const
 
 /** Lines of a usage text. */
 export const placeUsage = `  --place URI            a folder, or s3://bucket with the labels of a deployment (COGLABEL_PLACE)
-  --endpoint URL         another server that speaks S3 and SQS (COGLABEL_ENDPOINT)`
+  --aws-endpoint URL     another server that speaks S3 and SQS (COGLABEL_AWS_ENDPOINT)`
 
-export type PlaceFlags = { place?: string | undefined; endpoint?: string | undefined }
+export type PlaceFlags = { 'place'?: string | undefined; 'aws-endpoint'?: string | undefined }
 
 /** Opens the place of the flags, or else of COGLABEL_PLACE. Throws UserError when neither names one. */
 export async function openPlaceOf(
@@ -28,7 +28,7 @@ export function connectionOf(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): PlaceConnection {
   const region = environment['AWS_REGION'] ?? environment['AWS_DEFAULT_REGION']
-  const endpoint = flags.endpoint ?? environment['COGLABEL_ENDPOINT']
+  const endpoint = flags['aws-endpoint'] ?? environment['COGLABEL_AWS_ENDPOINT']
   return {
     endpoint: endpoint === '' ? undefined : endpoint,
     region: region === '' ? undefined : region,

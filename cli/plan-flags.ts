@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { type NetworkKind, networkKinds } from '../dataset/cost.ts'
 import { UserError } from '../schemas/errors.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const planUsage = `coglabel plan SRC [options]
@@ -16,6 +17,7 @@ spot prices, pauses and boots may make of it.
 
 ${modelUsage}
 ${askUsage}
+${decodeUsage}
   --pilot N              measure on so many images (24)
   --pilot-minutes M      or on as many as M minutes allow (2)
   --pilot-seed N         another choice of images (0)
@@ -41,6 +43,7 @@ export type PlanFlags = {
   src: string | undefined
   model: ModelFlags
   ask: AskFlags
+  decode: DecodeFlags
   pilotImages: number
   pilotMinutes: number
   pilotSeed: number
@@ -95,6 +98,7 @@ export function parsePlanFlags(args: readonly string[]): PlanFlags {
     src,
     model,
     ask: readAskFlags(values),
+    decode: readDecodeFlags(values),
     pilotImages: readNumber('--pilot', values.pilot, z.int().min(1).max(10_000)) ?? 24,
     pilotMinutes: readNumber('--pilot-minutes', values['pilot-minutes'], z.number().positive()) ?? 2,
     pilotSeed: readNumber('--pilot-seed', values['pilot-seed'], z.int()) ?? 0,
@@ -112,6 +116,7 @@ function readArgs(args: readonly string[]) {
     options: {
       ...askOptions,
       ...modelOptions,
+      ...decodeOptions,
       ...cloudOptions,
       'pilot': { type: 'string' },
       'pilot-minutes': { type: 'string' },

@@ -2,11 +2,12 @@
 // from a rate and prices. It puts the pieces together and knows none of them closely.
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { holdsModel, fixedCosts, planCost } from '../dataset/cost.ts'
+import { fixedCosts, planCost } from '../dataset/cost.ts'
 import { openSource } from '../dataset/ingest.ts'
 import { openRun } from '../dataset/run-folder.ts'
 import { openMemoryStore } from '../dataset/stores/memory.ts'
 import { UserError } from '../schemas/errors.ts'
+import { holdsModel } from '../schemas/instance-memory.ts'
 import {
   type CloudEstimate,
   Estimate,
@@ -64,6 +65,7 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
   const loadStartMs = performance.now()
   const engine = await root.openEngine({ ...flags.model, onCompile: compileNotice(root) })
   const loadMs = performance.now() - loadStartMs
+  const decoder = root.openDecoder(flags.decode.pool)
   if (engine.info.notice !== undefined) root.progress.write(`${engine.info.notice}\n`)
   const stop = new AbortController()
   const silence = root.onInterrupt(() => stop.abort())
@@ -74,6 +76,8 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
     const result = await runPilot({
       config,
       engine,
+      decoder,
+      limits: flags.decode.limits,
       source,
       imageCount: scan.images,
       sampleSize: flags.pilotImages,
@@ -90,7 +94,7 @@ async function measure(src: string, flags: PlanFlags, root: LabelRoot): Promise<
     return { ...facts, loadMs, seed: flags.pilotSeed, result }
   } finally {
     silence()
-    await engine.close()
+    await Promise.all([engine.close(), decoder.close()])
   }
 }
 

@@ -110,13 +110,13 @@ function parseFlags(args: readonly string[]): Flags {
     throw new UserError(`--as has ${who.length} characters; expected a name of 1 to 200`)
   return {
     run,
-    against: values.against ?? null,
+    'against': values.against ?? null,
     who,
     port,
-    host: values.host,
-    cache: values.cache ?? null,
-    place: values.place,
-    endpoint: values.endpoint,
+    'host': values.host,
+    'cache': values.cache ?? null,
+    'place': values.place,
+    'aws-endpoint': values['aws-endpoint'],
   }
 }
 

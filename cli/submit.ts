@@ -15,7 +15,8 @@ import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
-import { type ChosenModel, chooseModel } from './choose-model.ts'
+import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
+import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
@@ -33,6 +34,8 @@ what was interrupted, and asks for nothing twice.
   --standing             label whatever is uploaded from now on, instead of SRC
 ${placeUsage}
   --model DIR|DIGEST     a compiled model or a checkpoint folder, or the digest of a pushed model (the one that ships)
+  --endpoint URL         in its place, a server that the workers ask (COGLABEL_MODEL of theirs); --endpoint-model,
+                         --endpoint-boxes, --endpoint-pixels and --endpoint-key-file as of coglabel label
   --grounding DIR|DIGEST a second model, for tasks of the role grounding
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
@@ -45,6 +48,7 @@ Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupt
 type SubmitFlags = AskFlags & {
   src: string | undefined
   model: string | undefined
+  endpoint: EndpointFlags | null
   grounding: string | undefined
   runId: string | undefined
   costCapUsd: number | undefined
@@ -69,7 +73,8 @@ async function submit(
 ): Promise<number> {
   const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
-  const chosen = await chooseModel(flags.model, place)
+  const chosen =
+    flags.endpoint === null ? await chooseModel(flags.model, place) : await chooseEndpoint(flags.endpoint)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
   const wanted = wantedRun(flags, { source, chosen, grounding, ...(brings === undefined ? {} : { brings }) })
   const runId = flags.runId ?? wantedRunId(wanted)
@@ -203,6 +208,7 @@ function parseSubmitFlags(args: readonly string[]) {
     options: {
       ...askOptions,
       ...placeOptions,
+      ...endpointOptions,
       'standing': { type: 'boolean' },
       'model': { type: 'string' },
       'grounding': { type: 'string' },
@@ -225,6 +231,7 @@ function parseSubmitFlags(args: readonly string[]) {
     ...readAskFlags(values),
     src: positionals[0],
     model: values.model,
+    endpoint: readModelFlags(values).endpoint,
     grounding: values.grounding,
     runId: values.run,
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),

@@ -189,10 +189,3 @@ export function fixedCosts(
     { what: 'weights in S3', monthUsd: (weightsBytes / 1e9) * services.s3GbMonth.usd },
   ]
 }
-
-const gib = 1024 ** 3
-
-/** Whether an instance holds a model of so many bytes, with what runs beside it, as infra/instances.ts chooses. */
-export function holdsModel({ gpuGiB, memoryGiB }: InstancePrice, modelBytes: number): boolean {
-  return modelBytes * 1.1 + 2 * gib <= gpuGiB * gib && modelBytes * 1.05 + 4 * gib <= memoryGiB * gib
-}

@@ -16,7 +16,7 @@ const ResourceEvent = z.object({
 type ResourceEvent = z.infer<typeof ResourceEvent>
 
 const Environment = z.object({
-  COGLABEL_ENDPOINT: z.url().optional().describe('another server that speaks S3'),
+  COGLABEL_AWS_ENDPOINT: z.url().optional().describe('another server that speaks S3'),
 })
 
 /** Answers CloudFormation whatever happens: it waits for an hour where nobody does. */
@@ -35,10 +35,10 @@ export async function handler(event: unknown): Promise<void> {
 /** Replaces the object; an end in between is mended by CloudFormation's next try. */
 async function describe({ ResourceProperties }: ResourceEvent): Promise<void> {
   const deployment = Deployment.parse(JSON.parse(ResourceProperties.deployment))
-  const { COGLABEL_ENDPOINT } = Environment.parse(process.env)
+  const { COGLABEL_AWS_ENDPOINT } = Environment.parse(process.env)
   const connection = {
     bucket: deployment.labelsBucket,
-    ...(COGLABEL_ENDPOINT === undefined ? {} : { endpoint: COGLABEL_ENDPOINT, forcePathStyle: true }),
+    ...(COGLABEL_AWS_ENDPOINT === undefined ? {} : { endpoint: COGLABEL_AWS_ENDPOINT, forcePathStyle: true }),
   }
   const [store, sweeper] = [openS3Store(connection), openS3Sweeper(connection)]
   try {

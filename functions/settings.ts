@@ -10,7 +10,7 @@ const Environment = z.object({
     .url()
     .optional()
     .describe('of its fleet; left out, that of the deployment'),
-  COGLABEL_ENDPOINT: z.url().optional().describe('another server that speaks S3 and SQS'),
+  COGLABEL_AWS_ENDPOINT: z.url().optional().describe('another server that speaks S3 and SQS'),
   AWS_REGION: z.string().min(1).optional(),
 })
 
@@ -37,7 +37,7 @@ export async function functionPlace(): Promise<Place> {
 async function openFromEnvironment(): Promise<Place> {
   const values = Environment.parse(process.env)
   return await openPlace(values.COGLABEL_PLACE, {
-    endpoint: values.COGLABEL_ENDPOINT,
+    endpoint: values.COGLABEL_AWS_ENDPOINT,
     region: values.AWS_REGION,
     queueUrl: values.COGLABEL_QUEUE_URL,
     deadLetterQueueUrl: values.COGLABEL_DEAD_LETTER_QUEUE_URL,

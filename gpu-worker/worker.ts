@@ -1,7 +1,7 @@
 // The cloud worker's process: its environment, signals, log and exit code. It puts the ports together and knows none
 // of them closely. Exit codes: 0 drained, 1 a bug of ours, 2 settings, 3 no model, 4 the stores or the queue refuse,
 // 143 stopped by SIGTERM with everything given back.
-import { utimes, writeFile } from 'node:fs/promises'
+import { readFile, utimes, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { systemClock } from '../dataset/queues/clock.ts'
 import type { WorkQueue } from '../dataset/queues/work-queue.ts'
@@ -11,15 +11,20 @@ import { openModelFolder, openPorts } from './cloud/ports.ts'
 import { describeError, type Log, openLog } from './cloud/worker-log.ts'
 import type { Engine } from './engine/contract.ts'
 import { readManifest } from './engine/compiled-model.ts'
+import { deviceProblem } from './engine/device.ts'
+import { openEndpoint } from './engine/endpoint/endpoint.ts'
 import { openEngineHost } from './engine/host.ts'
-import { configureDecoder } from './image/decode.ts'
+import { type DecoderPoolOptions, openDecoderPool } from './image/decoder-pool.ts'
+import type { ImageDecoder } from './image/prepare.ts'
+import { listAbilities } from './tasks/registry.ts'
 import { keepThumbnails } from './pipeline/thumbnails.ts'
 import { runWorker } from './pipeline/worker-loop.ts'
-import { parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
+import { type ModelSource, parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
 
 export type WorkerRoot = {
   environment: Readonly<Record<string, string | undefined>>
   openEngine: (modelFolder: string) => Promise<Engine>
+  openDecoder: (options: DecoderPoolOptions) => ImageDecoder
   /** Takes one line of JSON. */
   log: (line: string) => void
   stop: AbortSignal
@@ -48,8 +53,7 @@ type Opened = { engine: Engine; loading: { fetchedBytes: number; weightsMs: numb
 /** Fetches and opens the model and lets it answer once: a worker that cannot shall not take messages. */
 async function openTestedEngine({ model }: WorkerSettings, root: WorkerRoot): Promise<Opened> {
   const startMs = performance.now()
-  const { folder, fetchedBytes } = await openModelFolder(model, root.stop)
-  const engine = await root.openEngine(folder)
+  const { engine, fetchedBytes } = await openModel(model, root)
   const loadedMs = performance.now()
   try {
     await answerOnce(engine, root.stop)
@@ -59,6 +63,28 @@ async function openTestedEngine({ model }: WorkerSettings, root: WorkerRoot): Pr
     await engine.close().catch(() => {})
     throw error
   }
+}
+
+async function openModel(
+  model: ModelSource,
+  root: WorkerRoot,
+): Promise<{ engine: Engine; fetchedBytes: number }> {
+  if (model.kind === 'endpoint') {
+    const { kind: _kind, keyFile, ...options } = model
+    const key = keyFile === undefined ? options.key : await readKeyFile(keyFile)
+    const engine = await openEndpoint({ ...options, key, capabilities: listAbilities() })
+    return { engine, fetchedBytes: 0 }
+  }
+  const { folder, fetchedBytes } = await openModelFolder(model, root.stop)
+  return { engine: await root.openEngine(folder), fetchedBytes }
+}
+
+async function readKeyFile(path: string): Promise<string> {
+  return await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new UserError(`COGLABEL_ENDPOINT_KEY_FILE ${path} cannot be read: ${String(error)}`, {
+      cause: error,
+    })
+  })
 }
 
 async function answerOnce(engine: Engine, signal: AbortSignal): Promise<void> {
@@ -79,6 +105,7 @@ type Work = Opened & { root: WorkerRoot; settings: WorkerSettings; log: Log }
 
 async function work({ root, settings, engine, loading, log }: Work): Promise<'drained' | 'stopped'> {
   const { mode, limits, readyFile, backend, thumbnails } = settings
+  const decoder = root.openDecoder(settings.decoders)
   const model = engine.info.model.name
   const clock = systemClock
   const { queue, sourceOf, runStoreOf, queueOfRole } = openPorts(settings)
@@ -87,7 +114,15 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
   metrics.observe('WeightsLoadMs', loading.weightsMs)
   try {
     if (readyFile !== undefined) await writeFile(readyFile, 'ready\n')
-    log({ event: 'ready', mode, backend: backend.kind, model, ...loading })
+    const { notice } = engine.info
+    log({
+      event: 'ready',
+      mode,
+      backend: backend.kind,
+      model,
+      ...(notice === undefined ? {} : { notice }),
+      ...loading,
+    })
     const onError = (error: unknown) => log({ event: 'thumbnail-failed', error: describeError(error) })
     const { ended } = await runWorker({
       queue: touchAtEachLook(timeWaits(queue, { metrics, clock }), readyFile),
@@ -95,7 +130,8 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
       sourceOf,
       queueOfRole,
       runStoreOf: (runId) => timeCommits(runStoreOf(runId), { metrics, runId }),
-      keepThumbnail: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
+      decoder,
+      thumbnailsOf: thumbnails ? keepThumbnails({ runStoreOf, clock, onError }) : undefined,
       mode,
       limits,
       stop: AbortSignal.any([root.stop, beside.spotNotice]),
@@ -106,7 +142,7 @@ async function work({ root, settings, engine, loading, log }: Work): Promise<'dr
     })
     return ended
   } finally {
-    await beside.close()
+    await Promise.all([beside.close(), decoder.close()])
   }
 }
 
@@ -146,16 +182,19 @@ async function attempt<T>(
 /** A model runs on the device that it was compiled for, or not at all: a fleet of GPUs shall not label on their CPUs. */
 export async function openOnItsDevice(modelFolder: string): Promise<Engine> {
   const { target } = await readManifest(modelFolder)
+  const problem = await deviceProblem(target)
+  if (problem !== null)
+    throw new UserError(`${modelFolder} was compiled for ${target}, which cannot be used here: ${problem}`)
   return await openEngineHost({ modelFolder, device: target })
 }
 
 /** This process as a root: SIGTERM and SIGINT ask it to stop. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
-  configureDecoder({ threads: 1 })
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
   return {
     environment: process.env,
+    openDecoder: openDecoderPool,
     log: (line) => void process.stdout.write(`${line}\n`),
     stop: stop.signal,
   }

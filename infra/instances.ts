@@ -1,5 +1,6 @@
-// EC2 instance types with one GPU, and which of them hold a model. It knows bytes only, no prices.
+// EC2 instance types with one GPU, and which of them a fleet runs on. It knows no prices.
 import { UserError } from '../schemas/errors.ts'
+import { holdsModel, taskMemoryMiB } from '../schemas/instance-memory.ts'
 
 const gib = 1024 ** 3
 
@@ -11,7 +12,7 @@ type InstanceType = { name: string; gpuGiB: number; memoryGiB: number; diskGB: n
  * (g6f) are left out: the ECS agent counts no GPU on them (amazon-ecs-agent issue 4786). GPU memory is what drivers
  * report of 24, 48 and 96 GB.
  */
-const instanceTypes: readonly InstanceType[] = [
+export const instanceTypes: readonly InstanceType[] = [
   { name: 'g6.xlarge', gpuGiB: 22, memoryGiB: 16, diskGB: 250 },
   { name: 'g5.xlarge', gpuGiB: 22, memoryGiB: 16, diskGB: 250 },
   { name: 'g6.2xlarge', gpuGiB: 22, memoryGiB: 32, diskGB: 450 },
@@ -20,13 +21,6 @@ const instanceTypes: readonly InstanceType[] = [
   { name: 'g6e.2xlarge', gpuGiB: 44, memoryGiB: 64, diskGB: 450 },
   { name: 'g7e.2xlarge', gpuGiB: 95, memoryGiB: 64, diskGB: 1900 },
 ]
-
-/** Of the GPU, besides the weights: keys and values, activations, the runtime's own. */
-const gpuOverhead = { factor: 1.1, bytes: 2 * gib }
-/** Of the host: the runtime reads weights here before they go to the GPU, and images are decoded here. */
-const hostOverhead = { factor: 1.05, bytes: 4 * gib }
-/** Of an instance's memory that ECS can give to tasks: an m5.2xlarge of 32 GiB registers 31 and a bit. */
-const taskShare = 0.93
 
 export type InstanceChoice = {
   names: string[]
@@ -44,9 +38,9 @@ export function chooseInstances({
 }): InstanceChoice {
   const known = new Map(instanceTypes.map((type) => [type.name, type]))
   const wanted = names.length === 0 ? instanceTypes : names.map((name) => known.get(name) ?? unknown(name))
-  const fitting = wanted.filter((type) => holds(type, sizeBytes))
+  const fitting = wanted.filter((type) => holdsModel(type, sizeBytes))
   const [smallest] = fitting
-  const unfit = wanted.find((type) => names.length > 0 && !holds(type, sizeBytes))
+  const unfit = wanted.find((type) => names.length > 0 && !holdsModel(type, sizeBytes))
   if (smallest === undefined || unfit !== undefined)
     throw new UserError(
       `a model of ${(sizeBytes / gib).toFixed(1)} GiB does not fit ${unfit?.name ?? 'any instance with one GPU'}; ` +
@@ -57,15 +51,8 @@ export function chooseInstances({
   const chosen = names.length > 0 ? fitting : fitting.filter(({ gpuGiB }) => gpuGiB <= most)
   return {
     names: chosen.map(({ name }) => name),
-    taskMemoryMiB: Math.floor(Math.min(...chosen.map(({ memoryGiB }) => memoryGiB)) * 1024 * taskShare),
+    taskMemoryMiB: taskMemoryMiB(Math.min(...chosen.map(({ memoryGiB }) => memoryGiB))),
   }
-}
-
-function holds({ gpuGiB, memoryGiB }: InstanceType, sizeBytes: number): boolean {
-  return (
-    sizeBytes * gpuOverhead.factor + gpuOverhead.bytes <= gpuGiB * gib &&
-    sizeBytes * hostOverhead.factor + hostOverhead.bytes <= memoryGiB * taskShare * gib
-  )
 }
 
 function unknown(name: string): never {

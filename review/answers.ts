@@ -1,8 +1,10 @@
 // What the page is told about a run, an item of a list and an image. It does not know HTTP.
 import type { LabelRecord } from '../schemas/label-record.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
 import type { Verdict } from '../schemas/verdict.ts'
 import { questionOf } from '../dataset/exports/core/content.ts'
 import { type IndexedImage, versionOf } from './index-entry.ts'
+import { draftOf, labelForm } from './label-form.ts'
 import type { ReviewedRun } from './reviewed-run.ts'
 import type { ViewItem } from './view.ts'
 
@@ -13,25 +15,7 @@ const maxNear = 24
 const maxRawChars = 20_000
 
 export function describeRun(run: ReviewedRun, who: string) {
-  const { config, index, verdicts, against } = run
-  const statuses = { ok: 0, filtered: 0, failed: 0 }
-  const tasks = new Map<string, number>()
-  const checks = new Map<string, { pass: number; fail: number; low: number | null; high: number | null }>()
-  for (const { records } of index.images) {
-    for (const record of records) {
-      statuses[record.status] += 1
-      tasks.set(record.task, (tasks.get(record.task) ?? 0) + 1)
-      for (const { name, pass, score } of record.checks) {
-        const seen = checks.get(name) ?? { pass: 0, fail: 0, low: null, high: null }
-        seen[pass ? 'pass' : 'fail'] += 1
-        if (score !== null) {
-          seen.low = Math.min(seen.low ?? score, score)
-          seen.high = Math.max(seen.high ?? score, score)
-        }
-        checks.set(name, seen)
-      }
-    }
-  }
+  const { config, index, verdicts, against, counts } = run
   const judged = [...verdicts.newest.values()].filter(
     ({ verdict, recordId }) => verdict !== 'withdraw' && index.find(recordId) !== null,
   )
@@ -42,11 +26,8 @@ export function describeRun(run: ReviewedRun, who: string) {
     who,
     images: index.images.length,
     records: index.recordCount,
-    nearImages: index.images.filter(({ groupSize }) => groupSize > 1).length,
+    ...counts,
     index: { how: index.how, tookMs: index.tookMs },
-    statuses,
-    tasks: [...tasks].map(([name, count]) => ({ name, count, shape: run.shapes.get(name) ?? null })),
-    checks: [...checks].map(([name, seen]) => ({ name, ...seen })),
     judged: judged.length,
     lastJudged: newestOf(judged.filter((one) => one.who === who))?.recordId ?? null,
     against:
@@ -89,7 +70,7 @@ export function describeItem({ index, verdicts }: ReviewedRun, { image, records 
 
 /** Everything about one image: each record whole, what people said, and what the other run says. */
 export async function describeImage(run: ReviewedRun, image: IndexedImage) {
-  const { index, verdicts } = run
+  const { index, verdicts, config } = run
   const records = await index.readRecords(image)
   const others = await run.counterparts(image)
   return {
@@ -104,11 +85,22 @@ export async function describeImage(run: ReviewedRun, image: IndexedImage) {
       const other = others.find(({ task, ordinal }) => task === record.task && ordinal === record.ordinal)
       return {
         ...describeRecord(record),
-        shape: run.shapes.get(record.task) ?? null,
+        ...describeForm(record, config),
         verdict: verdicts.newest.get(record.recordId) ?? null,
         other: other === undefined ? null : describeRecord(other),
       }
     }),
+  }
+}
+
+/** How the record's label can be written by hand; without a form it cannot. */
+function describeForm(record: LabelRecord, config: RunConfig) {
+  const form = labelForm(record, config)
+  const { answer, boxes, shape } = form
+  const canWrite = record.image !== null && shape !== null
+  return {
+    form: canWrite ? { answer, boxes } : null,
+    draft: canWrite && record.output === null ? draftOf(record, form) : null,
   }
 }
 

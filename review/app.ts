@@ -52,6 +52,8 @@ const Judged = z
     'an edit has an output, and nothing else has one',
   )
 
+const Checked = z.strictObject({ recordId: RecordId, output: TaskOutput })
+
 /** Nothing but this page's own files may run, load or be sent to; and no text can become markup. */
 const policy = [
   "default-src 'none'",
@@ -121,6 +123,11 @@ export function createReviewApp(options: ReviewOptions): Hono {
   app.post('/api/verdict', bodyLimit({ maxSize: maxBodyBytes }), async (context) => {
     const judged = parse(Judged, await readJson(context))
     return context.json(await run.judge({ ...judged, who: options.who(context) }))
+  })
+  app.post('/api/check', bodyLimit({ maxSize: maxBodyBytes }), async (context) => {
+    const { recordId, output } = parse(Checked, await readJson(context))
+    await run.check(recordId, output)
+    return context.json({})
   })
   return app
 

@@ -1,15 +1,12 @@
 // What is held of an image and its records while a run is reviewed. Pure; it does not know where records come from.
 import { z } from 'zod'
 import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
-import { contentOfRecord } from '../dataset/exports/core/content.ts'
+import { contentOfRecord, questionOf } from '../dataset/exports/core/content.ts'
 import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
-import type { TaskOutput } from '../schemas/task-output.ts'
+import { linesOf } from './said.ts'
 
-/** Characters of a record that the plain text filter looks at. */
-export const searchedChars = 4000
-
-export const OutputShape = z.enum(['text', 'phrases', 'ground', 'turns', 'other'])
-export type OutputShape = z.infer<typeof OutputShape>
+/** Characters of a record that the plain text filter looks at: as many as the page shows at once. */
+export const searchedChars = 6000
 
 const IndexedRecord = z.object({
   recordId: z.string(),
@@ -18,11 +15,10 @@ const IndexedRecord = z.object({
   status: RecordStatus,
   code: z.string().nullable().describe('of the failure'),
   checks: z.array(z.object({ name: z.string(), pass: z.boolean(), score: z.number().nullable() })),
-  text: z.string().describe('in lower case, cut'),
-  chars: z.number().describe('of the whole text'),
+  text: z.string().describe('every text that a person sees of it, in lower case, cut'),
+  chars: z.number().describe('of what the label says, whole'),
   boxes: z.number(),
   digest: z.string().describe('of status and output; equal ones say the same'),
-  shape: OutputShape.nullable().describe('null when there is no output'),
   at: z.number().describe('byte where its line begins'),
   bytes: z.number().describe('of its line, without the line feed'),
 })
@@ -75,7 +71,7 @@ export function versionOf({ sha256, key }: Pick<IndexedImage, 'sha256' | 'key'>)
 
 function recordEntry(record: LabelRecord): Omit<IndexedRecord, 'at' | 'bytes'> {
   const { recordId, task, ordinal, status, error, checks, output } = record
-  const text = searchText(record)
+  const said = output === null ? '' : linesOf(output).join('\n')
   return {
     recordId,
     task,
@@ -83,27 +79,21 @@ function recordEntry(record: LabelRecord): Omit<IndexedRecord, 'at' | 'bytes'> {
     status,
     code: error?.code ?? null,
     checks: checks.map(({ name, pass, score }) => ({ name, pass, score })),
-    text: text.slice(0, searchedChars).toLowerCase(),
-    chars: text.length,
+    text: searchText(record, said).slice(0, searchedChars).toLowerCase(),
+    chars: said.length,
     boxes: contentOfRecord(record).regions.reduce((sum, { boxes }) => sum + boxes.length, 0),
     digest: sha256Hex(canonicalJson({ status, output })).slice(0, 16),
-    shape: output === null ? null : shapeOf(output),
   }
 }
 
-function searchText(record: LabelRecord): string {
-  const { text, turns, regions } = contentOfRecord(record)
-  if (text !== null) return text
+/** What the label says first, so that a long question does not push it out. */
+function searchText(record: LabelRecord, said: string): string {
+  const { error, checks, raw, output } = record
   return [
-    ...turns.map(({ question, answer }) => `${question} ${answer}`),
-    ...regions.map((region) => region.text),
+    said,
+    // Of a label the raw answer says the same again.
+    ...(output === null ? [error?.code ?? '', error?.message ?? '', raw ?? ''] : []),
+    ...checks.filter(({ evidence }) => evidence !== '').map(({ name, evidence }) => `${name} ${evidence}`),
+    questionOf(record),
   ].join('\n')
-}
-
-/** By what is in it, never by the name of the task. */
-export function shapeOf(output: TaskOutput): OutputShape {
-  if ('turns' in output) return 'turns'
-  if ('phrase' in output) return 'ground'
-  if ('phrases' in output) return 'phrases'
-  return 'text' in output ? 'text' : 'other'
 }

@@ -8,21 +8,25 @@ import type { LabelRecord } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { TaskOutput } from '../schemas/task-output.ts'
 import { type Verdict, verdictVersion } from '../schemas/verdict.ts'
-import type { IndexedImage, OutputShape } from './index-entry.ts'
+import type { IndexedImage } from './index-entry.ts'
 import { checkEdit } from './judge.ts'
+import { labelForm } from './label-form.ts'
+import { countRun, type RunCounts } from './run-counts.ts'
 import { openRunIndex, type RunIndex } from './run-index.ts'
 import { makeView, type View, type ViewQuery } from './view.ts'
 
 export type ReviewedRun = {
   config: RunConfig
   index: RunIndex
+  counts: RunCounts
   verdicts: VerdictLog
   against: { config: RunConfig; index: RunIndex; differing: ReadonlySet<string> } | null
-  shapes: ReadonlyMap<string, OutputShape>
   /** The walk of a query. One name gives the same walk until many others were asked for, whatever is judged meanwhile. */
   view(query: ViewQuery, name: string): Promise<View>
   /** The other run's records about the same picture. */
   counterparts(image: IndexedImage): Promise<LabelRecord[]>
+  /** Throws UserError, which says what to mend, for what cannot stand in the record's place; writes nothing. */
+  check(recordId: string, output: TaskOutput): Promise<void>
   judge(judgement: Judgement): Promise<Verdict>
   close(): Promise<void>
 }
@@ -56,7 +60,6 @@ export async function openReviewedRun({ store, against, cacheFolder, clock }: Op
   const verdicts = openVerdictLog(store)
   await verdicts.refresh()
   const other = against === null ? null : await openOther(against, { cacheFolder, images: index.images })
-  const shapes = shapesOf(index.images)
   let refreshedMs = clock().getTime()
   const views = new Map<string, Promise<View>>()
   const make = async (query: ViewQuery): Promise<View> => {
@@ -74,9 +77,9 @@ export async function openReviewedRun({ store, against, cacheFolder, clock }: Op
   return {
     config,
     index,
+    counts: countRun(index.images),
     verdicts,
     against: other,
-    shapes,
     async view(query, name) {
       const id = `${name} ${JSON.stringify(query)}`
       const view = views.get(id) ?? make(query)
@@ -90,7 +93,11 @@ export async function openReviewedRun({ store, against, cacheFolder, clock }: Op
       })
     },
     counterparts: async (image) => await (other?.counterparts(image) ?? []),
-    judge: async (judgement) => await judge(judgement, { index, verdicts, shapes, clock }),
+    async check(recordId, output) {
+      const record = await findRecord(index, recordId)
+      checkEdit(record, output, labelForm(record, config))
+    },
+    judge: async (judgement) => await judge(judgement, { index, verdicts, config, clock }),
     async close() {
       await index.close()
       await other?.index.close()
@@ -141,11 +148,12 @@ async function recordsWhere(index: RunIndex, condition: string): Promise<Readonl
   return wanted
 }
 
-function shapesOf(images: readonly IndexedImage[]): Map<string, OutputShape> {
-  const shapes = new Map<string, OutputShape>()
-  for (const { records } of images)
-    for (const { task, shape } of records) if (shape !== null && !shapes.has(task)) shapes.set(task, shape)
-  return shapes
+async function findRecord(index: RunIndex, recordId: string): Promise<LabelRecord> {
+  const place = index.find(recordId)
+  const image = place === null ? undefined : index.images[place.image]
+  const record = image === undefined ? undefined : (await index.readRecords(image))[place?.record ?? 0]
+  if (record !== undefined) return record
+  throw new UserError(`there is no record ${recordId} in this run; load the page again`)
 }
 
 async function judge(
@@ -153,16 +161,12 @@ async function judge(
   {
     index,
     verdicts,
-    shapes,
+    config,
     clock,
-  }: Pick<ReviewedRun, 'index' | 'verdicts' | 'shapes'> & Pick<OpenRun, 'clock'>,
+  }: Pick<ReviewedRun, 'index' | 'verdicts' | 'config'> & Pick<OpenRun, 'clock'>,
 ): Promise<Verdict> {
-  const place = index.find(recordId)
-  const image = place === null ? undefined : index.images[place.image]
-  const record = image === undefined ? undefined : (await index.readRecords(image))[place?.record ?? 0]
-  if (record === undefined)
-    throw new UserError(`there is no record ${recordId} in this run; load the page again`)
-  if (output !== undefined) checkEdit(record, output, shapes.get(record.task) ?? null)
+  const record = await findRecord(index, recordId)
+  if (output !== undefined) checkEdit(record, output, labelForm(record, config))
   // The newest counts, so a clock that was set back must not lose a judgement to an older one.
   const before = verdicts.newest.get(recordId)
   const atMs = Math.max(clock().getTime(), before === undefined ? 0 : Date.parse(before.at) + 1)

@@ -29,7 +29,7 @@ export type RunIndex = {
 const maxRecords = 1_000_000
 
 /** Raised when what is held of a record changes: older folders are built anew. */
-const indexVersion = 1
+const indexVersion = 2
 
 const recordsName = 'records.jsonl'
 const imagesName = 'images.jsonl'

@@ -5,6 +5,7 @@ import { RecordStatus } from '../schemas/label-record.ts'
 import type { Verdict } from '../schemas/verdict.ts'
 import type { IndexedImage, IndexedRecord } from './index-entry.ts'
 import { wilson } from './interval.ts'
+import { linesOf } from './said.ts'
 
 const Flag = z.literal('1').transform(() => true)
 
@@ -42,10 +43,13 @@ export type ViewContext = {
 /** The walk that a query asks for. Every record of an item is a stop; the image's others stand beside them. */
 export function makeView(query: ViewQuery, context: ViewContext): View {
   const matches = matcher(query, context)
+  const needle = needleOf(query)
   let items: ViewItem[] = []
   for (const [image, entry] of context.images.entries()) {
     if (query.near === true && entry.groupSize < 2) continue
-    const records = entry.records.flatMap((record, index) => (matches(record) ? [index] : []))
+    const isNamed = needle !== '' && entry.key.toLowerCase().includes(needle)
+    const records: number[] = []
+    for (const [index, record] of entry.records.entries()) if (matches(record, isNamed)) records.push(index)
     if (records.length > 0) items.push({ image, records })
   }
   if (query.sample !== undefined) items = drawSample(items, { count: query.sample, query, context })
@@ -55,11 +59,13 @@ export function makeView(query: ViewQuery, context: ViewContext): View {
 
 function matcher(query: ViewQuery, { verdicts, wanted, differing }: ViewContext) {
   const { task, status, verdict, check, pass, from, to, differs } = query
-  const needle = query.text?.trim().toLowerCase() ?? ''
-  return (record: IndexedRecord): boolean => {
+  const needle = needleOf(query)
+  const says = (record: IndexedRecord) =>
+    record.text.includes(needle) || wordsOf(verdicts.get(record.recordId)).includes(needle)
+  return (record: IndexedRecord, isNamed: boolean): boolean => {
     if (task !== undefined && record.task !== task) return false
     if (status !== undefined && record.status !== status) return false
-    if (needle !== '' && !record.text.includes(needle)) return false
+    if (needle !== '' && !isNamed && !says(record)) return false
     if (verdict !== undefined && !hasVerdict(verdicts.get(record.recordId), verdict)) return false
     if (wanted !== null && !wanted.has(record.recordId)) return false
     if (differs === true && differing?.has(record.recordId) !== true) return false
@@ -72,6 +78,17 @@ function matcher(query: ViewQuery, { verdicts, wanted, differing }: ViewContext)
         (to === undefined || (one.score ?? Number.NaN) <= to),
     )
   }
+}
+
+function needleOf({ text }: ViewQuery): string {
+  return text?.trim().toLowerCase() ?? ''
+}
+
+/** What a person wrote about a record: the label in its place and why. */
+function wordsOf(verdict: Verdict | undefined): string {
+  if (verdict === undefined) return ''
+  const { output, comment = '' } = verdict
+  return `${output === undefined ? '' : linesOf(output).join('\n')}\n${comment}`.toLowerCase()
 }
 
 function hasVerdict(given: Verdict | undefined, asked: NonNullable<ViewQuery['verdict']>): boolean {

@@ -146,14 +146,15 @@ function jsonPattern(schema: unknown, depth: number): Pattern {
     throw new UserError(`the answer's schema has ${JSON.stringify(schema)?.slice(0, 80)}; expected an object`)
   if ('$ref' in schema)
     throw new UserError("the answer's schema has $ref, which is not held; write the part out")
-  if ('const' in schema) return text(JSON.stringify(schema['const']))
-  if (Array.isArray(schema['enum']))
-    return choice(...schema['enum'].map((value) => text(JSON.stringify(value))))
+  if ('const' in schema) return literal(schema['const'], 'const')
+  const values = schema['enum']
+  if (Array.isArray(values)) return oneOf('enum', values, (value) => literal(value, 'enum'))
   const options = schema['anyOf'] ?? schema['oneOf']
-  if (Array.isArray(options)) return choice(...options.map((option) => jsonPattern(option, depth + 1)))
+  if (Array.isArray(options))
+    return oneOf('anyOf or oneOf', options, (option) => jsonPattern(option, depth + 1))
   const { type } = schema
   if (Array.isArray(type))
-    return choice(...type.map((one) => jsonPattern({ ...schema, type: one }, depth + 1)))
+    return oneOf('type', type, (one) => jsonPattern({ ...schema, type: one }, depth + 1))
   switch (type) {
     case 'object':
       return objectPattern(schema, depth)
@@ -176,6 +177,22 @@ function jsonPattern(schema: unknown, depth: number): Pattern {
   }
 }
 
+function oneOf(keyword: string, options: readonly unknown[], make: (option: unknown) => Pattern): Pattern {
+  if (options.length > 0) return choice(...options.map(make))
+  throw new UserError(
+    `the answer's schema has an empty ${keyword}, which no answer fits; name what is allowed`,
+  )
+}
+
+/** Lists and objects are none: the answer's check compares values, not what they hold. */
+function literal(value: unknown, keyword: string): Pattern {
+  if (value === null || ['string', 'number', 'boolean'].includes(typeof value))
+    return text(JSON.stringify(value))
+  throw new UserError(
+    `the answer's schema has ${JSON.stringify(value)?.slice(0, 80)} in ${keyword}; expected a text, a number, true, false or null`,
+  )
+}
+
 function stringPattern(schema: Record<string, unknown>): Pattern {
   const longest = schema['maxLength']
   const max =
@@ -190,7 +207,12 @@ function objectPattern(schema: Record<string, unknown>, depth: number): Pattern 
     throw new UserError(
       `the answer's schema has ${properties.length} keys; expected at most ${maxProperties}`,
     )
-  const required = new Set(Array.isArray(schema['required']) ? schema['required'] : [])
+  const required = new Set<unknown>(Array.isArray(schema['required']) ? schema['required'] : [])
+  for (const name of required)
+    if (!properties.some(([known]) => known === name))
+      throw new UserError(
+        `the answer's schema requires ${JSON.stringify(name)}, which is not among its properties; describe it there`,
+      )
   const members = properties.map(([name, value]) => ({
     isRequired: required.has(name),
     member: sequence(text(`${JSON.stringify(name)}:`), space, jsonPattern(value, depth + 1)),
@@ -224,6 +246,10 @@ function arrayPattern(schema: Record<string, unknown>, depth: number): Pattern {
     return typeof value === 'number' ? Math.min(maxItems, Math.max(0, Math.floor(value))) : otherwise
   }
   const [min, max] = [count('minItems', 0), count('maxItems', maxItems)]
+  if (min > max || Number(schema['minItems']) > maxItems)
+    throw new UserError(
+      `the answer's schema wants ${JSON.stringify(schema['minItems'])} to ${JSON.stringify(schema['maxItems'] ?? maxItems)} items; expected a range within ${maxItems}`,
+    )
   if (max === 0) return text('[]')
   const more = { repeat: sequence(text(','), space, item), min: Math.max(0, min - 1), max: max - 1 }
   const some = sequence(text('['), item, more, text(']'))

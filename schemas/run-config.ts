@@ -4,6 +4,7 @@ import { CheckSetting } from './check-setting.ts'
 import { InputRules } from './input-rules.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
+import { graphProblem } from './task-graph.ts'
 import { TaskName, type TaskRole, TaskSpec } from './task-spec.ts'
 import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
@@ -91,21 +92,13 @@ export const RunConfig = z
     costCapUsd: z.number().positive().optional().describe('no more capacity is asked for beyond this spend'),
     createdAt: z.iso.datetime(),
   })
-  .refine(({ tasks }) => tasks.every((spec) => isAfterFirst(spec, tasks)), {
-    message:
-      'a task comes after another task of the run that the first model answers and that comes after none',
-    path: ['tasks'],
+  .superRefine(({ tasks }, context) => {
+    const problem = graphProblem(tasks)
+    if (problem !== null) context.addIssue({ code: 'custom', message: problem, path: ['tasks'] })
   })
 export type RunConfig = z.infer<typeof RunConfig>
 
 /** The model that answers the tasks of a role. */
 export function modelOfRole({ model, grounding }: RunConfig, role: TaskRole = 'chat'): RunModel {
   return role === 'grounding' ? (grounding ?? model) : model
-}
-
-/** Whether a spec comes after nothing, or after the first spec of a task of the chat model that does. */
-function isAfterFirst({ after }: TaskSpec, tasks: readonly TaskSpec[]): boolean {
-  if (after === undefined) return true
-  const upstream = tasks.find(({ task, ordinal }) => task === after && ordinal === 0)
-  return upstream !== undefined && upstream.after === undefined && (upstream.role ?? 'chat') === 'chat'
 }

@@ -69,5 +69,16 @@ export const TaskSpec = z.strictObject({
   after: TaskName.optional().describe(
     'the task of the same run whose first output for the same image fills in the prompts',
   ),
+  besides: z
+    .array(TaskName)
+    .min(1)
+    .max(7)
+    .optional()
+    .describe('further tasks of the run whose first outputs fill in the prompts too'),
 })
 export type TaskSpec = z.infer<typeof TaskSpec>
+
+/** The tasks whose outputs a spec waits for. */
+export function upstreamOf({ after, besides = [] }: Pick<TaskSpec, 'after' | 'besides'>): string[] {
+  return after === undefined ? [] : [after, ...besides]
+}

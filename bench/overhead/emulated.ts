@@ -4,10 +4,13 @@ import { openS3Store } from '../../dataset/stores/s3.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { startEmulatorProcess } from './emulator-process.ts'
 import { makePhotos, photoKeys } from './images.ts'
-import { beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
+import { type At, beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
 import { drain, sendAll } from './worker.ts'
 
-export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<Prepared> {
+export async function prepareEmulated(
+  { loop, images, tasks }: Wanted,
+  { decoder }: Pick<At, 'decoder'>,
+): Promise<Prepared> {
   const emulator = await startEmulatorProcess()
   const { queueUrl, ...connection } = emulator.connection
   const open = (name: string, prefix = '') =>
@@ -29,7 +32,7 @@ export async function prepareEmulated({ loop, images, tasks }: Wanted): Promise<
     )
   await sendAll(queue, messagesOf(loop, keys, runId))
   return {
-    run: async () => await drain({ queue, photos, store, engine }),
+    run: async () => await drain({ queue, photos, store, engine, decoder }),
     async close() {
       for (const port of [photos, store, queue]) port.close()
       await emulator.close()

@@ -6,9 +6,9 @@ import { openFsStore } from '../../dataset/stores/fs.ts'
 import { labelSource } from '../../gpu-worker/pipeline/run.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { photoKeys, writePhotos } from './images.ts'
-import { beginRun, type Prepared, type Wanted } from './run.ts'
+import { type At, beginRun, type Prepared, type Wanted } from './run.ts'
 
-export async function prepareLabel({ images, tasks }: Wanted, folder: string): Promise<Prepared> {
+export async function prepareLabel({ images, tasks }: Wanted, { folder, decoder }: At): Promise<Prepared> {
   await writePhotos(join(folder, 'photos'), photoKeys(images, ''))
   const [out, engine] = [join(folder, 'out'), openCountingEngine()]
   const store = openFsStore(out)
@@ -25,6 +25,7 @@ export async function prepareLabel({ images, tasks }: Wanted, folder: string): P
       await labelSource({
         config,
         engine,
+        decoder,
         source,
         store,
         done,

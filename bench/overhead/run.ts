@@ -5,6 +5,7 @@ import { openRun } from '../../dataset/run-folder.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Engine } from '../../gpu-worker/engine/contract.ts'
+import type { ImageDecoder } from '../../gpu-worker/image/prepare.ts'
 import { planTasks } from '../../gpu-worker/tasks/registry.ts'
 import type { RunConfig, RunSource } from '../../schemas/run-config.ts'
 
@@ -13,8 +14,12 @@ export const Wanted = z.strictObject({
   ports: z.enum(['folders', 'emulator']),
   images: z.number().int().positive(),
   tasks: z.array(z.string()),
+  decoder: z.enum(['here', 'pool']),
 })
 export type Wanted = z.infer<typeof Wanted>
+
+/** Where a loop puts its files, and what reads its images. */
+export type At = { folder: string; decoder: ImageDecoder }
 
 /** A loop that is ready to run: it resolves to the records made durable and to when the last message was done with. */
 export type Prepared = { run: () => Promise<{ records: number; endMs: number }>; close: () => Promise<void> }

@@ -6,14 +6,18 @@ import { maxBatchMessages, type WorkQueue } from '../../dataset/queues/work-queu
 import { openFsStore } from '../../dataset/stores/fs.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import type { Engine } from '../../gpu-worker/engine/contract.ts'
+import type { ImageDecoder } from '../../gpu-worker/image/prepare.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { InvariantError } from '../../schemas/errors.ts'
 import { openCountingEngine } from '../../tests/helpers/counting-engine.ts'
 import { photoKeys, writePhotos } from './images.ts'
-import { beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
+import { type At, beginRun, bucket, messagesOf, type Prepared, type Wanted } from './run.ts'
 
-export async function prepareWorker({ loop, images, tasks }: Wanted, folder: string): Promise<Prepared> {
+export async function prepareWorker(
+  { loop, images, tasks }: Wanted,
+  { folder, decoder }: At,
+): Promise<Prepared> {
   const [photos, engine] = [openFsStore(join(folder, 'buckets', bucket)), openCountingEngine()]
   const store = openFsStore(join(folder, 'run'))
   const { runId } = await beginRun(store, {
@@ -25,7 +29,7 @@ export async function prepareWorker({ loop, images, tasks }: Wanted, folder: str
   await writePhotos(join(folder, 'buckets', bucket), keys)
   const queue = openFolderQueue(join(folder, 'queue'))
   await sendAll(queue, messagesOf(loop, keys, runId))
-  return { run: async () => await drain({ queue, photos, store, engine }), async close() {} }
+  return { run: async () => await drain({ queue, photos, store, engine, decoder }), async close() {} }
 }
 
 export async function sendAll(queue: WorkQueue, bodies: readonly string[]): Promise<void> {
@@ -41,17 +45,24 @@ export async function sendAll(queue: WorkQueue, bodies: readonly string[]): Prom
   }
 }
 
-type Place = { queue: WorkQueue; photos: ObjectStore; store: ObjectStore; engine: Engine }
+type Place = {
+  queue: WorkQueue
+  photos: ObjectStore
+  store: ObjectStore
+  engine: Engine
+  decoder: ImageDecoder
+}
 
 /** Divides the numbers of images that are measured, so that no last part waits for its age; a worker has 128 by itself. */
 const imagesPerPart = 125
 
 /** Works until the queue is empty. The wait for more messages at the end is left out of the time. */
-export async function drain({ queue, photos, store, engine }: Place): ReturnType<Prepared['run']> {
+export async function drain({ queue, photos, store, engine, decoder }: Place): ReturnType<Prepared['run']> {
   let [records, released, endMs] = [0, 0, 0]
   await runWorker({
     queue,
     engine,
+    decoder,
     sourceOf: () => photos,
     runStoreOf: () => store,
     mode: 'drain',

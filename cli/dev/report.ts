@@ -39,7 +39,7 @@ or put them with any S3 client
 labels
   ${shellWord(nearPath(join(out, labelsViewName)))}
 how it stands
-  npx coglabel status ${runId} --place s3://${labelsBucket} --endpoint ${endpoint}
+  npx coglabel status ${runId} --place s3://${labelsBucket} --aws-endpoint ${endpoint}
 
 Ctrl-C ends it; buckets and queues are gone then, the labels stay
 `

@@ -115,12 +115,13 @@ export const bedrockBatch: ExportFormat = {
       name: 'record-id-once',
       says: 'recordId is 11 letters and digits, and there once: outputs come back in any order',
       source: guide,
-      problem({ file, value }, { seen }) {
+      problem({ file, value }, { seen, previous }) {
         const id = text(field(value, 'recordId'))
         const name = `${file} ${id}`
         if (!/^[A-Za-z0-9]{11}$/.test(id)) return `${name} has ${id.length} characters`
-        if (seen.has(name)) return `${name} is there twice`
-        seen.add(name)
+        if (previous?.file !== file) seen.clear()
+        if (seen.has(id)) return `${name} is there twice`
+        seen.add(id)
         return null
       },
     },

@@ -6,6 +6,7 @@ import { categoryId } from './core/category.ts'
 import { contentOfRecord, regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
 import { boxOfRectangle, pixelRectangle } from './core/frames.ts'
+import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
 import { dataFiles } from './core/row-format.ts'
 import { field, list, missingImage, text } from './core/rules.ts'
@@ -39,30 +40,30 @@ export const coco: ExportFormat = {
       name: 'ids-once',
       says: 'ids are numbers and there once in their section: the index is built on them',
       source: `${api} createIndex`,
-      problem({ file, section, value }, { seen }) {
+      problem({ file, section, value }, { ids }) {
         if (!['images', 'annotations', 'categories'].includes(section)) return null
         const id = field(value, 'id')
         const name = `${file} ${section} ${JSON.stringify(id)}`
-        if (typeof id !== 'number') return `${name} is no number`
-        if (seen.has(name)) return `${name} is there twice`
-        seen.add(name)
-        return null
+        if (!isId(id)) return `${name} is no whole number`
+        return ids(`${file} ${section}`).add(id) ? null : `${name} is there twice`
       },
     },
     {
       name: 'annotation-has-its-image',
       says: 'an annotation names an image, and an instance a category, that the file has',
       source: `${api} createIndex and loadImgs`,
-      problem({ file, section, value }, { seen }) {
+      // Sections come in this order: images, categories, annotations.
+      problem({ file, section, value }, { ids }) {
         if (section === 'images' || section === 'categories') {
-          seen.add(`${file} ${section} ${String(field(value, 'id'))}`)
+          const id = field(value, 'id')
+          if (isId(id)) ids(`${file} ${section}`).add(id)
           return null
         }
         if (section !== 'annotations') return null
-        const wanted = [`${file} images ${String(field(value, 'image_id'))}`]
-        if (field(value, 'category_id') !== undefined)
-          wanted.push(`${file} categories ${String(field(value, 'category_id'))}`)
-        return wanted.find((name) => !seen.has(name)) ?? null
+        const [image, category] = [field(value, 'image_id'), field(value, 'category_id')]
+        if (!ids(`${file} images`).has(Number(image))) return `${file} images ${String(image)}`
+        const isKnown = category === undefined || ids(`${file} categories`).has(Number(category))
+        return isKnown ? null : `${file} categories ${String(category)}`
       },
     },
     {

@@ -151,10 +151,11 @@ export const openaiBatch: ExportFormat = {
       name: 'custom-id-once',
       says: 'every custom_id of a file is there and there once: outputs come back in any order',
       source: guide,
-      problem(row, { seen }) {
-        const id = `${row.file} ${text(field(row.value, 'custom_id'))}`
-        if (id.endsWith(' ')) return `${row.file} has a line without custom_id`
-        if (seen.has(id)) return `${id} is there twice`
+      problem({ file, value }, { seen, previous }) {
+        const id = text(field(value, 'custom_id'))
+        if (id === '') return `${file} has a line without custom_id`
+        if (previous?.file !== file) seen.clear()
+        if (seen.has(id)) return `${file} ${id} is there twice`
         seen.add(id)
         return null
       },

@@ -6,6 +6,7 @@ import { categoryId } from './core/category.ts'
 import { regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, FormatWriter, ReadImage, WriterContext } from './core/format.ts'
 import { boxOfRectangle, pixelRectangle } from './core/frames.ts'
+import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
 import { perStem } from './core/per-split.ts'
 import { dataFiles } from './core/row-format.ts'
@@ -43,16 +44,19 @@ export const refcoco: ExportFormat = {
       name: 'ids-once',
       says: 'ref_id, ann_id and every sent_id are there once: the index is built on them',
       source: refer,
-      problem({ file, section, value }, { seen }) {
+      problem({ file, section, value }, { ids }) {
         if (section !== 'refs') return null
-        const ids = [
-          `${file} ref ${String(Number(field(value, 'ref_id')))}`,
-          `${file} ann ${String(Number(field(value, 'ann_id')))}`,
-          ...list(field(value, 'sent_ids')).map((id) => `${file} sent ${String(id)}`),
-        ]
-        const twice = ids.find((id) => seen.has(id))
-        for (const id of ids) seen.add(id)
-        return twice === undefined ? null : `${twice} is there twice`
+        const found = [
+          ['ref', field(value, 'ref_id')],
+          ['ann', field(value, 'ann_id')],
+          ...list(field(value, 'sent_ids')).map((id) => ['sent', id]),
+        ] as const
+        for (const [kind, id] of found) {
+          const name = `${file} ${String(kind)} ${JSON.stringify(id)}`
+          if (!isId(id)) return `${name} is no whole number`
+          if (!ids(`${file} ${String(kind)}`).add(id)) return `${name} is there twice`
+        }
+        return null
       },
     },
     {
@@ -60,12 +64,13 @@ export const refcoco: ExportFormat = {
       says: 'a ref names an annotation of the instances file that belongs to it',
       source: refer,
       // Files come in order of name: instances before refs.
-      problem({ file, section, value }, { seen }) {
+      problem({ file, section, value }, { ids }) {
         const stem = file.replace(/^(instances|refs)_/, '')
-        if (section === 'annotations') seen.add(`${stem} ${String(Number(field(value, 'id')))}`)
+        const id = field(value, 'id')
+        if (section === 'annotations' && isId(id)) ids(stem).add(id)
         if (section !== 'refs') return null
-        const wanted = `${stem} ${String(Number(field(value, 'ann_id')))}`
-        return seen.has(wanted) ? null : `${file}: there is no annotation ${wanted}`
+        const wanted = Number(field(value, 'ann_id'))
+        return ids(stem).has(wanted) ? null : `${file}: there is no annotation ${stem} ${wanted}`
       },
     },
     {

@@ -105,7 +105,7 @@ function withClaimsApart(store: ObjectStore, { claims }: { claims: ObjectStore }
 
 /** The folder that holds the model, fetched first when it was pushed elsewhere. */
 export async function openModelFolder(
-  model: ModelSource,
+  model: Exclude<ModelSource, { kind: 'endpoint' }>,
   signal: AbortSignal,
 ): Promise<{ folder: string; fetchedBytes: number }> {
   if (model.kind === 'folder') return { folder: model.folder, fetchedBytes: 0 }

@@ -90,25 +90,67 @@ function addRange(draft: Draft, from: number, [low, high]: readonly [number, num
   return target
 }
 
-/** Lead bytes of UTF-8 by how many others follow. Overlong forms and surrogates are not told apart: no token begins one. */
-const leads = [
-  { range: [0xc2, 0xdf], following: 1 },
-  { range: [0xe0, 0xef], following: 2 },
-  { range: [0xf0, 0xf4], following: 3 },
-] as const
+/**
+ * Characters beyond ASCII by their first bytes, and how many follow (Unicode 15, table 3-7). Overlong forms, surrogates
+ * and numbers past the last character are none: a model of byte tokens could spell them, and no text would have them.
+ */
+const leads: readonly { bytes: readonly (readonly [number, number])[]; following: number }[] = [
+  { bytes: [[0xc2, 0xdf]], following: 1 },
+  {
+    bytes: [
+      [0xe0, 0xe0],
+      [0xa0, 0xbf],
+    ],
+    following: 1,
+  },
+  { bytes: [[0xe1, 0xec]], following: 2 },
+  {
+    bytes: [
+      [0xed, 0xed],
+      [0x80, 0x9f],
+    ],
+    following: 1,
+  },
+  { bytes: [[0xee, 0xef]], following: 2 },
+  {
+    bytes: [
+      [0xf0, 0xf0],
+      [0x90, 0xbf],
+    ],
+    following: 2,
+  },
+  { bytes: [[0xf1, 0xf3]], following: 3 },
+  {
+    bytes: [
+      [0xf4, 0xf4],
+      [0x80, 0x8f],
+    ],
+    following: 2,
+  },
+]
 
+/** States are few, since every schema repeats this: one for each number of bytes to come, and one behind each odd lead. */
 function addCharacter(
   draft: Draft,
   { ranges, other }: Extract<Pattern, { ranges: unknown }>,
   from: number,
 ): number {
   const end = addState(draft)
-  for (const range of ranges) draft.free[addRange(draft, from, range)]?.push(end)
+  for (const [low, high] of ranges) draft.ranges[from]?.push({ from: low, to: high, target: end })
   if (!other) return end
-  for (const { range, following } of leads) {
-    let at = addRange(draft, from, range)
-    for (let count = 0; count < following; count += 1) at = addRange(draft, at, [0x80, 0xbf])
-    draft.free[at]?.push(end)
+  const toCome = [end]
+  for (let count = 1; count <= 3; count += 1) {
+    const state = addState(draft)
+    draft.ranges[state]?.push({ from: 0x80, to: 0xbf, target: toCome[count - 1] ?? end })
+    toCome.push(state)
+  }
+  for (const { bytes, following } of leads) {
+    const [first, second] = bytes
+    const target = toCome[following] ?? end
+    let at = from
+    if (first !== undefined && second !== undefined) at = addRange(draft, from, first)
+    const last = second ?? first
+    if (last !== undefined) draft.ranges[at]?.push({ from: last[0], to: last[1], target })
   }
   return end
 }

@@ -233,9 +233,10 @@ function settleJobs(state: State): boolean {
   state.jobs = state.jobs.filter((job) => !isDone(job))
   for (const { sequences, resolve } of done) {
     resolve(
-      sequences.map(({ answer, finishReason }) => ({
+      sequences.map(({ answer, finishReason, failure }) => ({
         tokenIds: answer,
         finishReason: finishReason ?? 'length',
+        ...(failure === undefined ? {} : { failure }),
       })),
     )
   }

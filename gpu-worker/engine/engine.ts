@@ -18,6 +18,7 @@ import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contrac
 import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
 import type { Decoder } from './decoder-contract.ts'
+import { prefixFailure } from './sequence.ts'
 import type { SequenceRequest } from './sequence.ts'
 import { imagePrefix, textPrefix } from './prefix.ts'
 import { runtimeName, runtimeVersion } from './session.ts'
@@ -115,6 +116,7 @@ function imageSession({
   const imageTokens = prefix.rows.length - 1
   let isOpen = true
   const firstPosition = prefix.nextPosition
+  const failure = prefixFailure(prefix)
   return {
     generate: async (prompts, signal) => {
       const rendered = prompts.map((prompt) => {
@@ -130,7 +132,8 @@ function imageSession({
           room: manifest.language.maxPositions - firstPosition - tokenIds.length,
         }),
       )
-      const fitting = requests.filter((request) => request !== undefined)
+      // Beside others its rows would make theirs no numbers, too.
+      const fitting = failure === undefined ? requests.filter((request) => request !== undefined) : []
       const results = await batch.generate(prefix, fitting, signal)
       return rendered.map(({ promptText, tokenIds }, index): Answer => {
         const promptTokens = 1 + tokenIds.length
@@ -141,8 +144,9 @@ function imageSession({
             promptText,
             text: '',
             tokenIds: [],
-            finishReason: 'prompt-too-long',
+            finishReason: request === undefined ? 'prompt-too-long' : 'length',
             usage: { promptTokens, imageTokens, outputTokens: 0 },
+            ...(failure === undefined ? {} : { failure }),
           }
         }
         const usage = { promptTokens, imageTokens, outputTokens: result.tokenIds.length }
@@ -152,6 +156,7 @@ function imageSession({
           tokenIds: result.tokenIds,
           finishReason: result.finishReason,
           usage,
+          ...(result.failure === undefined ? {} : { failure: result.failure }),
         }
       })
     },

@@ -1,8 +1,8 @@
 // Entry of the engine process: answers the host's messages with an engine. Ends when the host goes away.
-import { UserError } from '../../schemas/errors.ts'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import type { ImageSession, PixelEngine } from './contract.ts'
 import { openEngine } from './engine.ts'
-import type { HostReply, HostRequest } from './host-protocol.ts'
+import type { HostReply, HostRequest, Thrown } from './host-protocol.ts'
 
 let engine: PixelEngine | undefined
 const images = new Map<number, ImageSession>()
@@ -29,7 +29,7 @@ async function serve(request: HostRequest): Promise<void> {
       kind: 'failed',
       id: request.id,
       message,
-      isUserError: error instanceof UserError,
+      thrown: kindOf(error),
     } satisfies HostReply)
   } finally {
     cancels.delete(request.id)
@@ -46,13 +46,13 @@ async function answer(
       engine = await openEngine(request.options)
       return { kind: 'loaded', id, info: engine.info }
     case 'open': {
-      if (engine === undefined) throw new Error('no model is loaded')
+      if (engine === undefined) throw new InvariantError('no model is loaded')
       images.set(id, await engine.openImage(request.pixels, signal))
       return { kind: 'opened', id, imageId: id }
     }
     case 'generate': {
       const image = images.get(request.imageId)
-      if (image === undefined) throw new Error(`image ${request.imageId} is not open`)
+      if (image === undefined) throw new InvariantError(`image ${request.imageId} is not open`)
       return { kind: 'answered', id, answers: await image.generate(request.prompts, signal) }
     }
     case 'close': {
@@ -61,4 +61,10 @@ async function answer(
       return undefined
     }
   }
+}
+
+function kindOf(error: unknown): Thrown {
+  if (error instanceof UserError) return 'user'
+  if (error instanceof RetryableError) return 'retryable'
+  return error instanceof InvariantError ? 'invariant' : 'runtime'
 }

@@ -13,4 +13,7 @@ export type HostReply =
   | { kind: 'loaded'; id: number; info: PixelEngine['info'] }
   | { kind: 'opened'; id: number; imageId: number }
   | { kind: 'answered'; id: number; answers: Answer[] }
-  | { kind: 'failed'; id: number; message: string; isUserError: boolean }
+  | { kind: 'failed'; id: number; message: string; thrown: Thrown }
+
+/** Which of our errors it was; `runtime` for one that the native runtime threw, which is about what it was given. */
+export type Thrown = 'user' | 'retryable' | 'invariant' | 'runtime'

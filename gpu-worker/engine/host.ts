@@ -251,11 +251,25 @@ function expectReply<Kind extends HostReply['kind']>(
 ): Extract<HostReply, { kind: Kind }> {
   if (reply.kind === 'failed') {
     signal?.throwIfAborted()
-    throw reply.isUserError
-      ? new UserError(reply.message)
-      : new InvariantError(`the engine process failed: ${reply.message}`)
+    throw errorOf(reply)
   }
   if (reply.kind !== kind)
     throw new InvariantError(`the engine process answered ${reply.kind} where ${kind} was expected`)
   return reply as Extract<HostReply, { kind: Kind }> // its kind was compared just now
+}
+
+/** The error as the engine in this process would have thrown it. */
+function errorOf({ thrown, message }: Extract<HostReply, { kind: 'failed' }>): Error {
+  switch (thrown) {
+    case 'user':
+      return new UserError(message)
+    case 'retryable':
+      return new RetryableError(message)
+    case 'invariant':
+      return new InvariantError(`the engine process failed: ${message}`)
+    case 'runtime':
+      return new Error(message)
+    default:
+      return thrown satisfies never
+  }
 }

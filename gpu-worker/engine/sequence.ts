@@ -1,4 +1,5 @@
 // One text being generated behind a prefix: what is asked, how far it is, how it goes on. Deals in token ids only.
+import type { Failure } from '../../schemas/failure.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
 import type { PrefixRows } from './kv-cache.ts'
@@ -18,7 +19,12 @@ export type SequenceRequest = {
   follower?: Follower | undefined
 }
 
-export type SequenceResult = { tokenIds: number[]; finishReason: 'stop' | 'length' }
+export type SequenceResult = {
+  tokenIds: number[]
+  finishReason: 'stop' | 'length'
+  /** Why there is no more of it. */
+  failure?: Failure
+}
 
 /** What the sequences of an image share: the cache rows of bos and image, and what follows them. */
 export type Prefix = {
@@ -38,6 +44,7 @@ export type Sequence = SequenceRequest & {
   nextPosition: number
   answer: number[]
   finishReason: 'stop' | 'length' | undefined
+  failure?: Failure
   random: () => number
 }
 
@@ -74,6 +81,17 @@ export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number
   return tokenIds.length + maxNewTokens
 }
 
+const notNumbers: Failure = {
+  code: 'engine-error',
+  message:
+    "the model's scores are not numbers: its weights or this image's pixels leave the range of its number format; compile with --weights fp32",
+}
+
+/** Why there is no answer behind a prefix: with scores that are no numbers, the first token would pass for the likeliest. */
+export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
+  return lastLogits.some(Number.isNaN) ? notNumbers : undefined
+}
+
 /** Gives the sequence its next token, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
@@ -90,6 +108,11 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
+  if (Number.isNaN(logits[token])) {
+    sequence.finishReason = 'length'
+    sequence.failure = notNumbers
+    return
+  }
   follower?.advance(token)
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'

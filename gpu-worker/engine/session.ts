@@ -56,9 +56,12 @@ export async function openSession({
   }
   const session = await load(graph, options, device).catch((cause: unknown) => {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new UserError(`the runtime cannot load the compiled graph: ${reason}; compile the model again`, {
-      cause,
-    })
+    throw new UserError(
+      `the runtime cannot load the compiled graph${device === 'cpu' ? '' : ` on ${device}`}: ${reason}; compile the model again`,
+      {
+        cause,
+      },
+    )
   })
   return {
     inputNames: new Set(session.inputNames),

@@ -2,6 +2,7 @@
 import sharp from 'sharp'
 import type { Metadata, Sharp } from 'sharp'
 import type { Failure, FailureCode } from '../../schemas/failure.ts'
+import { opaqueGif } from './opaque-gif.ts'
 import { looksTruncated, mimeOfFormat, sniffFormat } from './sniff.ts'
 import type { ImageFormat } from './sniff.ts'
 
@@ -93,7 +94,8 @@ export async function decodeImage(bytes: Buffer, limits: Partial<DecodeLimits> =
         `the header says ${width} x ${height} pixels; at most ${allowed} are decoded`,
       )
     }
-    const { data, info } = await decodeUpright({ bytes, metadata, timeoutSeconds })
+    const drawn = format === 'gif' ? opaqueGif(bytes) : bytes
+    const { data, info } = await decodeUpright({ bytes: drawn, metadata, timeoutSeconds })
     const orientation = readOrientation(metadata)
     return {
       ok: true,

@@ -17,7 +17,8 @@ export async function encodeJpeg(bytes: Uint8Array, name: string): Promise<Uint8
 }
 
 type Upright = { rgb: Uint8Array; width: number; height: number }
-type PictureLimits = { grid: number; minPixels: number; maxPixels: number }
+export type PictureLimits = { grid: number; minPixels: number; maxPixels: number }
+export type EncodedPicture = { bytes: Uint8Array; mime: string; width: number; height: number }
 
 /** A JPEG for somebody else's model, within its limits of size. */
 export async function encodePicture({
@@ -25,7 +26,7 @@ export async function encodePicture({
   width,
   height,
   ...limits
-}: Upright & PictureLimits): Promise<{ bytes: Uint8Array; mime: string; width: number; height: number }> {
+}: Upright & PictureLimits): Promise<EncodedPicture> {
   const size = pictureSize({ width, height }, limits)
   const bytes = await sharp(rgb, { raw: { width, height, channels: 3 } })
     .resize({ ...size, fit: 'fill', kernel: 'cubic' })

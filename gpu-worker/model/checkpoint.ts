@@ -205,8 +205,11 @@ export async function readJson(path: string, what: string): Promise<unknown> {
   })
   if (info.size > maxJsonBytes)
     throw new UserError(`${path} has ${info.size} bytes; at most ${maxJsonBytes} are accepted for ${what}`)
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new UserError(`cannot read ${path} (${what}); check its permissions`, { cause })
+  })
   try {
-    return JSON.parse(await readFile(path, 'utf8'))
+    return JSON.parse(text)
   } catch (cause) {
     throw new UserError(`${path} is not JSON (${what})`, { cause })
   }

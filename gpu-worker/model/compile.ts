@@ -1,8 +1,8 @@
 // Checkpoint folder in, compiled model folder out: two graphs, their weights, the tokenizer and a manifest.
 // Streams: no more than a few of the largest matrices are in memory. Knows files, not operators.
 import { createHash } from 'node:crypto'
-import { copyFile, mkdir, open, readdir, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { copyFile, open, readdir, rm, writeFile } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import {
   digestText,
@@ -14,7 +14,13 @@ import {
 import type { PromptTemplate, Target, WeightFormat } from '../../schemas/model-manifest.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import type { Checkpoint } from './checkpoint.ts'
-import { checkOutFolder, explainDiskFull, removeStaleParts, replaceFolder } from './compiled-folder.ts'
+import {
+  checkOutFolder,
+  explainWriteError,
+  makePartFolder,
+  removeStaleParts,
+  replaceFolder,
+} from './compiled-folder.ts'
 import { kernelCheckGraph, needsKernelCheck } from './kernel-check.ts'
 import type { Graph, Value } from './graph.ts'
 import { encodeModel } from './onnx.ts'
@@ -60,8 +66,12 @@ const clipStd = [0.26862954, 0.26130258, 0.27577711]
 /**
  * Compiles a checkpoint. The result appears under its name only when it is complete.
  * Throws UserError for anything wrong with the input.
+ * `read` opens the folder; bench/ has a checkpoint that is none.
  */
-export async function compileModel(options: CompileOptions): Promise<ModelManifest> {
+export async function compileModel(
+  options: CompileOptions,
+  read: typeof openCheckpoint = openCheckpoint,
+): Promise<ModelManifest> {
   const { target = 'cpu', weights = formatsOf[target][0] ?? 'fp32' } = options
   if (!formatsOf[target].includes(weights)) {
     throw new UserError(
@@ -70,16 +80,14 @@ export async function compileModel(options: CompileOptions): Promise<ModelManife
   }
   const outFolder = resolve(options.outFolder)
   await checkOutFolder(outFolder)
-  const checkpoint = await openCheckpoint(options.checkpointFolder, options.adapterFolder)
-  const partFolder = join(dirname(outFolder), `.${basename(outFolder)}.partial-${process.pid}`)
+  const checkpoint = await read(options.checkpointFolder, options.adapterFolder)
+  let partFolder: string | undefined
   try {
     const tokenizer = await findTokenizer(options)
     const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
     checkTensors(variant, checkpoint.shapes)
     await removeStaleParts(outFolder)
-    // A container gives its processes the same numbers every time: what lies there is from one that is gone.
-    await rm(partFolder, { recursive: true, force: true })
-    await mkdir(partFolder, { recursive: true })
+    partFolder = await makePartFolder(outFolder)
     const manifest = await writeModel(
       { ...options, target, weights, outFolder },
       { checkpoint, variant, tokenizer, partFolder },
@@ -87,8 +95,8 @@ export async function compileModel(options: CompileOptions): Promise<ModelManife
     await replaceFolder(partFolder, outFolder)
     return manifest
   } catch (error) {
-    await rm(partFolder, { recursive: true, force: true })
-    throw explainDiskFull(error, outFolder)
+    if (partFolder !== undefined) await rm(partFolder, { recursive: true, force: true })
+    throw explainWriteError(error, outFolder)
   } finally {
     await checkpoint.close()
   }

@@ -1,6 +1,6 @@
 // The folder of a compiled model: it appears whole or not at all, replaces an older one, and what a killed compile left
 // is cleared. Knows nothing of what is inside but the manifest's name.
-import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
@@ -27,14 +27,33 @@ async function isCompiledModel(folder: string): Promise<boolean> {
   }
 }
 
+/** Two compiles that end at the same moment take turns; more than a few in a row have another reason. */
+const maxReplaceAttempts = 10
+
+/** The later of two that end together stays. */
 export async function replaceFolder(from: string, to: string): Promise<void> {
   const aside = hiddenBeside(to, `old-${process.pid}`)
-  const existed = await rename(to, aside).then(
-    () => true,
-    () => false,
-  )
-  await rename(from, to)
-  if (existed) await rm(aside, { recursive: true, force: true })
+  for (let attempt = 1; ; attempt++) {
+    const existed = await rename(to, aside).then(
+      () => true,
+      () => false,
+    )
+    try {
+      await rename(from, to)
+      return
+    } catch (error) {
+      // What was moved aside goes back where nothing took its place.
+      if (existed) await rename(aside, to).catch(() => undefined)
+      if (!isOccupied(error) || attempt === maxReplaceAttempts) throw error
+    } finally {
+      if (existed) await rm(aside, { recursive: true, force: true })
+    }
+  }
+}
+
+/** Another compile has put its folder there since ours looked. */
+function isOccupied(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST')
 }
 
 /** `.name.suffix` in the folder of `name`. */
@@ -72,12 +91,29 @@ function isRunning(processId: number): boolean {
   }
 }
 
-export function explainDiskFull(error: unknown, outFolder: string): unknown {
-  const full =
-    error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EFBIG')
-  return full
-    ? new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, {
-        cause: error,
-      })
-    : error
+/** A new, empty folder for the result in the making. What lies under its name is from a process that is gone. */
+export async function makePartFolder(outFolder: string): Promise<string> {
+  const partFolder = hiddenBeside(outFolder, `partial-${process.pid}`)
+  await rm(partFolder, { recursive: true, force: true })
+  // In two steps: the recursive form never comes back where the system makes no folders, as in /proc.
+  await mkdir(dirname(partFolder), { recursive: true })
+  await mkdir(partFolder)
+  return partFolder
+}
+
+const refusals = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOENT', 'ENAMETOOLONG', 'EINVAL'])
+
+/** What the system said of a write, as a sentence for the user; other errors as they are. */
+export function explainWriteError(error: unknown, outFolder: string): unknown {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  if (code === 'ENOSPC' || code === 'EFBIG' || code === 'EDQUOT') {
+    return new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, {
+      cause: error,
+    })
+  }
+  if (!refusals.has(code)) return error
+  return new UserError(
+    `${outFolder} cannot be written (${error instanceof Error ? error.message : code}); choose a folder that you may write`,
+    { cause: error },
+  )
 }

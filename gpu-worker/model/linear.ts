@@ -1,6 +1,6 @@
 // Products with a large weight matrix, in each format the compiler can store one. The rest of the graph does not know
 // how a matrix is stored.
-import { activationError, blockSize, quantizeRowsBlock, quantizeRowsInt8, toFloat16 } from './quantize.ts'
+import { activationError, blockSize, expectFloat16, quantizeRowsBlock, quantizeRowsInt8 } from './quantize.ts'
 import { forEachTile } from './matrix.ts'
 import type { Matrix } from './matrix.ts'
 import type { GraphBuilder, Value } from './graph.ts'
@@ -165,7 +165,7 @@ function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matri
       elementType: 'float16',
       dims: [matrix.rows, matrix.columns],
       byteCount: matrix.rows * matrix.columns * 2,
-      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(toFloat16(tile)))),
+      write: (sink) => forEachTile(matrix, (tile) => sink(bytesOf(expectFloat16(tile, matrix.name)))),
     }),
   }))
   const half = scope.op('Cast', [x], { attributes: { to: 10 }, elementType: 'float16', as: 'half' })

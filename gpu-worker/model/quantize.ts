@@ -1,4 +1,5 @@
 // Rounding weights to 8 and 4 bits, and floats to half precision. Pure: arrays in, arrays out.
+import { UserError } from '../../schemas/errors.ts'
 
 /** Elements per scale of the block formats. */
 export const blockSize = 32
@@ -88,7 +89,9 @@ function encodeBlock({
   const inverse = scale === 0 ? 0 : 1 / scale
   codes.fill(zero)
   for (let index = 0; index < length; index++) {
-    codes[index] = Math.min(2 * zero - 1, Math.round((tile[start + index] ?? 0) * inverse) + zero)
+    const code = Math.round((tile[start + index] ?? 0) * inverse) + zero
+    // The scale of the smallest floats is rounded so far that a code may leave the range on either side.
+    codes[index] = Math.max(0, Math.min(2 * zero - 1, code))
   }
   return scale
 }
@@ -120,6 +123,20 @@ function largestMagnitude(values: Float32Array, start: number, length: number): 
     if (magnitude > largest) largest = magnitude
   }
   return largest
+}
+
+/** What is rounded beyond the largest number of half precision, 65504. */
+const float16Overflow = 65_520
+
+/** Half precision of what is in its range. Throws UserError that names the tensor: infinities make every answer nonsense. */
+export function expectFloat16(values: Float32Array<ArrayBuffer>, name: string): Uint16Array<ArrayBuffer> {
+  const largest = largestMagnitude(values, 0, values.length)
+  if (largest >= float16Overflow) {
+    throw new UserError(
+      `the tensor ${name} holds ${largest}, beyond half precision (65504); compile with --weights fp32`,
+    )
+  }
+  return toFloat16(values)
 }
 
 /** Rounds float32 to half precision, nearest even; beyond the range it becomes infinity. */

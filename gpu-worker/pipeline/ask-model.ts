@@ -13,7 +13,7 @@ import {
 import { taskOf } from '../tasks/registry.ts'
 import { judgeAnswers, type RecordUnit, type UnitAnswers } from './record.ts'
 import { chooseAnswer, maxTries, samplingOf, samplingOfTry } from './samples.ts'
-import { type Followed, followUnits, type StagePlan, type TaskSaid } from './stages.ts'
+import { followUnits, keptOf, type StagePlan, type TaskSaid } from './stages.ts'
 
 export type AnsweredUnit = { unit: RecordUnit; answered: UnitAnswers }
 
@@ -64,10 +64,9 @@ export async function askModel(
       }
     } catch (error) {
       const failure = engineFailure(error, signal)
-      for (const { unit } of plan.first) said.set(unit.spec.task, { ok: false, failure })
-      const kept = plan.first.filter(({ isKept }) => isKept).map(({ unit }) => unit)
+      for (const { unit } of plan.rounds.flat()) said.set(unit.spec.task, { ok: false, failure })
       return {
-        answers: failUnits([...kept, ...plan.second], failure),
+        answers: failUnits(keptOf(plan), failure),
         prefillMs: prefilledMs - startMs,
         generateMs: 0,
       }
@@ -75,11 +74,14 @@ export async function askModel(
   })
 }
 
-/** What follows from this image's first stage is not known yet; what follows from a message is. */
-function hasPrompts({ plan, said }: Stages): boolean {
-  if (plan.first.some(({ unit }) => unit.problem === undefined && unit.spec.prompts.length > 0)) return true
-  if (plan.first.length > 0) return plan.second.length > 0
-  return followUnits(plan.second, said).some((one) => one.ok && one.unit.spec.prompts.length > 0)
+/** What follows from a message is known; what follows from this image's first round is not yet. */
+function hasPrompts({ plan: { rounds }, said }: Stages): boolean {
+  const [first = []] = rounds
+  const followed = followUnits(
+    first.map(({ unit }) => unit),
+    said,
+  )
+  return rounds.length > 1 || followed.some((one) => one.ok && promptsOf(one.unit).length > 0)
 }
 
 /** The same failure for each unit. */
@@ -116,30 +118,35 @@ type Asking = Required<Pick<AskContext, 'asksAgain' | 'signal'>> & {
   session: ImageSession | null
 }
 
+/** Units that cannot be asked fail, and those with nothing to ask have no answers. */
 async function askStages(asking: Asking, { plan, said }: Stages): Promise<AnsweredUnit[]> {
-  const answers = await askUnits(
-    asking,
-    plan.first.map(({ unit }) => unit),
-  )
-  for (const { unit, answered } of answers) {
-    // Others come after the first output of a task.
-    if (unit.spec.ordinal === 0) said.set(unit.spec.task, saidBy(unit, answered))
+  const kept: AnsweredUnit[] = []
+  for (const round of plan.rounds) {
+    const followed = followUnits(
+      round.map(({ unit }) => unit),
+      said,
+    )
+    const asked = await askUnits(
+      asking,
+      followed.flatMap((one) => (one.ok ? [one.unit] : [])),
+    )
+    const answers = followed.flatMap((one) =>
+      one.ok ? (asked.shift() ?? []) : failUnits([one.unit], one.failure),
+    )
+    for (const [index, answer] of answers.entries()) {
+      const { unit, answered } = answer
+      // Others come after the first output of a task.
+      if (unit.spec.ordinal === 0) said.set(unit.spec.task, saidBy(unit, answered))
+      if (round[index]?.isKept === true) kept.push(answer)
+    }
   }
-  const kept = answers.filter((_, index) => plan.first[index]?.isKept)
-  return [...kept, ...(await askFollowed(asking, followUnits(plan.second, said)))]
+  return kept
 }
 
 function saidBy(unit: RecordUnit, answered: UnitAnswers): TaskSaid {
   const { output, error } = judgeAnswers(unit.spec, answered)
   if (output !== null) return { ok: true, output }
   return { ok: false, failure: error ?? { code: 'answer-unparsable', message: 'there is no output' } }
-}
-
-/** Units that cannot be asked fail, and those with nothing to ask have no answers. */
-async function askFollowed(asking: Asking, followed: readonly Followed[]): Promise<AnsweredUnit[]> {
-  const asked = followed.flatMap((one) => (one.ok ? [one.unit] : []))
-  const failed = followed.flatMap((one) => (one.ok ? [] : failUnits([one.unit], one.failure)))
-  return [...(await askUnits(asking, asked)), ...failed]
 }
 
 /** Every prompt of every unit decoded together; answers that are worth another try are drawn again, together too. */

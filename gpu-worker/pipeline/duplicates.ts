@@ -2,8 +2,9 @@
 // does not know models or records.
 import type { ImageSource } from '../../dataset/ingest.ts'
 import type { DedupeKind } from '../../schemas/input-rules.ts'
-import { decodeImage, type DecodeLimits } from '../image/decode.ts'
-import { printDistance, quartersOf, thumbprint } from '../image/likeness.ts'
+import type { DecodeLimits } from '../image/decode.ts'
+import { printDistance, quartersOf } from '../image/likeness.ts'
+import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { fetchImage } from './fetch.ts'
 
 export type Duplicate = {
@@ -23,6 +24,8 @@ const maxShape = 0.02
 type Options = {
   kind: DedupeKind
   limits: DecodeLimits
+  /** Reads images; this process itself when left out. */
+  decoder?: ImageDecoder
   maxImages?: number | undefined
   signal: AbortSignal
   onImage?: (seen: number) => void
@@ -33,7 +36,7 @@ type Options = {
  * one that cannot be read or decoded repeats nothing. Holds about 500 bytes for each.
  */
 export async function findDuplicates(source: ImageSource, options: Options): Promise<Map<string, Duplicate>> {
-  const { kind, limits, maxImages = Infinity, signal, onImage = () => {} } = options
+  const { kind, limits, decoder = decodeHere, maxImages = Infinity, signal, onImage = () => {} } = options
   const [bySha, looks] = [new Map<string, string>(), new LooksIndex()]
   const found = new Map<string, Duplicate>()
   let seen = 0
@@ -47,7 +50,7 @@ export async function findDuplicates(source: ImageSource, options: Options): Pro
       bySha.set(sha256, same ?? key)
       if (same !== undefined && same !== key) found.set(key, { of: same, kind: 'exact' })
       else if (kind === 'near') {
-        const near = await nearOf(key, { bytes: fetched.bytes, limits, looks })
+        const near = await nearOf(key, { bytes: fetched.bytes, limits, decoder, looks })
         if (near !== null) found.set(key, { of: near, kind })
       }
     }
@@ -56,14 +59,13 @@ export async function findDuplicates(source: ImageSource, options: Options): Pro
   return found
 }
 
-async function nearOf(
-  key: string,
-  { bytes, limits, looks }: { bytes: Buffer; limits: DecodeLimits; looks: LooksIndex },
-): Promise<string | null> {
-  const decoded = await decodeImage(bytes, limits)
-  if (!decoded.ok) return null
-  const { image } = decoded
-  return looks.meet({ key, shape: image.width / image.height, print: thumbprint(image) })
+type NearWanted = { bytes: Buffer; limits: DecodeLimits; decoder: ImageDecoder; looks: LooksIndex }
+
+async function nearOf(key: string, { bytes, limits, decoder, looks }: NearWanted): Promise<string | null> {
+  const result = await decoder.prepare(bytes, { limits, hasThumbprint: true })
+  if (!result.ok || result.prepared.thumbprint === null) return null
+  const { image, thumbprint: print } = result.prepared
+  return looks.meet({ key, shape: image.width / image.height, print })
 }
 
 type Look = { key: string; shape: number; print: Uint8Array }

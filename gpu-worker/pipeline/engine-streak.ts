@@ -1,6 +1,7 @@
-// Telling a bad image from a broken engine: one that fails on everything shall not fill a run with failed records.
-// It does not know engines, nor where records go.
+// Telling a bad image from a broken engine or decoder: one that fails on everything shall not fill a run with failed
+// records. It does not know engines, nor where records go.
 import { UserError } from '../../schemas/errors.ts'
+import type { FailureCode } from '../../schemas/failure.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 
 export type LabelledImage = {
@@ -53,7 +54,7 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
       }
       if (failure !== null && inRow >= maxFailures) {
         throw new UserError(
-          `the engine failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
+          `the engine or the decoder failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
         )
       }
       if (records.some((record) => record.raw !== null && !isEngineFailure(record))) {
@@ -66,8 +67,14 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
   }
 }
 
+const faults: ReadonlySet<FailureCode | undefined> = new Set([
+  'engine-crashed',
+  'engine-error',
+  'decoder-crashed',
+])
+
 /** An image that was not decoded in time is not the engine's fault. */
 function isEngineFailure({ error, image }: LabelRecord): boolean {
   if (error?.code === 'timed-out') return image !== null
-  return error?.code === 'engine-crashed' || error?.code === 'engine-error'
+  return faults.has(error?.code)
 }

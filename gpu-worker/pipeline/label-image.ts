@@ -3,6 +3,7 @@
 import type { AnswerTwice } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
+import { InvariantError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { modelOfRole, type RunConfig } from '../../schemas/run-config.ts'
@@ -10,10 +11,8 @@ import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Upstream } from '../../schemas/work-message.ts'
 import type { Engine, Picture } from '../engine/contract.ts'
-import { decodeImage, type DecodedImage, type DecodeLimits } from '../image/decode.ts'
-import { encodePicture } from '../image/encode.ts'
-import { perceptualHash } from '../image/perceptual-hash.ts'
-import { preprocess } from '../image/preprocess.ts'
+import type { DecodeLimits } from '../image/decode.ts'
+import type { ImageDecoder, PreparedImage } from '../image/prepare.ts'
 import { wantsExisting } from '../tasks/existing-caption.ts'
 import type { PromptItem } from '../tasks/variables.ts'
 import { taskOf } from '../tasks/registry.ts'
@@ -22,7 +21,6 @@ import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
 import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import type { Duplicate } from './duplicates.ts'
-import { turnDown } from './input-rules.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
 import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
 import { type Forward, forwardUnits, pendingOf, planStages, type StagePlan, type TaskSaid } from './stages.ts'
@@ -42,13 +40,15 @@ export type LabelContext = {
   isDone: (recordId: string) => boolean
   /** Whether these records are this worker's to make now; true when left out. */
   claim?: ((recordIds: readonly string[]) => Promise<boolean>) | undefined
+  /** Reads images; `limits` are its own. */
+  decoder: ImageDecoder
   limits: DecodeLimits
   /** The earlier image of the source that one repeats. */
   duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
-  /** Makes a small picture while the model answers; waited for, so that it is there before the records. Never rejects. */
-  keepThumbnail?: ((image: UprightPixels) => Promise<void>) | undefined
+  /** Keeps a small picture while the model answers; waited for, so that it is there before the records. */
+  thumbnails?: ImageThumbnails | undefined
   clock: () => Date
   signal: AbortSignal
 }
@@ -71,8 +71,13 @@ export type LabelledItem = {
   sha256: string | null
 }
 
-/** What was decoded, named by the sha256 of the file's bytes. */
-export type UprightPixels = Pick<DecodedImage, 'rgb' | 'width' | 'height'> & { sha256: string }
+/** Of one run; images are named by the sha256 of the file's bytes. */
+export type ImageThumbnails = {
+  /** Whether there is none yet. */
+  wants: (sha256: string) => boolean
+  /** Takes a WebP. Never rejects. */
+  keep: (sha256: string, webp: Uint8Array) => Promise<void>
+}
 
 /**
  * Labels one image: exactly one record for each spec that has none yet; none when all have.
@@ -94,7 +99,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   if (claim !== undefined && !(await claim(pending.map(({ recordId }) => recordId))))
     return { records: [], forwards: [], sha256 }
 
-  const isAskedHere = plan.first.length + plan.second.length > 0
+  const isAskedHere = plan.rounds.length > 0
   const repeated = context.duplicateOf?.(item.key)
   const prepared: Prepared | null =
     repeated !== undefined
@@ -200,46 +205,45 @@ function saidBefore(delivery: Delivered | undefined, sha256: string | null): Map
   )
 }
 
-type Decoded = { image: Omit<DecodedImage, 'rgb'>; perceptualHash: string }
-
 type Prepared = { decodeMs: number } & (
   | {
       ok: true
       /** The image in the form that the engine takes. */
       shown: Float32Array | Picture
-      decoded: Decoded
+      decoded: ImageFacts['decoded']
       thumbnail: Promise<void> | undefined
     }
-  | { ok: false; answered: Exclude<UnitAnswers, { ok: true }>; decoded?: Decoded }
+  | { ok: false; answered: Exclude<UnitAnswers, { ok: true }>; decoded?: ImageFacts['decoded'] }
 )
 
 async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
-  const { engine, limits, keepThumbnail, config } = context
+  const { engine, decoder, limits, thumbnails, config, signal } = context
   if (!fetched.ok) return { ok: false, answered: failed(fetched.failure), decodeMs: 0 }
   const startMs = performance.now()
-  const result = await decodeImage(fetched.bytes, limits)
-  if (!result.ok)
-    return { ok: false, answered: failed(result.failure), decodeMs: performance.now() - startMs }
-  const { rgb, ...image } = result.image
-  const upright = { rgb, width: image.width, height: image.height }
-  const decoded = { image, perceptualHash: perceptualHash(upright) }
-  const check = turnDown(config.input ?? {}, upright)
-  if (check !== null) {
-    const answered = { ok: false, failure: null, turnedDown: { check } } as const
-    return { ok: false, answered, decoded, decodeMs: performance.now() - startMs }
-  }
-  const form = engine.info.image
-  const shown =
-    form.kind === 'pixels'
-      ? preprocess({ ...upright, ...form })
-      : await encodePicture({ ...upright, ...form })
-  const { identity } = fetched
+  const sha256 = 'sha256' in fetched.identity ? fetched.identity.sha256 : null
+  const result = await decoder.prepare(
+    fetched.bytes,
+    {
+      limits,
+      rules: config.input,
+      form: engine.info.image,
+      hasThumbnail: sha256 !== null && thumbnails?.wants(sha256) === true,
+    },
+    signal,
+  )
   const decodeMs = performance.now() - startMs
-  const thumbnail =
-    'sha256' in identity
-      ? keepThumbnail?.({ rgb, width: image.width, height: image.height, sha256: identity.sha256 })
-      : undefined
+  if (!result.ok) return { ok: false, answered: failed(result.failure), decodeMs }
+  const { image, perceptualHash, turnedDown: check, shown, thumbnail: webp } = result.prepared
+  const decoded = { image, perceptualHash }
+  if (check !== null || shown === null) return { ok: false, answered: turnedDown(check), decoded, decodeMs }
+  const thumbnail = sha256 === null || webp === null ? undefined : thumbnails?.keep(sha256, webp)
   return { ok: true, shown, decoded, decodeMs, thumbnail }
+}
+
+function turnedDown(check: PreparedImage['turnedDown']): Exclude<UnitAnswers, { ok: true }> {
+  if (check === null)
+    throw new InvariantError('an image that no rule turns down was not made ready to be shown')
+  return { ok: false, failure: null, turnedDown: { check } }
 }
 
 function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {

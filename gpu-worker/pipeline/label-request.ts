@@ -9,10 +9,11 @@ import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
 import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
+import type { ImageDecoder } from '../image/prepare.ts'
 import { leftOver } from '../tasks/registry.ts'
 import type { EngineStreak } from './engine-streak.ts'
 import { specsOfItem } from './item-specs.ts'
-import { labelImage, type LabelledItem, type UprightPixels } from './label-image.ts'
+import { type ImageThumbnails, labelImage, type LabelledItem } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
 import type { StageSender } from './stage-sender.ts'
 
@@ -49,8 +50,8 @@ export type LabelEvent = {
   coalesced: boolean
 }
 
-/** Keeps a small picture of an image beside a run's parts. Never rejects. */
-export type KeepThumbnail = (runId: string, image: UprightPixels) => Promise<void>
+/** Keeps small pictures of images beside a run's parts. */
+export type ThumbnailsOf = (runId: string) => ImageThumbnails
 
 /** The last request for an image: the next for the same version shares its end, one for another waits for it. */
 type Lane = { version: string | null; outcome: Promise<Outcome> }
@@ -66,6 +67,7 @@ export type RequestContext = {
   /** Lets a limited number of images be fetched, decoded or answered at a time. */
   inFlight: <T>(job: () => Promise<T>) => Promise<T>
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
+  decoder: ImageDecoder
   limits: DecodeLimits
   clock: Pick<Clock, 'nowMs'>
   /** Begin no further image. */
@@ -81,7 +83,7 @@ export type RequestContext = {
   labelling: number
   isIdle: () => boolean
   /** Left out keeps none. */
-  keepThumbnail?: KeepThumbnail | undefined
+  thumbnailsOf?: ThumbnailsOf | undefined
   onChange: () => void
   onEvent: (event: LabelEvent) => void
 }
@@ -265,7 +267,7 @@ async function sendOn(
 type Made = (LabelledItem & { ok: true }) | { ok: false; outcome: Outcome }
 
 async function labelBytes({ request, attempt, run, claims }: Job, context: RequestContext): Promise<Made> {
-  const { engine, inEngine, limits, clock, halt, cut, keepThumbnail } = context
+  const { engine, inEngine, decoder, limits, clock, halt, cut, thumbnailsOf } = context
   const { bucket, key, versionId, etag, sha256, upstream, questions, phrases, meta } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
   const source = openBucket(bucket, context)
@@ -291,7 +293,8 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       inEngine,
       isDone: run.isDone,
       claim: claims?.claim,
-      keepThumbnail: keepThumbnail && (async (image) => await keepThumbnail(request.runId, image)),
+      thumbnails: thumbnailsOf?.(request.runId),
+      decoder,
       limits,
       clock: () => new Date(clock.nowMs()),
       signal: cut,

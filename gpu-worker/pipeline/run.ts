@@ -8,6 +8,7 @@ import type { RunConfig } from '../../schemas/run-config.ts'
 import type { WorkItem } from '../../schemas/work-item.ts'
 import type { Engine } from '../engine/contract.ts'
 import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
+import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
 import type { Duplicate } from './duplicates.ts'
@@ -49,6 +50,8 @@ export type RunEvent =
 export type RunOptions = {
   config: RunConfig
   engine: Engine
+  /** Reads images; this process itself when left out. */
+  decoder?: ImageDecoder
   source: ImageSource
   /** The run folder or prefix. */
   store: ObjectStore
@@ -92,6 +95,7 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
     engine,
     inEngine: limitConcurrency(Math.max(limits.imagesInEngine, imagesAtOnce)),
     isDone,
+    decoder: options.decoder ?? decodeHere,
     limits: limits.decode,
     texts: openRunTexts(),
     duplicateOf: options.duplicateOf,

@@ -2,7 +2,7 @@
 // does not know engines or messages.
 import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
-import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
+import { type TaskRole, type TaskSpec, upstreamOf } from '../../schemas/task-spec.ts'
 import {
   maxUpstreamBytes,
   maxUpstreamChars,
@@ -14,13 +14,17 @@ import { taskOf } from '../tasks/registry.ts'
 import type { RecordUnit } from './record.ts'
 
 export type StagePlan = {
-  /** Asked first; one that is not kept is asked only because others come after it. */
-  first: { unit: RecordUnit; isKept: boolean }[]
-  /** Asked here once what they come after is known. */
-  second: RecordUnit[]
+  /**
+   * Asked here, round after round: each unit once what it comes after is known. One that is not kept is asked only
+   * because others come after it.
+   */
+  rounds: { unit: RecordUnit; isKept: boolean }[][]
   /** Answered by workers that hold another model. */
-  elsewhere: RecordUnit[]
+  elsewhere: ForeignUnit[]
 }
+
+/** `takes` are the tasks answered before it gets there whose outputs it, or what it waits for there, needs. */
+export type ForeignUnit = { unit: RecordUnit; takes: string[] }
 
 type PlanStages = {
   isDone: (recordId: string) => boolean
@@ -31,34 +35,73 @@ type PlanStages = {
   upstream: Upstream
 }
 
-/** Plans the units without a record. What the first stage has said already is not asked again when the message has it. */
+/** Plans the units without a record. What an earlier stage has said is not asked again when the message has it. */
 export function planStages(
   units: readonly RecordUnit[],
   { isDone, isWanted, isServed, upstream }: PlanStages,
 ): StagePlan {
-  const isServedHere = ({ spec }: RecordUnit) => isServed(spec.role ?? 'chat')
-  const isBrought = (task: string) => Object.hasOwn(upstream, task)
-  // What another stage's worker has failed on is its own business: the message does not bring it, so it is not ours.
-  const isReachable = ({ spec }: RecordUnit) =>
-    spec.after === undefined || isBrought(spec.after) || isServed('chat')
-  const pending = units.filter((unit) => isWanted(unit.spec) && isReachable(unit) && !isDone(unit.recordId))
-  const here = new Set(pending.filter(isServedHere))
-  const needed = new Set(
-    pending.map(({ spec }) => spec.after).filter((task) => task !== undefined && !isBrought(task)),
+  const firsts = new Map(
+    units.filter(({ spec }) => spec.ordinal === 0).map((unit) => [unit.spec.task, unit] as const),
   )
+  const isHere = ({ spec }: RecordUnit) => isServed(spec.role ?? 'chat')
+  /** Units whose outputs have to be found out before this one is asked. */
+  const waitsFor = ({ spec }: RecordUnit) =>
+    upstreamOf(spec)
+      .filter((task) => !Object.hasOwn(upstream, task))
+      .flatMap((task) => firsts.get(task) ?? [])
+  // What another stage's worker has failed on is its own business: the message does not bring it, so it is not ours.
+  const isReachable = remember((unit: RecordUnit): boolean =>
+    isHere(unit)
+      ? waitsFor(unit).every((before) => isHere(before) && isReachable(before))
+      : isServed('chat') && waitsFor(unit).every(isReachable),
+  )
+  const pending = units.filter((unit) => isWanted(unit.spec) && isReachable(unit) && !isDone(unit.recordId))
+  const needed = new Set(pending)
+  // A set that grows is walked to its end.
+  for (const unit of needed) for (const before of waitsFor(unit)) needed.add(before)
+  const kept = new Set(pending.filter(isHere))
+  const roundOf = remember((unit: RecordUnit): number =>
+    Math.max(0, ...waitsFor(unit).map((before) => 1 + roundOf(before))),
+  )
+  const byRound = Map.groupBy(
+    units.filter((unit) => isHere(unit) && needed.has(unit)),
+    roundOf,
+  )
+  const takesOf = remember(({ spec }: RecordUnit): string[] => {
+    const all = upstreamOf(spec).flatMap((task) => {
+      const before = firsts.get(task)
+      return before === undefined || isHere(before) || Object.hasOwn(upstream, task)
+        ? [task]
+        : takesOf(before)
+    })
+    return [...new Set(all)]
+  })
   return {
-    first: units
-      .filter((unit) => unit.spec.after === undefined)
-      .filter((unit) => here.has(unit) || (needed.has(unit.spec.task) && unit.spec.ordinal === 0))
-      .map((unit) => ({ unit, isKept: here.has(unit) })),
-    second: [...here].filter(({ spec }) => spec.after !== undefined),
-    elsewhere: pending.filter((unit) => !here.has(unit)),
+    rounds: [...byRound]
+      .toSorted(([left], [right]) => left - right)
+      .map(([, round]) => round.map((unit) => ({ unit, isKept: kept.has(unit) }))),
+    elsewhere: pending.filter((unit) => !isHere(unit)).map((unit) => ({ unit, takes: takesOf(unit) })),
   }
 }
 
+/** The same function, which works each unit out once: paths through a graph are many, its units few. */
+function remember<Value>(workOut: (unit: RecordUnit) => Value): (unit: RecordUnit) => Value {
+  const known = new Map<RecordUnit, Value>()
+  return (unit) => {
+    const value = known.get(unit) ?? workOut(unit)
+    known.set(unit, value)
+    return value
+  }
+}
+
+/** The units that are asked here and get a record. */
+export function keptOf({ rounds }: StagePlan): RecordUnit[] {
+  return rounds.flatMap((round) => round.filter(({ isKept }) => isKept).map(({ unit }) => unit))
+}
+
 /** The units that get a record, here or elsewhere. */
-export function pendingOf({ first, second, elsewhere }: StagePlan): RecordUnit[] {
-  return [...first.filter(({ isKept }) => isKept).map(({ unit }) => unit), ...second, ...elsewhere]
+export function pendingOf(plan: StagePlan): RecordUnit[] {
+  return [...keptOf(plan), ...plan.elsewhere.map(({ unit }) => unit)]
 }
 
 /** What a task said of this image, or why it said nothing. */
@@ -67,18 +110,25 @@ export type TaskSaid = { ok: true; output: TaskOutput } | { ok: false; failure: 
 /** A unit whose prompts are known, or why they cannot be. */
 export type Followed = { ok: true; unit: RecordUnit } | { ok: false; unit: RecordUnit; failure: Failure }
 
-/** Fills in the prompts of units from what they come after. */
+/** Fills in the prompts of units from what they come after; those that come after nothing stay as they are. */
 export function followUnits(units: readonly RecordUnit[], said: ReadonlyMap<string, TaskSaid>): Followed[] {
   return units.map((unit) => {
     const { spec } = unit
-    const before = said.get(spec.after ?? '')
-    if (before === undefined || !before.ok) return { ok: false, unit, failure: upstreamFailure(spec, before) }
-    const plan = taskOf(spec).follow?.(spec, before.output)
+    const names = upstreamOf(spec)
+    if (names.length === 0) return { ok: true, unit }
+    const outputs: Record<string, TaskOutput> = {}
+    for (const name of names) {
+      const before = said.get(name)
+      if (before === undefined || !before.ok)
+        return { ok: false, unit, failure: upstreamFailure(name, before) }
+      outputs[name] = before.output
+    }
+    const plan = taskOf(spec).follow?.(spec, outputs)
     if (plan === undefined || !plan.ok) {
       const message = plan?.message ?? `the task ${spec.task} cannot come after another`
       return { ok: false, unit, failure: { code: 'task-upstream-failed', message } }
     }
-    const inputs = { ...unit.inputs, [spec.after ?? '']: before.output }
+    const inputs = { ...unit.inputs, ...outputs }
     return { ok: true, unit: { ...unit, spec: { ...spec, ...plan.plan }, inputs } }
   })
 }
@@ -88,43 +138,53 @@ export type Forward = { role: TaskRole; upstream: Upstream }
 
 /** What goes on, and the units that cannot because what they come after is not there. */
 export function forwardUnits(
-  units: readonly RecordUnit[],
+  units: readonly ForeignUnit[],
   said: ReadonlyMap<string, TaskSaid>,
 ): { forwards: Forward[]; failed: Extract<Followed, { ok: false }>[] } {
   const forwards = new Map<TaskRole, Forward>()
   const failed: Extract<Followed, { ok: false }>[] = []
-  for (const unit of units) {
-    const { role = 'chat', after } = unit.spec
+  for (const { unit, takes } of units) {
+    const { role = 'chat' } = unit.spec
     const forward = forwards.get(role) ?? { role, upstream: {} }
-    const before = after === undefined ? undefined : said.get(after)
-    const failure = after === undefined ? null : carriageProblem(unit.spec, { before, forward })
-    if (failure !== null) {
-      failed.push({ ok: false, unit, failure })
+    const carried = carry(takes, { said, forward })
+    if (!carried.ok) {
+      failed.push({ ok: false, unit, failure: carried.failure })
       continue
     }
-    if (after !== undefined && before?.ok === true) forward.upstream[after] = before.output
-    forwards.set(role, forward)
+    forwards.set(role, { role, upstream: carried.upstream })
   }
   return { forwards: [...forwards.values()], failed }
 }
 
-/** Why an output cannot go on: it is not there, or is too long for a message beside the others that go the same way. */
-function carriageProblem(
-  spec: TaskSpec,
-  { before, forward }: { before: TaskSaid | undefined; forward: Forward },
-): Failure | null {
-  if (before === undefined || !before.ok) return upstreamFailure(spec, before)
-  const chars = JSON.stringify(before.output).length
-  const upstream = { ...forward.upstream, [spec.after ?? '']: before.output }
-  const sizeBytes = utf8Bytes(messageText(upstream))
-  if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) return null
-  const message =
-    `the output of ${spec.after} has ${chars} characters, and all that is passed on ${sizeBytes} bytes; ` +
-    `at most ${maxUpstreamChars} and ${maxUpstreamBytes} are`
-  return { code: 'task-upstream-failed', message }
+/** What goes on with these outputs besides, or why one cannot: it is not there, or is too long for a message. */
+function carry(
+  takes: readonly string[],
+  { said, forward }: { said: ReadonlyMap<string, TaskSaid>; forward: Forward },
+): { ok: true; upstream: Upstream } | { ok: false; failure: Failure } {
+  const upstream = { ...forward.upstream }
+  for (const name of takes) {
+    const before = said.get(name)
+    if (before === undefined || !before.ok) return { ok: false, failure: upstreamFailure(name, before) }
+    upstream[name] = before.output
+    const chars = JSON.stringify(before.output).length
+    const sizeBytes = utf8Bytes(messageText(upstream))
+    if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) continue
+    const message =
+      `the output of ${name} has ${chars} characters, and all that is passed on ${sizeBytes} bytes; ` +
+      `at most ${maxUpstreamChars} and ${maxUpstreamBytes} are`
+    return { ok: false, failure: { code: 'task-upstream-failed', message } }
+  }
+  return { ok: true, upstream }
 }
 
-function upstreamFailure({ after }: TaskSpec, before: Extract<TaskSaid, { ok: false }> | undefined): Failure {
-  const why = before === undefined ? 'it was not asked' : `${before.failure.code}: ${before.failure.message}`
-  return { code: 'task-upstream-failed', message: `${after}, which this comes after, failed: ${why}` }
+function upstreamFailure(name: string, before: Extract<TaskSaid, { ok: false }> | undefined): Failure {
+  if (before === undefined)
+    return {
+      code: 'task-upstream-failed',
+      message: `${name}, which this comes after, failed: it was not asked`,
+    }
+  const { code, message } = before.failure
+  // Along a chain the first cause is told once.
+  const why = code === 'task-upstream-failed' ? message : `${code}: ${message}`
+  return { code: 'task-upstream-failed', message: `${name}, which this comes after, failed: ${why}` }
 }

@@ -4,10 +4,9 @@ import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import { thumbnailKey } from '../../schemas/thumbnail.ts'
-import { makeThumbnail } from '../image/thumbnail.ts'
-import type { KeepThumbnail } from './label-request.ts'
+import type { ThumbnailsOf } from './label-request.ts'
 
-/** Images remembered as done, so that another delivery does not draw them again; 100 bytes each. */
+/** Images remembered as done, so that another delivery does not have them drawn again; 100 bytes each. */
 const rememberedImages = 10_000
 
 /** A store that hangs shall not hold the records. */
@@ -20,14 +19,13 @@ export type Thumbnails = {
 }
 
 /** Starts with none remembered. */
-export function keepThumbnails({ runStoreOf, clock, onError }: Thumbnails): KeepThumbnail {
+export function keepThumbnails({ runStoreOf, clock, onError }: Thumbnails): ThumbnailsOf {
   const done = new Set<string>()
-  return async (runId, { sha256, ...pixels }) => {
+  const keepOne = async (runId: string, sha256: string, webp: Uint8Array) => {
     const id = `${runId}/${sha256}`
-    if (done.has(id)) return
     const kept = new AbortController()
     const keep = async () => {
-      await runStoreOf(runId).putIfAbsent(thumbnailKey(sha256), await makeThumbnail(pixels))
+      await runStoreOf(runId).putIfAbsent(thumbnailKey(sha256), webp)
       done.add(id)
       const [oldest] = done
       if (done.size > rememberedImages && oldest !== undefined) done.delete(oldest)
@@ -40,4 +38,8 @@ export function keepThumbnails({ runStoreOf, clock, onError }: Thumbnails): Keep
     })
     await Promise.race([keeping, late])
   }
+  return (runId) => ({
+    wants: (sha256) => !done.has(`${runId}/${sha256}`),
+    keep: async (sha256, webp) => await keepOne(runId, sha256, webp),
+  })
 }

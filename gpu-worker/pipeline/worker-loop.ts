@@ -7,17 +7,18 @@ import { type LeasedMessage, maxBatchMessages, type WorkQueue } from '../../data
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import type { Engine } from '../engine/contract.ts'
+import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
-  type KeepThumbnail,
   labelRequest,
   type GiveBackReason,
   type LabelEvent,
   type Problem,
   type RequestContext,
   stopping,
+  type ThumbnailsOf,
 } from './label-request.ts'
 import { type Delivery, type LeaseEvent, openLeases } from './leases.ts'
 import { openRuns } from './open-runs.ts'
@@ -46,6 +47,8 @@ export type WorkerEvent =
 export type WorkerOptions = {
   queue: WorkQueue
   engine: Engine
+  /** Reads images; this process itself when left out. */
+  decoder?: ImageDecoder
   /** Where a bucket's images are. Throws UserError for a bucket this worker may not read. */
   sourceOf: (bucket: string) => ObjectStore
   /** Where a run is kept. */
@@ -63,7 +66,7 @@ export type WorkerOptions = {
   /** Asked when `stop` fires: what is left until this machine is gone, where that is known. */
   stopWithinMs?: () => number
   /** Left out keeps none. */
-  keepThumbnail?: KeepThumbnail | undefined
+  thumbnailsOf?: ThumbnailsOf | undefined
   onEvent?: (event: WorkerEvent) => void
 }
 
@@ -106,6 +109,7 @@ type Worker = ReturnType<typeof startWorker>
 
 function startWorker(options: WorkerOptions) {
   const { queue, engine, clock, random, stop, limits = defaultWorkerLimits, onEvent = () => {} } = options
+  const { imagesAtOnce = 1 } = engine.info
   const [failed, cut, gone] = [new AbortController(), new AbortController(), new AbortController()]
   const halt = AbortSignal.any([stop, failed.signal])
   const queueOfRole = options.queueOfRole ?? (() => null)
@@ -126,8 +130,9 @@ function startWorker(options: WorkerOptions) {
     sourceOf: options.sourceOf,
     stages: openStageSender(queueOfRole),
     hasQueueOf: (role) => queueOfRole(role) !== null,
-    inFlight: limitConcurrency(limits.imagesInFlight),
-    inEngine: limitConcurrency(limits.imagesInEngine),
+    inFlight: limitConcurrency(Math.max(limits.imagesInFlight, imagesAtOnce)),
+    inEngine: limitConcurrency(Math.max(limits.imagesInEngine, imagesAtOnce)),
+    decoder: options.decoder ?? decodeHere,
     limits: limits.decode,
     clock,
     halt,
@@ -137,7 +142,7 @@ function startWorker(options: WorkerOptions) {
     lanes: new Map(),
     labelling: 0,
     isIdle: () => requests.labelling === 0,
-    keepThumbnail: options.keepThumbnail,
+    thumbnailsOf: options.thumbnailsOf,
     onChange: changes.tell,
     onEvent,
   }

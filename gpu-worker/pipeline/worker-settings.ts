@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { TaskRole } from '../../schemas/task-spec.ts'
 import { BucketName } from '../../schemas/work-message.ts'
 import { UserError } from '../../schemas/errors.ts'
+import { defaultDecoderMemoryBytes, type DecoderPoolOptions } from '../image/decoder-pool.ts'
 import { defaultWorkerLimits as defaults, type WorkerLimits } from './worker-limits.ts'
 
 const Seconds = z.coerce.number().positive().max(43_200)
@@ -15,8 +16,26 @@ const Environment = z.strictObject({
     .string()
     .min(1)
     .describe(
-      'the compiled model: a folder, or the URI that `coglabel push-model` printed (`s3://…/<digest>/`, `file:///…/<digest>/`)',
+      "the compiled model: a folder, or the URI that `coglabel push-model` printed (`s3://…/<digest>/`, `file:///…/<digest>/`); or a server that speaks OpenAI's chat completions (`http://…/v1`), to which images are then sent",
     ),
+  COGLABEL_ENDPOINT_MODEL: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('of such a server: the model, as it calls it; its only one without'),
+  COGLABEL_ENDPOINT_BOXES: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "how that model writes boxes, as of `coglabel label --endpoint-boxes`; by the model's name without",
+    ),
+  COGLABEL_ENDPOINT_KEY: z.string().min(1).optional().describe('its key, from a secret'),
+  COGLABEL_ENDPOINT_KEY_FILE: z.string().min(1).optional().describe('a file with the key, in its place'),
+  COGLABEL_ENDPOINT_PIXELS: Count.min(3136)
+    .optional()
+    .describe('larger images are made smaller before they are sent; as of the run'),
+  COGLABEL_ENDPOINT_CONCURRENCY: Count.max(256).optional().describe('requests to it at a time'),
   COGLABEL_SCRATCH: z
     .string()
     .min(1)
@@ -123,6 +142,15 @@ const Environment = z.strictObject({
   COGLABEL_MAX_IMAGE_PIXELS: Count.default(defaults.decode.maxPixels).describe(
     'larger images become failed records',
   ),
+  COGLABEL_DECODE_SECONDS: Seconds.int()
+    .default(defaults.decode.timeoutSeconds)
+    .describe('the longest that one image is decoded'),
+  COGLABEL_DECODERS: Count.max(64)
+    .optional()
+    .describe('images decoded at once, each in a process of its own; as many as there are cores, at most 4'),
+  COGLABEL_DECODER_MEMORY_BYTES: Count.min(200_000_000)
+    .default(defaultDecoderMemoryBytes)
+    .describe('the most that decoding one image may take'),
   ECS_AGENT_URI: z
     .url()
     .optional()
@@ -144,6 +172,7 @@ export type WorkerSettings = {
   roleQueues: ReadonlyMap<TaskRole, string>
   backend: FolderBackend | AwsBackend
   thumbnails: boolean
+  decoders: DecoderPoolOptions
   pool: string
   /** Null writes none. */
   metrics: { everyMs: number } | null
@@ -156,6 +185,20 @@ export type WorkerSettings = {
 export type ModelSource =
   | { kind: 'folder'; folder: string }
   | { kind: 'pushed'; uri: URL; scratchFolder: string; s3: S3Connection }
+  | EndpointModel
+
+/** A server that answers in the model's place. */
+export type EndpointModel = {
+  kind: 'endpoint'
+  url: string
+  model: string | undefined
+  boxes: string | undefined
+  /** Not to be shown. */
+  key: string | undefined
+  keyFile: string | undefined
+  maxPixels: number | undefined
+  concurrency: number | undefined
+}
 
 export type S3Connection = { endpoint?: string; forcePathStyle: boolean }
 
@@ -190,6 +233,10 @@ export function parseWorkerSettings(
     roleQueues: roleQueuesOf(values),
     backend: backendOf(values),
     thumbnails: values.COGLABEL_THUMBNAILS === 'on',
+    decoders: {
+      processes: values.COGLABEL_DECODERS,
+      memoryBytes: values.COGLABEL_DECODER_MEMORY_BYTES,
+    },
     pool: values.COGLABEL_POOL,
     metrics: metrics === 'emf' ? { everyMs: values.COGLABEL_METRICS_SECONDS * 1000 } : null,
     spotEndpoint: values.COGLABEL_SPOT_NOTICE === 'imds' ? values.COGLABEL_IMDS_ENDPOINT : null,
@@ -226,11 +273,25 @@ function need<T>({ name, value, why }: { name: keyof Values; value: T | undefine
 
 function modelOf(values: Values): ModelSource {
   const text = values.COGLABEL_MODEL
+  const lone = Object.keys(values).find((name) => name.startsWith('COGLABEL_ENDPOINT_'))
+  if (lone !== undefined && !/^https?:/i.test(text))
+    throw new UserError(`${lone} is of a server, and COGLABEL_MODEL is none; expected http://host/v1 there`)
   if (!/^[a-z][a-z0-9+.-]+:/i.test(text)) return { kind: 'folder', folder: text }
+  if (/^https?:/i.test(text))
+    return {
+      kind: 'endpoint',
+      url: text,
+      model: values.COGLABEL_ENDPOINT_MODEL,
+      boxes: values.COGLABEL_ENDPOINT_BOXES,
+      key: values.COGLABEL_ENDPOINT_KEY,
+      keyFile: values.COGLABEL_ENDPOINT_KEY_FILE,
+      maxPixels: values.COGLABEL_ENDPOINT_PIXELS,
+      concurrency: values.COGLABEL_ENDPOINT_CONCURRENCY,
+    }
   const isPushed = /^s3:\/\/[^/]+\/.+\/$|^file:\/\/\/.+\/$/.test(text)
   if (!isPushed || !URL.canParse(text))
     throw new UserError(
-      `COGLABEL_MODEL is ${text}; expected a folder, s3://bucket/prefix/ or file:///folder/, with the slash at its end`,
+      `COGLABEL_MODEL is ${text}; expected a folder, s3://bucket/prefix/ or file:///folder/, with the slash at its end, or http://host/v1`,
     )
   const scratchFolder = need({
     name: 'COGLABEL_SCRATCH',
@@ -302,6 +363,7 @@ function limitsOf(values: Values): WorkerLimits {
       ...defaults.decode,
       maxBytes: values.COGLABEL_MAX_IMAGE_BYTES,
       maxPixels: values.COGLABEL_MAX_IMAGE_PIXELS,
+      timeoutSeconds: values.COGLABEL_DECODE_SECONDS,
     },
   }
   if (limits.leaseCapMs < limits.leaseMs)

@@ -5,7 +5,14 @@ import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { z } from 'zod'
 import { entitiesIn, pluralOf } from './entities.ts'
 import { textOf } from './text-of.ts'
-import { emptyAnswer, type FollowedPlan, type ParsedAnswer, type Task, unparsable } from './task.ts'
+import {
+  emptyAnswer,
+  type FollowedPlan,
+  followsOne,
+  type ParsedAnswer,
+  type Task,
+  unparsable,
+} from './task.ts'
 
 const maxThings = 8
 
@@ -29,7 +36,7 @@ export const countTask: Task = {
     if (from.length === 0) return [planCounts(['objects'])]
     return from.map((after) => ({ prompts: [{ question: questionOf('things') }], options: {}, after }))
   },
-  follow: followText,
+  follow: followsOne(followText),
   parse: parseCounts,
 }
 

@@ -2,7 +2,7 @@
 // not know prompts.
 import { z } from 'zod'
 import type { TaskDefinition } from '../../schemas/task-file.ts'
-import type { Box } from '../../schemas/task-output.ts'
+import { Box, type CustomOutput } from '../../schemas/task-output.ts'
 import { findBoxes, removeBoxes } from './boxes.ts'
 import { readNumber } from './count.ts'
 import { emptyAnswer, type ParsedAnswer, unparsable } from './task.ts'
@@ -21,16 +21,43 @@ export function parseCustom(definition: TaskDefinition, answer: string): ParsedA
   return { ok: true, output, repairs: [...repairs, ...read.repairs] }
 }
 
+/** What an output of the task may be, whoever wrote it. */
+export function customSchema({ answer, boxes }: TaskDefinition): z.ZodType<CustomOutput> {
+  const value = valueSchema(answer)
+  if (boxes === 'never') return z.strictObject({ value })
+  return z.strictObject({ value, boxes: boxes === 'always' ? z.array(Box).min(1) : z.array(Box) })
+}
+
+function valueSchema(form: TaskDefinition['answer']): z.ZodType<JsonValue> {
+  switch (form.kind) {
+    case 'text':
+      return z.string()
+    case 'yes-no':
+      return z.enum(['yes', 'no'])
+    case 'number':
+      return z.int().nonnegative()
+    case 'choice':
+      return z.enum(form.choices)
+    case 'json':
+      return z.fromJSONSchema(form.schema) as z.ZodType<JsonValue> // outputs are JSON before they come here
+    default:
+      return form satisfies never
+  }
+}
+
 function takeBoxes(
-  { boxes }: TaskDefinition,
+  { boxes, answer: form }: TaskDefinition,
   answer: string,
 ): { text: string; boxes: Box[]; repairs: string[] } {
-  // JSON has brackets of its own.
   const { groups } = findBoxes(answer)
   if (groups.length === 0) return { text: answer.trim(), boxes: [], repairs: [] }
+  const found = groups.flatMap((group) => group.boxes)
   const { text, repairs } = removeBoxes(answer)
+  // JSON has lists of lists, which look like boxes: without them it would be none.
+  if (form.kind === 'json' && tryJson(answer) !== undefined && tryJson(text) === undefined)
+    return { text: answer.trim(), boxes: found, repairs: [] }
   const took = boxes === 'never' ? ['took boxes out of an answer that shall have none'] : []
-  return { text, boxes: groups.flatMap((group) => group.boxes), repairs: [...took, ...repairs] }
+  return { text, boxes: found, repairs: [...took, ...repairs] }
 }
 
 type Read =

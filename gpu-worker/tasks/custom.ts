@@ -7,7 +7,7 @@ import { CustomOutput, type TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { parseCustom } from './custom-answer.ts'
 import type { FollowedPlan, Task, TaskPlan } from './task.ts'
-import { fillFromItem, fillFromTask, type JsonValue, prevTasksOf } from './variables.ts'
+import { fillFromItem, fillFromTasks, type JsonValue, prevTasksOf } from './variables.ts'
 
 /** The task of a definition. Its specs need nothing else to be asked and parsed. */
 export function customTask(definition: TaskDefinition): Task {
@@ -33,24 +33,31 @@ export function customTask(definition: TaskDefinition): Task {
         options: spec.options ?? {},
       }
     },
-    follow: (spec, upstream) => followTask(spec, upstream),
+    ...givesText(definition),
+    follow: followTasks,
     parse: (_, answers) => parseCustom(definition, answers[0] ?? ''),
   }
 }
 
 /** The task of a spec that carries a definition, or null. */
-export function customTaskOf({ options }: TaskSpec): Task | null {
+export function customTaskOf(spec: TaskSpec): Task | null {
+  const definition = definitionOf(spec)
+  return definition === null ? null : customTask(definition)
+}
+
+export function definitionOf({ options }: TaskSpec): TaskDefinition | null {
   if (options === undefined || !Object.hasOwn(options, 'definition')) return null
-  return customTask(TaskDefinition.parse(options['definition']))
+  return TaskDefinition.parse(options['definition'])
 }
 
 function planOf(definition: TaskDefinition): TaskPlan {
-  const [after] = prevTasksOf(definition.prompt)
+  const [after, ...besides] = new Set(prevTasksOf(definition.prompt))
   return {
     prompts: [{ question: definition.prompt }],
     // Through JSON: what a file says is plain data, and so is a spec.
     options: { definition: JSON.parse(JSON.stringify(definition)) as JsonValue },
     ...(after === undefined ? {} : { after }),
+    ...(besides.length === 0 ? {} : { besides }),
     ...(definition.samples === undefined ? {} : { samples: definition.samples }),
   }
 }
@@ -71,9 +78,15 @@ function constraintOf({ answer, boxes }: TaskDefinition): { constraint?: Constra
   }
 }
 
-function followTask(spec: TaskSpec, upstream: TaskOutput): FollowedPlan {
+/** Whether other tasks find phrases in its answers: in words, and in lists of words. */
+function givesText({ answer }: TaskDefinition): { givesText?: true } {
+  const isList = answer.kind === 'json' && answer.schema['type'] === 'array'
+  return answer.kind === 'text' || answer.kind === 'choice' || isList ? { givesText: true } : {}
+}
+
+function followTasks(spec: TaskSpec, upstream: Readonly<Record<string, TaskOutput>>): FollowedPlan {
   const question = spec.prompts[0]?.question ?? ''
-  const filled = fillFromTask(question, { task: spec.after ?? '', output: upstream })
+  const filled = fillFromTasks(question, upstream)
   if (!filled.ok) return filled
   return { ok: true, plan: { prompts: [{ question: filled.text }], options: spec.options ?? {} } }
 }

@@ -5,7 +5,7 @@ import { Box, RegionsOutput, type TaskOutput } from '../../schemas/task-output.t
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { removeBoxes, writeBox } from './boxes.ts'
 import { boxesOf } from './text-of.ts'
-import { emptyAnswer, type FollowedPlan, type ParsedAnswer, type Task } from './task.ts'
+import { emptyAnswer, type FollowedPlan, followsOne, type ParsedAnswer, type Task } from './task.ts'
 
 const questions = {
   chat: (box: string) => `What is at ${box}?`,
@@ -37,7 +37,7 @@ export const describeRegionTask: Task = {
       after,
     }))
   },
-  follow: followBoxes,
+  follow: followsOne(followBoxes),
   parse: parseRegions,
 }
 

@@ -13,7 +13,14 @@ import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { findBoxes } from './boxes.ts'
 import { nounPhrases } from './noun-phrase.ts'
 import { textOf } from './text-of.ts'
-import { emptyAnswer, type FollowedPlan, unparsable, type ParsedAnswer, type Task } from './task.ts'
+import {
+  emptyAnswer,
+  type FollowedPlan,
+  followsOne,
+  unparsable,
+  type ParsedAnswer,
+  type Task,
+} from './task.ts'
 
 const questions = {
   chat: (phrase: string) => `Where is ${phrase}? Give its box.`,
@@ -58,7 +65,7 @@ export const groundTask: Task = {
       after,
     })),
   ],
-  follow: followText,
+  follow: followsOne(followText),
   parse(spec, answers) {
     const followed = FollowedOptions.safeParse(spec.options)
     if (followed.success) return parseFollowed(followed.data, answers)

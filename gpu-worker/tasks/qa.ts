@@ -6,7 +6,14 @@ import { QaOutput, type QaTurn, type TaskOutput } from '../../schemas/task-outpu
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { questionsAbout, questionStyles } from './question-templates.ts'
 import { textOf } from './text-of.ts'
-import { emptyAnswer, type FollowedPlan, type ParsedAnswer, type Task, unparsable } from './task.ts'
+import {
+  emptyAnswer,
+  type FollowedPlan,
+  followsOne,
+  type ParsedAnswer,
+  type Task,
+  unparsable,
+} from './task.ts'
 
 /** What is asked when there is nothing to ask about. */
 const defaultQuestions = [
@@ -36,7 +43,7 @@ export const qaTask: Task = {
       after,
     }))
   },
-  follow: followTask,
+  follow: followsOne(followTask),
   parse: parseQa,
 }
 

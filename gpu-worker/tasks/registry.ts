@@ -4,6 +4,7 @@ import type { PromptTemplate } from '../../schemas/model-manifest.ts'
 import type { RunConfig } from '../../schemas/run-config.ts'
 import type { Box } from '../../schemas/task-output.ts'
 import type { TaskDefinition } from '../../schemas/task-file.ts'
+import { graphProblem } from '../../schemas/task-graph.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import type { Brings, OwnFields } from '../../schemas/work-item.ts'
 import { askQuestionsTask } from './ask-questions.ts'
@@ -89,7 +90,7 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
   const chosen = chooseTasks(wanted)
   for (const task of chosen) refuseUncapable(task, modelOf(task, wanted))
   const follows = followsOf(chosen, wanted)
-  for (const follow of follows) refuseFollow(follow, { chosen, wanted })
+  for (const follow of follows) refuseFollow(follow, { chosen })
   for (const definition of wanted.definitions ?? []) refusePrevious(definition, chosen)
   const itemTasks = listItemTasks(wanted)
   const specs = chosen.flatMap((task) => {
@@ -115,18 +116,15 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
       throw new UserError(`the task "${task.name}" needs ${task.needs ?? 'more than it was given'}`)
     return planned
   })
-  refuseChains(specs)
+  refuseKnots(specs)
   return specs
 }
 
-/** What comes after another task is asked in the second round, and there is no third. */
-function refuseChains(specs: readonly TaskSpec[]): void {
-  for (const { task, after } of specs) {
-    if (after === undefined || specs.some((spec) => spec.task === after && spec.after === undefined)) continue
-    throw new UserError(
-      `"${task}" comes after "${after}", which itself comes after another task; one of them must go without`,
-    )
-  }
+/** The specs must have an order in which each is asked after what it takes. */
+function refuseKnots(specs: readonly TaskSpec[]): void {
+  const problem = graphProblem(specs)
+  if (problem !== null)
+    throw new UserError(`${problem}; take one of them out, or what it takes: {{prev.…}}, --ground-from`)
 }
 
 /** The chosen tasks that ask images what those bring themselves. */
@@ -209,16 +207,14 @@ function followsOf(chosen: readonly Task[], wanted: Wanted): Follow[] {
   return [...follows, ...byDefault]
 }
 
-function refuseFollow(
-  { task, after, why }: Follow,
-  { chosen, wanted }: { chosen: readonly Task[]; wanted: Wanted },
-): void {
-  const earlier = findTask(after)
-  const names = tasks.filter(({ givesText }) => givesText === true).map(({ name }) => name)
+function refuseFollow({ task, after, why }: Follow, { chosen }: { chosen: readonly Task[] }): void {
+  // One of the user's own is known only where it is asked.
+  const earlier = chosen.find(({ name }) => name === after) ?? findTask(after)
+  const names = [...new Set([...tasks, ...chosen])].filter(({ givesText }) => givesText === true)
   const isUsable = earlier.givesText === true || findTask(task).followsByDefault?.includes(after) === true
   if (!isUsable)
     throw new UserError(
-      `the task "${after}" gives no text to find things in; choose from ${names.join(', ')}`,
+      `the task "${after}" gives no text to find things in; choose from ${names.map(({ name }) => name).join(', ')}`,
     )
   if (!chosen.includes(earlier)) {
     throw new UserError(
@@ -227,15 +223,11 @@ function refuseFollow(
         : `${why} needs the task "${after}", which is no task of the run; add it to --tasks`,
     )
   }
-  if (wanted.grounding !== undefined && earlier.role === 'grounding')
-    throw new UserError(
-      `"${task}" cannot come after "${after}" in a run of two models: what the second says is not passed on; leave one of them out`,
-    )
 }
 
 function refusePrevious({ name, prompt }: TaskDefinition, chosen: readonly Task[]): void {
   for (const before of prevTasksOf(prompt)) {
-    if (before !== name && chosen.some((task) => task.name === before)) continue
+    if (chosen.some((task) => task.name === before)) continue
     throw new UserError(
       `the prompt of "${name}" takes what "${before}" says, which is no task of the run; add it to --tasks`,
     )

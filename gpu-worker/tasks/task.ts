@@ -34,12 +34,13 @@ export type TaskPlan = {
   options?: NonNullable<TaskSpec['options']>
   /** The task whose output this plan waits for; `follow` then fills in the prompts. */
   after?: string
+  besides?: string[]
   samples?: NonNullable<TaskSpec['samples']>
 }
 
 /** What a plan becomes once the output that it waits for is known: nothing to ask is a plan too. */
 export type FollowedPlan =
-  | { ok: true; plan: Required<Omit<TaskPlan, 'after' | 'samples'>> }
+  | { ok: true; plan: Required<Omit<TaskPlan, 'after' | 'besides' | 'samples'>> }
   | { ok: false; message: string }
 
 /** The prompts for one image, and what they took from it. */
@@ -93,10 +94,22 @@ export type Task = {
   plan(request: TaskRequest): TaskPlan[]
   /** Of a task whose prompts take something from the image's name or manifest line. Pure. */
   fill?(spec: TaskSpec, item: PromptItem): FilledPlan
-  /** Of a task that plans to come after another. Pure; refuses an output it cannot use. */
-  follow?(spec: TaskSpec, upstream: TaskOutput): FollowedPlan
+  /** Of a task that plans to come after others, whose outputs it gets by task. Pure; refuses an output it cannot use. */
+  follow?(spec: TaskSpec, upstream: Readonly<Record<string, TaskOutput>>): FollowedPlan
   /** `answers` holds one text for each prompt of the spec, in order. Pure; never throws for what a model can say. */
   parse(spec: TaskSpec, answers: readonly string[]): ParsedAnswer
+}
+
+/** The `follow` of a task that takes the output of one other. */
+export function followsOne(
+  follow: (spec: TaskSpec, upstream: TaskOutput) => FollowedPlan,
+): NonNullable<Task['follow']> {
+  return (spec, outputs) => {
+    const output = outputs[spec.after ?? '']
+    return output === undefined
+      ? { ok: false, message: `there is no output of ${spec.after}` }
+      : follow(spec, output)
+  }
 }
 
 /** A failure to parse, as a value. */

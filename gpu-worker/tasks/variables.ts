@@ -14,6 +14,9 @@ export type PromptItem = {
 /** Of a value in a prompt; a longer one is no name and no note. */
 const maxValueChars = 2000
 
+/** As many as a message carries on. */
+const maxPrevTasks = 8
+
 const pattern = /\{\{\s*([^{}]*?)\s*\}\}/g
 
 export type Filled =
@@ -32,7 +35,8 @@ export function variableProblem(prompt: string): string | null {
       return `{{${name}}} is no variable; there are {{filename}}, {{folder}}, {{meta.x}} and {{prev.TASK.field}}`
   }
   const tasks = new Set(prevTasksOf(prompt))
-  return tasks.size > 1 ? `it names ${[...tasks].join(' and ')}; a task can come after one other` : null
+  if (tasks.size <= maxPrevTasks) return null
+  return `it takes what ${tasks.size} tasks say (${[...tasks].join(', ')}); at most ${maxPrevTasks} are`
 }
 
 /** The tasks whose output a prompt takes. */
@@ -51,9 +55,9 @@ export function fillFromItem(prompt: string, { key, meta = {} }: PromptItem): Fi
   return fill(prompt, { known, isOurs: (name) => !name.startsWith('prev.') })
 }
 
-/** Fills in what an earlier task said. */
-export function fillFromTask(prompt: string, { task, output }: { task: string; output: JsonValue }): Filled {
-  return fill(prompt, { known: { prev: { [task]: output } }, isOurs: (name) => name.startsWith('prev.') })
+/** Fills in what earlier tasks said. */
+export function fillFromTasks(prompt: string, outputs: Readonly<Record<string, JsonValue>>): Filled {
+  return fill(prompt, { known: { prev: { ...outputs } }, isOurs: (name) => name.startsWith('prev.') })
 }
 
 function fill(

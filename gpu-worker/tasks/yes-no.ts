@@ -7,7 +7,14 @@ import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { chooseAbsent, commonThings, ObjectStatistics, ProbeSampling } from './absent-objects.ts'
 import { entitiesIn, withArticle } from './entities.ts'
 import { textOf } from './text-of.ts'
-import { emptyAnswer, type FollowedPlan, type ParsedAnswer, type Task, unparsable } from './task.ts'
+import {
+  emptyAnswer,
+  type FollowedPlan,
+  followsOne,
+  type ParsedAnswer,
+  type Task,
+  unparsable,
+} from './task.ts'
 
 /** Things of one text that are asked about, and as many others. */
 const maxThings = 8
@@ -42,7 +49,7 @@ export const yesNoTask: Task = {
     const options = { ...probing, ...(statistics === undefined ? {} : { statistics }) }
     return from.map((after) => ({ prompts: [{ question: questionOf('thing') }], options, after }))
   },
-  follow: followText,
+  follow: followsOne(followText),
   parse: (spec, answers) => parseProbes(spec, answers),
 }
 

@@ -183,7 +183,12 @@ function decodePieces(tokenIds: readonly number[], { pieces, addDummyPrefix }: S
   }
   for (const tokenId of tokenIds) {
     const piece = pieces[tokenId]
-    if (piece === undefined || piece.kind === 'control' || piece.kind === 'unknown') continue
+    if (piece === undefined) continue
+    if (piece.kind === 'control' || piece.kind === 'unknown') {
+      // They say nothing, but bytes on either side of one are no one character.
+      flushBytes()
+      continue
+    }
     if (piece.kind === 'byte') {
       bytes.push(Number.parseInt(piece.text.slice(3, 5), 16))
       continue

@@ -4,6 +4,8 @@
 /** @typedef {ReturnType<typeof import('../answers.ts').describeItem>} Item */
 /** @typedef {Awaited<ReturnType<typeof import('../answers.ts').describeImage>>} ImageFacts */
 /** @typedef {ImageFacts['records'][number]} RecordFacts */
+/** @typedef {NonNullable<RecordFacts['form']>} Form how a label of the record is written by hand */
+/** @typedef {import('../label-form.ts').Draft} Draft */
 /** @typedef {import('../view.ts').Audit} Audit */
 /** @typedef {import('../../schemas/verdict.ts').Verdict} Verdict */
 /** @typedef {import('../../schemas/task-output.ts').TaskOutput} TaskOutput */
@@ -34,21 +36,27 @@ export const askImage = async ({ image, version }) => await ask(`api/image/${ima
  * @param {{ recordId: string, verdict: Verdict['verdict'], output?: TaskOutput, comment?: string }} judgement
  * @returns {Promise<Verdict>}
  */
-export async function sendVerdict(judgement) {
-  return await read(
-    await fetch('api/verdict', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(judgement),
-    }).catch(gone),
-  )
-}
+export const sendVerdict = async (judgement) => await send('api/verdict', judgement)
+
+/** Throws what is wrong with an edit; nothing is written. @param {string} recordId @param {TaskOutput} output @returns {Promise<void>} */
+export const checkOutput = async (recordId, output) => await send('api/check', { recordId, output })
 
 /** @param {{ image: number, version: string }} image */
 export const thumbnailUrl = ({ image, version }) => `thumb/${image}?v=${version}`
 
 /** @param {{ image: number, version: string }} image */
 export const pictureUrl = ({ image, version }) => `picture/${image}?v=${version}`
+
+/** @param {string} path @param {unknown} body */
+async function send(path, body) {
+  return await read(
+    await fetch(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    }).catch(gone),
+  )
+}
 
 /** @param {string} path @param {Query} [query] */
 async function ask(path, query = {}) {

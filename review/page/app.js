@@ -1,13 +1,14 @@
 // The page: where the reviewer is, what is shown there, and what the keys do. The parts do not know each other.
 import { buttonRow, commentForm } from './actions.js'
-import { askAudit, askImage, askPlace, askRun, askView, pictureUrl } from './api.js'
-import { byId, element } from './dom.js'
+import { askAudit, askPlace, askRun, askView, checkOutput, pictureUrl } from './api.js'
+import { byId } from './dom.js'
 import { createEditor } from './editor.js'
-import { fail, showCounts, showImage, showProgress, showRun, spoken, tell } from './facts.js'
+import { fail, showCounts, showImage, showNothing, showProgress, showRun, spoken, tell } from './facts.js'
 import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
+import { keepFacts } from './kept-facts.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, isEditable, phraseAt, revealCard, standing } from './labels.js'
+import { boxesOf, card, isEditable, linkWords, phraseAt, revealCard, standing } from './labels.js'
 import { createList } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
@@ -16,25 +17,23 @@ import { plain } from './text.js'
 /** @typedef {import('./api.js').ImageFacts} ImageFacts */
 /** @typedef {import('./api.js').RecordFacts} RecordFacts */
 /** @typedef {import('./judging.js').Given} Given */
-
-/** Images whose facts are kept: the one in sight, its neighbours, and the way back. */
-const maxKept = 12
 const firstRows = 60
-
-const run = await askRun()
-const placeName = `coglabel-place-${run.runId}`
+const factsOf = keepFacts()
 const asked = readAddress()
 let query = asked.query
-let viewName = ''
+let [viewName, opened] = ['', 0]
+// The list does not wait for what the filters offer.
+const firstView = askFirst()
+firstView.page.catch(() => {})
+const run = await askRun()
+const placeName = `coglabel-place-${run.runId}`
 /** @type {{ index: number, item: Item, facts: ImageFacts, record: number } | null} */
 let here = null
 /** @type {ReturnType<typeof createEditor> | null} */
 let editor = null
 /** @type {HTMLElement | null} */
 let commenting = null
-/** @type {Map<number, Promise<ImageFacts>>} */
-const kept = new Map()
-let [steps, opened] = [0, 0]
+let steps = 0
 
 const list = createList({
   root: byId('list'),
@@ -87,15 +86,21 @@ byId('cards').addEventListener('pointerover', (event) => link(phraseAt(event.tar
 byId('cards').addEventListener('pointerleave', () => link(null))
 byId('cards').addEventListener('focusin', (event) => link(phraseAt(event.target)))
 byId('cards').addEventListener('focusout', () => link(null))
-await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged)
+await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged, firstView)
 
-/** Asks for the walk anew and stands at the record, or at its beginning. @param {string | null} recordId */
-async function openView(recordId) {
+/** Asks for the walk anew, under a name of its own. */
+function askFirst() {
+  const name = `${Date.now().toString(36)}.${(opened += 1)}`
+  viewName = name
+  return { name, page: askView(query, { name, start: 0, count: firstRows }) }
+}
+
+/** Shows the walk and stands at the record, or at its beginning. @param {string | null} recordId @param {ReturnType<typeof askFirst>} [first] */
+async function openView(recordId, first) {
   if (!leaveForms()) return
   try {
-    const name = `${Date.now().toString(36)}.${(opened += 1)}`
-    viewName = name
-    const page = await askView(query, { name, start: 0, count: firstRows })
+    const { name, page: coming } = first ?? askFirst()
+    const page = await coming
     // Whoever typed on asked for another walk meanwhile.
     if (name !== viewName) return
     list.show({ images: page.images, first: page.items })
@@ -105,8 +110,10 @@ async function openView(recordId) {
     steps += 1
     const place = recordId === null ? null : await askPlace(query, { name, recordId })
     if (name !== viewName) return
-    if (page.images === 0) showNothing()
-    else await goTo(place?.item ?? 0, { recordId: place?.item == null ? null : recordId })
+    if (page.images === 0) {
+      showNothing()
+      writeAddress(query, null)
+    } else await goTo(place?.item ?? 0, { recordId: place?.item == null ? null : recordId })
     await askProgress()
   } catch (error) {
     fail(error)
@@ -142,18 +149,6 @@ async function prefetch(index) {
   if (item === undefined) return
   new Image().src = pictureUrl(item)
   await factsOf(item).catch(() => undefined)
-}
-
-/** @param {Item} item */
-async function factsOf(item) {
-  const { image } = item
-  const known = kept.get(image) ?? askImage(item)
-  kept.delete(image)
-  kept.set(image, known)
-  known.catch(() => kept.delete(image))
-  const [oldest] = kept.keys()
-  if (kept.size > maxKept && oldest !== undefined) kept.delete(oldest)
-  return await known
 }
 
 /** Places of the records that the filters take. @param {Item} item */
@@ -215,16 +210,6 @@ function show() {
   tell(spoken(record, index))
 }
 
-function showNothing() {
-  byId('cards').replaceChildren(
-    element('p', { class: 'empty' }, 'No record is like that. Take a filter away.'),
-  )
-  byId('stage').classList.add('is-empty')
-  byId('caption').textContent = ''
-  byId('near').hidden = true
-  writeAddress(query, null)
-}
-
 function drawBoxes() {
   if (here === null) return
   byId('stage').classList.remove('is-empty')
@@ -252,43 +237,62 @@ function actionsOf(record) {
   ])
 }
 
-/** What an edit begins with: of a failed record an empty label, where that can be written. @param {RecordFacts} record */
+/** What an edit begins with; of a record without a label an empty one. @param {RecordFacts} record */
 function draftOf(record) {
   const output = standing(record)
-  if (output !== null) return record.shape !== 'other' && isEditable(output) ? output : null
-  if (here?.facts.width === null) return null
-  if (record.shape === 'text') return { text: '' }
-  return record.shape === 'phrases' ? { text: '', phrases: [] } : null
+  if (record.form === null) return null
+  return output === null ? record.draft : isEditable(output) ? output : null
 }
 
 function edit() {
   const record = recordHere()
   if (here === null || record === undefined || !leaveForms()) return
-  const output = draftOf(record)
-  if (output === null) {
+  const draft = draftOf(record)
+  const { form } = record
+  if (draft === null || form === null) {
     tell(
       standing(record) === null
-        ? 'this record failed and has nothing to edit'
+        ? 'an image that could not be decoded has nothing to label'
         : 'this text is too long to edit here',
     )
     return
   }
   const at = here.record
-  editor = createEditor({
-    output,
+  const created = createEditor({
+    draft,
+    form,
+    isNew: record.output === null,
     at,
     onBoxes: drawBoxes,
-    onSave: (edited) => {
-      closeForms()
-      if (JSON.stringify(edited) !== JSON.stringify(output)) give(at, { verdict: 'edit', output: edited })
-      else tell('nothing was changed')
-    },
+    onSave: (edited) => void save(created, { at, record, edited }),
     onCancel: closeForms,
+    focusBox: (phrase, place) => picture.focusBox(phrase, place),
     tell,
   })
+  editor = created
   picture.edit(editor.boxes)
   show()
   editor.focus()
+}
+
+/** Closes the form only once the server takes what is in it. @param {ReturnType<typeof createEditor>} from @param {{ at: number, record: RecordFacts, edited: import('./api.js').TaskOutput }} change */
+async function save(from, { at, record, edited }) {
+  const output = standing(record)
+  if (JSON.stringify(edited) === JSON.stringify(output)) {
+    closeForms()
+    tell('nothing was changed')
+    return
+  }
+  try {
+    await checkOutput(record.recordId, edited)
+  } catch (error) {
+    from.complain(error instanceof Error ? error.message : String(error))
+    return
+  }
+  // Whoever cancelled meanwhile wants none of it.
+  if (editor !== from) return
+  closeForms()
+  give(at, { verdict: 'edit', output: edited })
 }
 
 function comment() {
@@ -392,6 +396,5 @@ async function askProgress() {
 /** Words and boxes of one phrase light up together. @param {string | null} phrase */
 function link(phrase) {
   picture.link(phrase)
-  for (const words of document.querySelectorAll('.words'))
-    words.classList.toggle('is-linked', phrase !== null && words.getAttribute('data-phrase') === phrase)
+  linkWords(phrase)
 }

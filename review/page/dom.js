@@ -61,6 +61,23 @@ export function fill(parent, text) {
     )
 }
 
+/** @param {string} value @param {string} name */
+export function textField(value, name) {
+  const field = element('textarea', {
+    name,
+    rows: Math.min(12, 2 + Math.ceil(value.length / 48) + (value.match(/\n/g)?.length ?? 0)),
+    dir: 'auto',
+    spellcheck: 'true',
+  })
+  field.value = value
+  return field
+}
+
+/** @param {string} text */
+export function hint(text) {
+  return element('p', { class: 'hint' }, text)
+}
+
 /** @param {number} value */
 export function count(value) {
   return value.toLocaleString('en')

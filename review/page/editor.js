@@ -1,28 +1,55 @@
 // Editing one record: its words in a form, its boxes on the picture, both in one draft. It does not know the server.
-import { element, foreign } from './dom.js'
+import { element } from './dom.js'
+import { groundPart, phrasesPart, regionsPart } from './edit-boxes.js'
+import { countsPart, listPart, probesPart, textPart, turnsPart, valuePart } from './edit-words.js'
 import { phraseName } from './labels.js'
-import { moveSpans } from './text.js'
 
 /** @typedef {import('./api.js').TaskOutput} TaskOutput */
-/** @typedef {import('./text.js').Phrase} Phrase */
+/** @typedef {import('./api.js').Draft} Draft */
+/** @typedef {import('./api.js').Form} Form */
 /** @typedef {[number, number, number, number]} Box */
+/**
+ * @typedef {{
+ *   at: number,
+ *   onBoxes: () => void,
+ *   tell: (text: string) => void,
+ * }} PartContext `at` is the record's place among those of the image
+ */
+/**
+ * What edits one shape of label. `add` returns the index of what got the box, or null where it has no place; `of` gives
+ * the boxes of an index, to be changed in place; `drawn` is the output while it has words that lost their last box.
+ * @typedef {{
+ *   nodes: Node[],
+ *   output: () => TaskOutput,
+ *   drawn?: () => TaskOutput,
+ *   boxes?: {
+ *     hint: string,
+ *     of: (index: number) => Box[] | undefined,
+ *     add: (box: Box) => number | null,
+ *     remove: (index: number, place: number) => void,
+ *     choose: (index: number) => void,
+ *   },
+ * }} Part
+ */
+
+/** Where a box begins that the keyboard adds. @type {Box} */
+const middle = [0.35, 0.35, 0.65, 0.65]
 
 /**
  * @param {{
- *   output: TaskOutput,
- *   at: number,
- *   onBoxes: () => void,
+ *   draft: Draft,
+ *   form: Form,
+ *   isNew: boolean,
  *   onSave: (output: TaskOutput) => void,
  *   onCancel: () => void,
- *   tell: (text: string) => void,
- * }} options `at` is the record's place among those of the image
+ *   focusBox: (phrase: string, place: number) => void,
+ * } & PartContext} options `isNew`: nothing was answered yet
  */
-export function createEditor({ output, at, onBoxes, onSave, onCancel, tell }) {
-  const draft = structuredClone(output)
-  /** @type {number} */
-  let active = 'phrase' in draft ? 0 : -1
-  const phraseList = element('ul', { class: 'phrases' })
-  const textarea = 'text' in draft ? textField(draft.text, 'text') : null
+export function createEditor({ draft, form: wanted, isNew, onSave, onCancel, focusBox, ...context }) {
+  const part = partOf(structuredClone(draft), { form: wanted, isNew, context })
+  const { at, onBoxes } = context
+  const { boxes } = part
+  const problem = element('p', { class: 'edit-problem', role: 'alert' })
 
   const form = element(
     'form',
@@ -31,17 +58,14 @@ export function createEditor({ output, at, onBoxes, onSave, onCancel, tell }) {
       'aria-label': 'edit the label',
       'submit': (/** @type {Event} */ event) => {
         event.preventDefault()
-        save()
+        problem.textContent = ''
+        onSave(part.output())
       },
-      'keydown': (/** @type {KeyboardEvent} */ event) => {
-        if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) save()
-        else if (event.key === 'Escape') onCancel()
-        else return
-        event.preventDefault()
-        event.stopPropagation()
-      },
+      'keydown': onKey,
     },
-    ...fields(),
+    ...part.nodes,
+    ...(boxes === undefined ? [] : boxFields(boxes)),
+    problem,
     element(
       'div',
       { class: 'buttons' },
@@ -50,188 +74,106 @@ export function createEditor({ output, at, onBoxes, onSave, onCancel, tell }) {
     ),
   )
 
-  /** @returns {Node[]} */
-  function fields() {
-    if ('turns' in draft)
-      return draft.turns.map((turn, index) => {
-        const field = textField(turn.answer, `answer-${index}`)
-        field.addEventListener('input', () => {
-          turn.answer = field.value
-        })
-        return element('label', {}, foreign(turn.question), field)
-      })
-    if ('phrase' in draft) return [hint('Draw a box over each one, or take all away when there is none.')]
-    if (textarea === null) return []
-    textarea.addEventListener('input', () => changeText(textarea.value))
-    const label = element('label', {}, 'Text', textarea)
-    if (!('phrases' in draft)) return [label]
+  /** @param {KeyboardEvent} event */
+  function onKey(event) {
+    // Asks the fields first, as the button does.
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
+    else if (event.key === 'Escape') onCancel()
+    else return
+    event.preventDefault()
+    event.stopPropagation()
+  }
+
+  /** @param {NonNullable<Part['boxes']>} edited */
+  function boxFields(edited) {
+    const add = () => addBox(edited, middle)
     return [
-      label,
-      phraseList,
-      hint(
-        'Select words and draw a box: the words become a phrase. Or choose a phrase and draw another box for it.',
+      element('button', { type: 'button', class: 'add', click: add }, '+ Add a box'),
+      element(
+        'p',
+        { class: 'hint' },
+        `${edited.hint} Arrows move a box, with Shift they resize it, Delete removes it, Esc comes back here.`,
       ),
     ]
   }
 
-  /** @param {string} text */
-  function changeText(text) {
-    if (!('text' in draft)) return
-    if ('phrases' in draft) {
-      const held = draft.phrases[active]?.start
-      draft.phrases = moveSpans({ before: draft.text, after: text, phrases: draft.phrases })
-      active = draft.phrases.findIndex(({ start }) => start === held)
-    }
-    draft.text = text
-    drawPhrases()
+  /** @param {NonNullable<Part['boxes']>} edited @param {Box} box */
+  function addBox(edited, box) {
+    const index = edited.add([...box])
+    if (index === null) return
     onBoxes()
+    focusBox(phraseName(at, index), (edited.of(index)?.length ?? 1) - 1)
   }
 
-  function drawPhrases() {
-    if (!('phrases' in draft)) return
-    phraseList.replaceChildren(
-      ...draft.phrases.map((phrase, index) =>
-        phraseChip({
-          phrase,
-          name: phraseName(at, index),
-          hue: index % 8,
-          isActive: index === active,
-          onChoose: () => choose(index),
-          onRemove: () => removePhrase(index),
-        }),
-      ),
-    )
-  }
-
-  /** @param {number} index */
-  function choose(index) {
-    if (index === active) return
-    active = index
-    drawPhrases()
-  }
-
-  /** @param {number} index */
-  function removePhrase(index) {
-    if (!('phrases' in draft)) return
-    draft.phrases.splice(index, 1)
-    active = -1
-    drawPhrases()
-    onBoxes()
-  }
-
-  /** @param {string} name @returns {Box[] | undefined} */
-  function boxesOfPhrase(name) {
-    const index = Number(name.split('.')[1])
-    if ('phrase' in draft) return draft.boxes
-    return 'phrases' in draft ? draft.phrases[index]?.boxes : undefined
-  }
-
-  /** Words that are selected become a phrase; without, the box is one more of the chosen phrase. @param {Box} box */
-  function add(box) {
-    if ('phrase' in draft) draft.boxes.push(box)
-    else if ('phrases' in draft) {
-      const made = phraseOfSelection(box)
-      const chosen = draft.phrases[active]
-      if (made !== null) {
-        draft.phrases = [...draft.phrases, made].sort((left, right) => left.start - right.start)
-        active = draft.phrases.indexOf(made)
-        textarea?.setSelectionRange(made.end, made.end)
-      } else if (chosen !== undefined) chosen.boxes.push(box)
-      else {
-        tell('Whose box is it? Select its words in the text, or choose a phrase, and draw again.')
-        return
-      }
-    } else return
-    drawPhrases()
-    onBoxes()
-  }
-
-  /** @param {Box} box @returns {Phrase | null} */
-  function phraseOfSelection(box) {
-    if (textarea === null || !('phrases' in draft)) return null
-    const { selectionStart, selectionEnd, value } = textarea
-    const words = value.slice(selectionStart, selectionEnd)
-    if (words.trim() === '') return null
-    const start = selectionStart + words.length - words.trimStart().length
-    const end = start + words.trim().length
-    if (draft.phrases.some((phrase) => phrase.start < end && start < phrase.end)) return null
-    return { text: value.slice(start, end), start, end, boxes: [box] }
-  }
-
-  function save() {
-    if ('phrases' in draft)
-      onSave({ ...draft, phrases: draft.phrases.filter(({ boxes }) => boxes.length > 0) })
-    else onSave(draft)
-  }
-
-  drawPhrases()
+  const focus = () => firstField(form)?.focus()
   return {
     form,
     /** The draft, for the picture. */
-    output: () => draft,
-    focus: () => (form.querySelector('textarea') ?? form.querySelector('button'))?.focus(),
-    /** @type {import('./picture.js').BoxEditor} */
-    boxes: {
-      change(name, place, box) {
-        const boxes = boxesOfPhrase(name)
-        if (boxes === undefined) return
-        boxes[place] = box
-        onBoxes()
-      },
-      remove(name, place) {
-        boxesOfPhrase(name)?.splice(place, 1)
-        drawPhrases()
-        onBoxes()
-      },
-      add,
-      choose: (name) => choose(Number(name.split('.')[1])),
+    output: part.drawn ?? part.output,
+    focus,
+    /** Says what is wrong with it. @param {string} text */
+    complain(text) {
+      problem.textContent = text
+      problem.scrollIntoView({ block: 'nearest' })
     },
+    /** @type {import('./picture.js').BoxEditor | null} */
+    boxes:
+      boxes === undefined
+        ? null
+        : {
+            change(name, place, box) {
+              const changed = boxes.of(indexOf(name))
+              if (changed === undefined) return
+              changed.splice(place, 1, box)
+              onBoxes()
+            },
+            remove(name, place) {
+              boxes.remove(indexOf(name), place)
+              onBoxes()
+            },
+            add: (box) => addBox(boxes, box),
+            choose: (name) => boxes.choose(indexOf(name)),
+            leave: focus,
+            save: () => form.requestSubmit(),
+          },
   }
 }
 
-/** @param {{ phrase: Phrase, name: string, hue: number, isActive: boolean, onChoose: () => void, onRemove: () => void }} options */
-function phraseChip({ phrase, name, hue, isActive, onChoose, onRemove }) {
-  return element(
-    'li',
-    { class: isActive ? 'is-active' : null },
-    element(
-      'button',
-      {
-        'type': 'button',
-        'class': `words hue-${hue}`,
-        'data-phrase': name,
-        'aria-pressed': String(isActive),
-        'click': onChoose,
-      },
-      foreign(phrase.text, { limit: 80 }),
-      ` · ${phrase.boxes.length}`,
-    ),
-    element(
-      'button',
-      {
-        'type': 'button',
-        'class': 'remove',
-        'aria-label': `take the phrase ${phrase.text.slice(0, 60)} and its boxes away`,
-        'click': onRemove,
-      },
-      '✕',
-    ),
-  )
+/** @param {string} name of a phrase */
+function indexOf(name) {
+  return Number(name.split('.')[1])
 }
 
-/** @param {string} value @param {string} name */
-function textField(value, name) {
-  const field = element('textarea', {
-    name,
-    rows: Math.min(12, 2 + Math.ceil(value.length / 48)),
-    dir: 'auto',
-    spellcheck: 'true',
-  })
-  field.value = value
-  return field
+/** @param {HTMLFormElement} form */
+function firstField(form) {
+  const field = form.querySelector('textarea, input, select') ?? form.querySelector('button')
+  return field instanceof HTMLElement ? field : null
 }
 
-/** @param {string} text */
-function hint(text) {
-  return element('p', { class: 'hint' }, text)
+/** By what is in the draft, never by the name of a task. @param {Draft} draft @param {{ form: Form, isNew: boolean, context: PartContext }} options @returns {Part} */
+function partOf(draft, { form, isNew, context }) {
+  if ('turns' in draft) return turnsPart(draft, isNew)
+  if ('probes' in draft) return probesPart(draft, isNew)
+  if ('counts' in draft) return countsPart(draft)
+  if ('phrase' in draft) return groundPart(draft)
+  if ('regions' in draft) return regionsPart(draft, context)
+  if ('phrases' in draft) return phrasesPart(draft, context)
+  if ('text' in draft) return textPart(draft)
+  if ('tags' in draft)
+    return listPart(
+      { entries: draft.tags, label: 'Tags, with commas between them', separator: ',' },
+      (tags) => ({
+        tags: [...new Set(tags.map((tag) => tag.toLowerCase()))],
+      }),
+    )
+  if ('lines' in draft)
+    return listPart(
+      { entries: draft.lines, label: 'Text in the image, line by line; empty where there is none' },
+      (lines) => ({ lines }),
+    )
+  if ('questions' in draft)
+    return listPart({ entries: draft.questions, label: 'Questions, one a line' }, (questions) => ({
+      questions,
+    }))
+  return valuePart(draft, form)
 }

@@ -40,6 +40,15 @@ export function showImage(facts, { index, total }) {
   showNear(facts.near)
 }
 
+export function showNothing() {
+  byId('cards').replaceChildren(
+    element('p', { class: 'empty' }, 'No record is like that. Take a filter away.'),
+  )
+  byId('stage').classList.add('is-empty')
+  byId('caption').textContent = ''
+  byId('near').hidden = true
+}
+
 /** @param {import('./api.js').ImageFacts['near']} near */
 function showNear(near) {
   const root = byId('near')

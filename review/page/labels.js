@@ -4,7 +4,6 @@ import { compareWords, cutAtPhrases, linesOf } from './text.js'
 
 /** @typedef {import('./api.js').RecordFacts} RecordFacts */
 /** @typedef {import('./api.js').TaskOutput} TaskOutput */
-/** @typedef {Omit<RecordFacts, 'shape' | 'verdict' | 'other'>} Said */
 
 /** Names a phrase of a record, for words and boxes alike. @param {number} record @param {number} phrase */
 export const phraseName = (record, phrase) => `${record}.${phrase}`
@@ -80,8 +79,18 @@ function said(output, at) {
       element('span', { class: 'count' }, told),
     )
   }
+  if ('regions' in output && output.regions.length > 0)
+    return element(
+      'ul',
+      { class: 'said lines' },
+      ...output.regions.map(({ text }, index) =>
+        element('li', {}, words(text, { name: phraseName(at, index), hue: index })),
+      ),
+    )
   if (!('text' in output)) {
     const lines = linesOf(output)
+    if ('boxes' in output && output.boxes !== undefined && output.boxes.length > 0)
+      return element('p', { class: 'said' }, words(lines.join('\n'), { name: phraseName(at, 0), hue: 0 }))
     if (lines.length === 0) return element('p', { class: 'said' }, 'nothing')
     return element('ul', { class: 'said lines' }, ...lines.map((line) => element('li', {}, foreign(line))))
   }
@@ -219,6 +228,12 @@ export function phraseAt(target) {
     : null
 }
 
+/** @param {string | null} phrase */
+export function linkWords(phrase) {
+  for (const one of document.querySelectorAll('.words'))
+    one.classList.toggle('is-linked', phrase !== null && one.getAttribute('data-phrase') === phrase)
+}
+
 /** Longer texts would hold the browser up for seconds; they are a model's slip, to be rejected. */
 const maxEditedChars = 50_000
 
@@ -276,5 +291,7 @@ export function boxesOf(records, current) {
 export function regionsOf(output) {
   if (output === null) return []
   if ('phrase' in output) return [{ text: output.phrase, boxes: output.boxes }]
+  if ('regions' in output) return output.regions.map(({ text, box }) => ({ text, boxes: [box] }))
+  if ('value' in output) return [{ text: linesOf(output).join(' '), boxes: output.boxes ?? [] }]
   return 'phrases' in output ? output.phrases : []
 }

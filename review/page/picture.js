@@ -18,7 +18,9 @@ import { element, foreign } from './dom.js'
  *   remove: (phrase: string, place: number) => void,
  *   add: (box: Box) => void,
  *   choose: (phrase: string) => void,
- * }} BoxEditor
+ *   leave: () => void,
+ *   save: () => void,
+ * }} BoxEditor `leave` goes back to the words
  */
 
 /** Smaller is a slip of the hand. */
@@ -101,6 +103,16 @@ export function createPicture({ root, onLink }) {
     edit(next) {
       editor = next
       layer.classList.toggle('is-editing', next !== null)
+    },
+    /** @param {string} phrase @param {number} place */
+    focusBox(phrase, place) {
+      for (const one of layer.querySelectorAll('.box.current'))
+        if (
+          one instanceof HTMLElement &&
+          one.dataset['phrase'] === phrase &&
+          one.dataset['place'] === String(place)
+        )
+          one.focus()
     },
     zoom: (/** @type {number} */ by) => setZoom(by === 0 ? 0 : zoom + by),
   }
@@ -217,9 +229,17 @@ function moveByKey(event, editor) {
   if (made === null) return
   const [phrase, place] = [made.dataset['phrase'] ?? '', Number(made.dataset['place'])]
   const arrows = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }
-  if (event.key === 'Delete' || event.key === 'Backspace') {
+  const isSave = event.key === 'Enter' && (event.ctrlKey || event.metaKey)
+  if (event.key === 'Delete' || event.key === 'Backspace' || event.key === 'Escape' || isSave) {
     event.preventDefault()
-    editor.remove(phrase, place)
+    event.stopPropagation()
+    if (isSave) editor.save()
+    else if (event.key === 'Escape') editor.leave()
+    else {
+      editor.remove(phrase, place)
+      // The box that had the focus is gone.
+      if (document.activeElement === document.body) editor.leave()
+    }
     return
   }
   const [x, y] = arrows[/** @type {keyof typeof arrows} */ (event.key)] ?? []

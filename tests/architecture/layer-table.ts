@@ -90,10 +90,11 @@ export const layers: readonly Layer[] = [
     mayImport: ['schemas', ...adapters, ...identity, ...records],
     packages: ['zod', 'hyparquet', 'hyparquet-writer'],
   },
-  // Shows what exports write, so it has their conditions, their reading of outputs and their look-alikes.
+  // Shows what exports write, so it has their conditions, their reading of outputs and their look-alikes. What a person
+  // writes in a label's place must be a label of its task, and tasks know what those are; they are plain functions.
   {
     parts: ['review'],
-    mayImport: ['schemas', ...adapters, ...identity, ...records, 'dataset/exports'],
+    mayImport: ['schemas', 'gpu-worker/tasks', ...adapters, ...identity, ...records, 'dataset/exports'],
     packages: ['zod', 'hono'],
   },
   {

@@ -150,7 +150,7 @@ test('a place that cannot be opened is a finding', async () => {
   const { code, out } = await runVerb(runDoctor, [
     '--place',
     's3://images',
-    '--endpoint',
+    '--aws-endpoint',
     emulator?.endpoint ?? '',
   ])
   expect(code).toBe(3)

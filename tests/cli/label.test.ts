@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { LabelRecord } from '../../schemas/label-record.ts'
-import { numberedPng, writeImages } from '../helpers/images.ts'
+import { numberedPng, slowPng, writeImages } from '../helpers/images.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const counting = fileURLToPath(new URL('../helpers/label-counting.ts', import.meta.url))
@@ -55,6 +55,41 @@ describe('coglabel label', () => {
     const second = await label(join(folder, 'in'), '--out', out)
     expect(second.stdout).toContain('nothing to do: all 5 images had their labels already')
     expect(second.code).toBe(0)
+  })
+
+  test('reads no more of a file than it may, and says which limit it was', async () => {
+    const folder = await tempFolder()
+    const images = join(folder, 'in')
+    await writeImages(images, 3)
+    await writeFile(join(images, 'wide.png'), slowPng())
+    await writeFile(join(images, 'long.png'), Buffer.concat([numberedPng(4), Buffer.alloc(2_000_000)]))
+    const failuresOf = async (out: string, ...flags: string[]) => {
+      const bytes = ['--max-image-bytes', '1900000']
+      const to = join(folder, out)
+      const { code } = await label(images, '--out', to, '--tasks', 'caption', ...bytes, ...flags)
+      const records = await readLabels(to)
+      const failed = records.filter(({ status }) => status === 'failed')
+      return [code, records.length, ...failed.map(({ source, error }) => `${source.key}: ${error?.code}`)]
+    }
+    const [long, pixels] = ['long.png: image-too-large', 'wide.png: image-too-many-pixels']
+    expect(await failuresOf('a', '--max-image-pixels', '80000000')).toEqual([3, 5, long, pixels])
+    expect(await failuresOf('b', '--max-image-side', '8999')).toEqual([3, 5, long, pixels])
+    const memory = ['--decoder-memory', '0.2', '--decoders', '1']
+    expect(await failuresOf('c', ...memory)).toEqual([3, 5, long, 'wide.png: decoder-out-of-memory'])
+    const again = '--retry-failed=decoder-out-of-memory'
+    expect(await failuresOf('c', again)).toEqual([3, 5, long])
+  })
+
+  test.each([
+    ['--max-image-bytes', '64MB'],
+    ['--max-image-pixels', '0'],
+    ['--decode-seconds', '0.5'],
+    ['--decoders', '0'],
+    ['--decoder-memory', '0.01'],
+  ])('refuses %s %s before it begins', async (...flag) => {
+    const { code, stderr } = await label('nowhere', '--out', 'nowhere', ...flag)
+    expect(code).toBe(2)
+    expect(stderr).toContain(`${flag[0]} is "${flag[1]}"`)
   })
 
   test('ends with 3 when records failed and names them', async () => {

@@ -83,18 +83,19 @@ test.each([
 test('says what is wrong with a bucket that is no deployment', async () => {
   const { emulator, flags } = await openEmulatedTestPlace()
   const endpoint = emulator!.endpoint
-  await expect(openPlaceOf({ place: 's3://images', endpoint })).rejects.toThrow(
+  const at = { 'aws-endpoint': endpoint }
+  await expect(openPlaceOf({ place: 's3://images', ...at })).rejects.toThrow(
     /there is no s3:\/\/images\/_dep/,
   )
-  await expect(openPlaceOf({ place: 's3://missing', endpoint })).rejects.toThrow(/bucket does not exist/)
+  await expect(openPlaceOf({ place: 's3://missing', ...at })).rejects.toThrow(/bucket does not exist/)
   const images = openS3Store({ bucket: 'images', endpoint, forcePathStyle: true })
   await images.putIfAbsent(deploymentKey, Buffer.from('{"v":1}'))
-  await expect(openPlaceOf({ place: 's3://images', endpoint })).rejects.toThrow(/not a deployment/)
+  await expect(openPlaceOf({ place: 's3://images', ...at })).rejects.toThrow(/not a deployment/)
   const others = openS3Store({ bucket: 'others', endpoint, forcePathStyle: true })
   const labels = openS3Store({ bucket: 'labels', endpoint, forcePathStyle: true })
   await others.putIfAbsent(deploymentKey, (await labels.get(deploymentKey))!)
-  await expect(openPlaceOf({ place: 's3://others', endpoint })).rejects.toThrow(/give s3:\/\/labels/)
-  const place = await openPlaceOf({ place: flags[1], endpoint })
+  await expect(openPlaceOf({ place: 's3://others', ...at })).rejects.toThrow(/give s3:\/\/labels/)
+  const place = await openPlaceOf({ place: flags[1], ...at })
   expect(() => place.imagesOf('labels')).toThrow(/"labels" is not one of test: images, others/)
   for (const store of [images, others, labels, place]) store.close()
 })

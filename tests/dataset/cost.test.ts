@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { instancesOf } from '../../cli/prices.ts'
-import { type CloudWork, endpointsPerZone, holdsModel, fixedCosts, planCost } from '../../dataset/cost.ts'
+import { type CloudWork, endpointsPerZone, fixedCosts, planCost } from '../../dataset/cost.ts'
 import { comparePlan } from '../../dataset/run-estimate.ts'
 import type { Estimate } from '../../schemas/estimate.ts'
+import { holdsModel } from '../../schemas/instance-memory.ts'
 import { Prices } from '../../schemas/prices.ts'
 
 const text = readFileSync(new URL('../../schemas/prices/aws.json', import.meta.url), 'utf8')

@@ -84,14 +84,25 @@ test('knows the model of each role', () => {
   expect(modelOfRole({ ...run, grounding: other }, 'grounding')).toBe(other)
 })
 
-test('lets a task come only after a task of the first model that comes after none', () => {
+test('lets tasks come after each other as long as there is an order, and nothing goes back from the second model', () => {
   const [qa] = wanted.tasks
   const caption = { ...qa!, task: 'caption' }
-  const parses = (...tasks: object[]) =>
-    RunConfig.safeParse({ v: 2, runId: 'r', ...wanted, tasks, createdAt: '2026-01-01T00:00:00.000Z' }).success
-  expect(parses(caption, { ...qa, after: 'caption' })).toBe(true)
-  expect(parses({ ...qa, after: 'caption' })).toBe(false)
-  expect(parses({ ...qa, after: 'qa' })).toBe(false)
-  expect(parses({ ...caption, role: 'grounding' }, { ...qa, after: 'caption' })).toBe(false)
-  expect(parses(caption, { ...qa, after: 'caption' }, { ...qa, task: 'ground', after: 'qa' })).toBe(false)
+  const ground = { ...qa!, task: 'ground' }
+  const problemOf = (...tasks: object[]) =>
+    RunConfig.safeParse({ v: 2, runId: 'r', ...wanted, tasks, createdAt: '2026-01-01T00:00:00.000Z' }).error
+      ?.issues[0]?.message ?? null
+  expect(problemOf(caption, { ...qa, after: 'caption' })).toBeNull()
+  expect(problemOf({ ...qa, after: 'caption' })).toBe(
+    '"qa" comes after "caption", which is no task of the run',
+  )
+  expect(problemOf({ ...qa, after: 'qa' })).toMatch(/^the tasks "qa" after "qa" wait for each other/)
+  const seconds = { ...caption, role: 'grounding' }
+  expect(problemOf(seconds, { ...qa, after: 'caption' })).toMatch(/not passed back$/)
+  expect(problemOf(seconds, { ...qa, role: 'grounding', after: 'caption' })).toBeNull()
+  expect(
+    problemOf({ ...ground, after: 'qa', besides: ['caption'] }, { ...qa, after: 'caption' }, caption),
+  ).toBeNull()
+  expect(
+    problemOf({ ...caption, after: 'ground' }, { ...qa, after: 'caption' }, { ...ground, after: 'qa' }),
+  ).toMatch(/"caption" after "ground" after "qa" after "caption"/)
 })

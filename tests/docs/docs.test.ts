@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { instancesOf, readPrices } from '../../cli/prices.ts'
 import { formatUsd } from '../../cli/progress.ts'
-import { fixedCosts, holdsModel, planCost } from '../../dataset/cost.ts'
+import { fixedCosts, planCost } from '../../dataset/cost.ts'
+import { holdsModel } from '../../schemas/instance-memory.ts'
 import { readRepositoryFile, repositoryFiles } from '../architecture/source-tree.ts'
 
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))

@@ -1,5 +1,6 @@
 // Constrained decoding: the automaton against regular expressions, masks against trying every token, and the form of
 // what comes out whatever the model wants to say.
+import { isUtf8 } from 'node:buffer'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { compilePattern } from '../../gpu-worker/engine/automaton.ts'
@@ -79,10 +80,47 @@ test.each<[string, string, boolean]>([
   expect(accepts(patternOf(forms[form]!), text)).toBe(isAllowed)
 })
 
+test('a character is what UTF-8 spells, no more and no less', () => {
+  const automaton = compilePattern({ ranges: [[0, 127]], other: true })
+  const takes = (bytes: readonly number[]): boolean => {
+    const state = bytes.reduce((at, byte) => (at === -1 ? -1 : automaton.next(at, byte)), automaton.start)
+    return state !== -1 && automaton.accepts(state)
+  }
+  for (let code = 0; code <= 0x10ffff; code += code < 0x3000 ? 1 : 61) {
+    const isSurrogate = code >= 0xd800 && code <= 0xdfff
+    if (!isSurrogate) expect(takes([...Buffer.from(String.fromCodePoint(code))]), `${code}`).toBe(true)
+  }
+  for (const lead of [0x80, 0xc0, 0xc1, 0xe0, 0xed, 0xf0, 0xf4, 0xf5, 0xff]) {
+    for (let second = 0; second < 256; second++) {
+      for (const bytes of [
+        [lead, second],
+        [lead, second, 0x80],
+        [lead, second, 0x80, 0x80],
+      ])
+        expect(takes(bytes), bytes.join(' ')).toBe(isCharacter(bytes))
+    }
+  }
+})
+
+function isCharacter(bytes: readonly number[]): boolean {
+  return isUtf8(Buffer.from(bytes)) && Array.from(Buffer.from(bytes).toString()).length === 1
+}
+
 test.each([
   [{ $ref: '#/x' }, /\$ref/],
   [{ type: 'date' }, /the type "date"/],
   [{}, /the type of nothing/],
+  [{ enum: [] }, /empty enum, which no answer fits/],
+  [{ type: [] }, /empty type/],
+  [{ anyOf: [] }, /empty anyOf/],
+  [{ enum: ['a', { b: 1 }] }, /\{"b":1\} in enum; expected a text, a number/],
+  [{ const: [1] }, /\[1\] in const/],
+  [
+    { type: 'object', properties: { a: { type: 'null' } }, required: ['b'] },
+    /requires "b", which is not among/,
+  ],
+  [{ type: 'array', minItems: 3, maxItems: 2 }, /3 to 2 items; expected a range within 32/],
+  [{ type: 'array', minItems: 33 }, /33 to 32 items/],
 ])('a schema that cannot be held is refused: %j', (schema, message) => {
   expect(() => patternOf({ kind: 'json', schema })).toThrow(message)
 })

@@ -1,7 +1,7 @@
 // The engine process: it answers as the engine in this process does, and its death loses nothing but time.
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -13,8 +13,9 @@ import { openEngine } from '../../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../../gpu-worker/engine/host.ts'
 import type { EngineHost } from '../../gpu-worker/engine/host.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
-import { RetryableError, UserError } from '../../schemas/errors.ts'
+import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
+import { isRunning, untilGone } from '../helpers/processes.ts'
 import {
   configOf,
   randomTensors,
@@ -76,19 +77,6 @@ async function killProcess(of: EngineHost): Promise<void> {
   await wait(20)
 }
 
-function isRunning(processId: number): boolean {
-  try {
-    return process.kill(processId, 0)
-  } catch {
-    return false
-  }
-}
-
-async function untilGone(processId: number): Promise<void> {
-  for (let tries = 0; isRunning(processId) && tries < 1500; tries++) await wait(20)
-  expect(isRunning(processId)).toBe(false)
-}
-
 describe('the engine process', () => {
   it('says the same as the engine in this process', async () => {
     const prompts = [
@@ -112,6 +100,37 @@ describe('the engine process', () => {
     expect(long).toMatchObject({ finishReason: 'prompt-too-long', tokenIds: [], text: '' })
     expect(short?.tokenIds).toHaveLength(3)
     await session.close()
+  })
+
+  it('says where scores are not numbers, and answers the others', async () => {
+    const [bad, good] = [await host.openImage(pixels(1).fill(NaN)), await host.openImage(pixels(1))]
+    const [[failed], [fine]] = await Promise.all([
+      bad.generate([prompt('what')]),
+      good.generate([prompt('what')]),
+    ])
+    expect(failed).toMatchObject({ tokenIds: [], failure: { code: 'engine-error' } })
+    expect(failed?.failure?.message).toMatch(/scores are not numbers.*--weights fp32/)
+    expect(fine?.failure).toBeUndefined()
+    expect(fine?.tokenIds).toHaveLength(12)
+    await Promise.all([bad.close(), good.close()])
+  })
+
+  it("passes the runtime's error on as one about the image, and goes on", async () => {
+    const folder = join(scratch, 'misfit')
+    cpSync(modelFolder, folder, { recursive: true })
+    const path = join(folder, 'manifest.json')
+    const manifest = JSON.parse(readFileSync(path, 'utf8'))
+    // The graph's rows are then not the ones that are fed.
+    manifest.vision.patchRows -= 1
+    writeFileSync(path, JSON.stringify(manifest))
+    const misfit = await openEngineHost({ modelFolder: folder, threads: 1 })
+    const error: unknown = await misfit.openImage(pixels(1)).catch((caught: unknown) => caught)
+    expect(error).toBeInstanceOf(Error)
+    for (const kind of [UserError, RetryableError, InvariantError, EngineCrashError])
+      expect(error).not.toBeInstanceOf(kind)
+    const session = await misfit.openImage(null)
+    expect((await session.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
+    await misfit.close()
   })
 
   it('serves several images at once, each with its own answer', async () => {

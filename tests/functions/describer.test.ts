@@ -8,7 +8,7 @@ import { openEmulatedTestPlace } from '../helpers/places.ts'
 
 async function open() {
   const { place, emulator } = await openEmulatedTestPlace()
-  vi.stubEnv('COGLABEL_ENDPOINT', emulator!.endpoint)
+  vi.stubEnv('COGLABEL_AWS_ENDPOINT', emulator!.endpoint)
   const server = await startHttpServer(() => ({}))
   const call = async (
     type: 'Create' | 'Update' | 'Delete',

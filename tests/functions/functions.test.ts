@@ -29,7 +29,7 @@ const wanted: WantedRun = {
 async function open({ images = 30, more = {} }: { images?: number; more?: Partial<WantedRun> } = {}) {
   const world = await openEmulatedTestPlace()
   vi.stubEnv('COGLABEL_PLACE', 's3://labels')
-  vi.stubEnv('COGLABEL_ENDPOINT', world.emulator!.endpoint)
+  vi.stubEnv('COGLABEL_AWS_ENDPOINT', world.emulator!.endpoint)
   vi.stubEnv('AWS_REGION', 'us-east-1')
   vi.resetModules()
   for (let n = 0; n < images; n += 1)

@@ -17,7 +17,7 @@ type Ask = { method?: string; body?: string; signer?: string | null }
 async function open() {
   const world = await openEmulatedTestPlace()
   vi.stubEnv('COGLABEL_PLACE', 's3://labels')
-  vi.stubEnv('COGLABEL_ENDPOINT', world.emulator!.endpoint)
+  vi.stubEnv('COGLABEL_AWS_ENDPOINT', world.emulator!.endpoint)
   vi.stubEnv('AWS_REGION', 'us-east-1')
   vi.stubEnv('COGLABEL_PAGE', fileURLToPath(new URL('../../review/page/', import.meta.url)))
   vi.resetModules()

@@ -3,6 +3,7 @@ import { parseChecks } from '../../dataset/checks/registry.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import type { PromptRequest } from '../../gpu-worker/engine/contract.ts'
 import { defaultDecodeLimits } from '../../gpu-worker/image/decode.ts'
+import { decodeHere } from '../../gpu-worker/image/prepare.ts'
 import { openRunTexts } from '../../gpu-worker/pipeline/gates.ts'
 import { hashSpecs } from '../../gpu-worker/pipeline/item-specs.ts'
 import { labelImage } from '../../gpu-worker/pipeline/label-image.ts'
@@ -54,6 +55,7 @@ export async function labelOne({ answer, checks = 'default', samples, files = {}
       engine,
       inEngine: async (job) => await job(),
       isDone: () => false,
+      decoder: decodeHere,
       limits: defaultDecodeLimits,
       texts: openRunTexts(),
       clock: () => new Date(0),

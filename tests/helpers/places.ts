@@ -75,7 +75,7 @@ export async function openEmulatedTestPlace({
   })
   return {
     place,
-    flags: ['--place', 's3://labels', '--endpoint', endpoint],
+    flags: ['--place', 's3://labels', '--aws-endpoint', endpoint],
     workerEnvironment: {
       COGLABEL_BACKEND: 'aws',
       COGLABEL_QUEUE_URL: deployment.queueUrl,

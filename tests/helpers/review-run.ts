@@ -10,6 +10,7 @@ import { openFsStore } from '../../dataset/stores/fs.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { decodeImage } from '../../gpu-worker/image/decode.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
+import type { RunConfig } from '../../schemas/run-config.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import { someRecord, someRun } from './records.ts'
 import { tempFolder } from './temp-folder.ts'
@@ -24,6 +25,8 @@ export type ReviewImage = {
     output: TaskOutput | null
     status?: LabelRecord['status']
     checks?: LabelRecord['checks']
+    question?: string
+    ordinal?: number
   }[]
 }
 
@@ -103,19 +106,22 @@ export const reviewImages: readonly ReviewImage[] = [
   },
 ]
 
-export function reviewRecordId(key: string, task: string): string {
-  return sha256Hex(JSON.stringify([key, task])).slice(0, 32)
+export function reviewRecordId(key: string, task: string, ordinal = 0): string {
+  return sha256Hex(JSON.stringify(ordinal === 0 ? [key, task] : [key, task, ordinal])).slice(0, 32)
 }
 
 /** Writes the images and the sealed run. The run is at `folder`/run. */
 export async function makeReviewRun(
   images: readonly ReviewImage[] = reviewImages,
-  place: string | null = null,
+  { place = null, tasks = someRun.tasks }: { place?: string | null; tasks?: RunConfig['tasks'] } = {},
 ): Promise<{ folder: string; run: string; store: ObjectStore }> {
   const folder = place ?? (await tempFolder())
   const run = join(folder, 'run')
   const store = openFsStore(run)
-  const { runId } = await openRun(store, { wanted: someRun, now: new Date('2026-01-01T00:00:00Z') })
+  const { runId } = await openRun(store, {
+    wanted: { ...someRun, tasks },
+    now: new Date('2026-01-01T00:00:00Z'),
+  })
   const records: LabelRecord[] = []
   for (const [index, image] of images.entries())
     records.push(...(await recordsOf(image, { folder, index, runId })))
@@ -134,12 +140,12 @@ async function recordsOf(
   if (sample !== null) await copyFile(join(samples, sample), path)
   const decoded = sample === null ? null : await decodeImage(bytes)
   const image = decoded?.ok === true ? decoded.image : null
-  return said.map(({ task, output, status = 'ok', checks = [] }) => {
-    const record = someRecord({ key, task, status: output === null ? 'failed' : status })
+  return said.map(({ task, output, status = 'ok', checks = [], question = 'q', ordinal = 0 }) => {
+    const record = someRecord({ key, task, ordinal, status: output === null ? 'failed' : status })
     return LabelRecord.parse({
       ...record,
       runId,
-      recordId: reviewRecordId(key, task),
+      recordId: reviewRecordId(key, task, ordinal),
       source: {
         uri: pathToFileURL(path).href,
         key,
@@ -156,6 +162,7 @@ async function recordsOf(
         orientation: image?.orientation ?? 1,
       },
       output,
+      prompt: { template: 'chat', text: question },
       raw: output === null ? 'a [[1,2]' : JSON.stringify(output).slice(0, 200),
       checks,
     })

@@ -15,6 +15,7 @@ import { defaultWorkerLimits, type WorkerLimits } from '../../gpu-worker/pipelin
 import { listItemTasks, planTasks } from '../../gpu-worker/tasks/registry.ts'
 import { UserError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
+import type { TaskDefinition } from '../../schemas/task-file.ts'
 import type { Brings } from '../../schemas/work-item.ts'
 import type { WorkImage } from '../../schemas/work-message.ts'
 import { openCountingEngine, type CountingEngine } from './counting-engine.ts'
@@ -29,6 +30,8 @@ type TestWorld = {
   /** The task in whose text ground finds its phrases. */
   from?: string
   phrases?: string[]
+  /** Tasks of the user's own. */
+  definitions?: TaskDefinition[]
   /** What images bring themselves. */
   brings?: Brings
   /** The run's second model. */
@@ -43,6 +46,7 @@ export async function openTestWorld({
   tasks = ['caption'],
   from,
   phrases = [],
+  definitions = [],
   brings,
   grounding,
   claims,
@@ -63,6 +67,7 @@ export async function openTestWorld({
     names: tasks,
     questions: [],
     phrases,
+    definitions,
     follows: from === undefined ? [] : [{ task: 'ground', after: from }],
     model: { name: model.name, template, capabilities },
     grounding: grounding && { ...grounding.info, name: grounding.info.model.name },

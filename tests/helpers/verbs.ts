@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { VerbRoot } from '../../cli/verb-root.ts'
+import { decodeHere } from '../../gpu-worker/image/prepare.ts'
 import { runWorkerProcess } from '../../gpu-worker/worker.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { manifestVersion, manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
@@ -43,6 +44,7 @@ export async function runTestWorker(
       ...(more as Record<string, string>),
     },
     openEngine: async () => engine,
+    openDecoder: () => decodeHere,
     log: (line) => lines.push(line),
     stop: new AbortController().signal,
   })

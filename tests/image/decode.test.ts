@@ -126,6 +126,13 @@ describe('an odd image that can be labelled', () => {
           .toBuffer(),
       [7, 7, 7, 250, 250, 250],
     ],
+    // Two pixels of a palette of two, each of the colours in turn the transparent one.
+    ['drops the transparency of a GIF', async () => twoPixelGif([0xf9, 4, 1, 0, 0, 0, 0]), plain],
+    [
+      'drops it where a GIF says it twice, behind a comment',
+      async () => twoPixelGif([0xfe, 1, 65, 0], [0xf9, 4, 1, 0, 0, 1, 0], [0xf9, 4, 0, 0, 0, 0, 0]),
+      plain,
+    ],
     ['takes the first frame of an animated GIF', () => animation('gif'), [255, 0, 0]],
     ['takes the first frame of an animated WebP', () => animation('webp'), [255, 0, 0]],
     [
@@ -181,6 +188,24 @@ describe('an odd image that can be labelled', () => {
     },
   )
 })
+
+/** A GIF of the colours of `plain`, with the extensions given before its frame. */
+function twoPixelGif(...extensions: number[][]): Buffer {
+  const screen = [2, 0, 1, 0, 0x80, 0, 0, 10, 20, 30, 200, 100, 50]
+  const frame = [0x2c, 0, 0, 0, 0, 2, 0, 1, 0, 0]
+  // Codes of three bits: clear, 0, 1, end.
+  const codes = [2, 2, 0b01_000_100, 0b1010, 0]
+  return Buffer.concat([
+    Buffer.from('GIF89a'),
+    Buffer.from([
+      ...screen,
+      ...extensions.flatMap((extension) => [0x21, ...extension]),
+      ...frame,
+      ...codes,
+      0x3b,
+    ]),
+  ])
+}
 
 async function animation(format: 'gif' | 'webp'): Promise<Buffer> {
   const frame = (background: string) =>

@@ -108,7 +108,7 @@ test('a run goes from a source to its export, and nobody needs a right that it d
   for (let n = 0; n < 40; n += 1) await place.imagesOf('others').putIfAbsent(`p/${n}.png`, numberedPng(n))
   const { folder: model } = await writeCountingModel()
   vi.stubEnv('COGLABEL_PLACE', 's3://labels')
-  vi.stubEnv('COGLABEL_ENDPOINT', emulator!.endpoint)
+  vi.stubEnv('COGLABEL_AWS_ENDPOINT', emulator!.endpoint)
   const asked = ['--model', model, '--tasks', 'caption', '--claims', '--run', 'one', ...flags]
   expect((await runVerb(runSubmit, ['s3://others/p/', ...asked])).code).toBe(0)
 

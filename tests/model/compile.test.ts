@@ -54,6 +54,12 @@ function freshOut(): string {
   return join(parent, 'model')
 }
 
+function freshFile(): string {
+  const path = join(scratch, `file-${folderCount++}`)
+  writeFileSync(path, '')
+  return path
+}
+
 function siblings(outFolder: string): string[] {
   return readdirSync(join(outFolder, '..'))
 }
@@ -128,6 +134,30 @@ describe('the folder of the result', () => {
     const deep = join(outFolder, '..', 'a', 'b', 'model')
     await compileModel({ checkpointFolder, outFolder: deep, weights: 'fp32' })
     await openCompiledModel(deep)
+  })
+
+  it('that two compiles write at the same moment is whole, and nothing lies beside it', async () => {
+    const outFolder = freshOut()
+    const children = Array.from({ length: 3 }, () => startChild([checkpointFolder, outFolder], 'int8'))
+    const codes = await Promise.all(children.map((child) => once(child, 'exit')))
+    expect(codes.map(([code]: unknown[]) => code)).toEqual([0, 0, 0])
+    await openCompiledModel(outFolder)
+    expect(siblings(outFolder)).toEqual(['model'])
+  })
+
+  // Not by permissions: tests may run as a user whom nothing is forbidden.
+  it.each([
+    { name: 'below a file', folder: () => join(freshFile(), 'model') },
+    { name: 'below a device', folder: () => '/dev/null/model' },
+    { name: 'of a name that no file can have', folder: () => join(scratch, 'x'.repeat(300)) },
+    ...(process.platform === 'linux' ? [{ name: 'where the system lies', folder: () => '/proc/model' }] : []),
+  ])('$name is refused with a sentence', async ({ folder }) => {
+    const outFolder = folder()
+    const error: unknown = await compileModel({ checkpointFolder, outFolder }).catch(
+      (caught: unknown) => caught,
+    )
+    expect(error).toBeInstanceOf(UserError)
+    expect(error).toHaveProperty('message', expect.stringContaining(`${outFolder} cannot be written`))
   })
 
   it.each([

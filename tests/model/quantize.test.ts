@@ -3,10 +3,12 @@ import { describe, expect, it } from 'vitest'
 import {
   activationError,
   blockSize,
+  expectFloat16,
   quantizeRowsBlock,
   quantizeRowsInt8,
   toFloat16,
 } from '../../gpu-worker/model/quantize.ts'
+import { UserError } from '../../schemas/errors.ts'
 import { seededUniform } from '../helpers/random-checkpoint.ts'
 
 function floats(count: number, seed: number, spread = 1): Float32Array<ArrayBuffer> {
@@ -107,6 +109,13 @@ describe('int8 rows', () => {
   })
 })
 
+it('beyond half precision a weight is refused by name, since every answer would be infinite', () => {
+  const refuse = (value: number) => () => expectFloat16(Float32Array.of(1, value), 'model.embed')
+  expect(refuse(-70_000)).toThrow(/model\.embed holds 70000, beyond half precision.*--weights fp32/)
+  expect(refuse(65_520)).toThrow(UserError)
+  expect(refuse(65_519)()).toEqual(Uint16Array.of(0x3c00, 0x7bff))
+})
+
 describe.each([4, 8] as const)('%i-bit blocks', (bits) => {
   const zero = 2 ** (bits - 1)
 
@@ -127,6 +136,24 @@ describe.each([4, 8] as const)('%i-bit blocks', (bits) => {
         // The twin of the extreme value has no code of its own and loses up to a whole step; the rest half of one.
         expect(Math.abs((code - zero) * scale - value)).toBeLessThanOrEqual(Math.abs(scale) * 1.0001)
         if (padded >= columns) expect(code).toBe(zero)
+      }
+    }
+  })
+
+  it('of the smallest floats there are stay codes, and none spoils its neighbour', () => {
+    const least = 2 ** -149
+    for (let extreme = 1; extreme < 300; extreme++) {
+      for (const sign of [1, -1]) {
+        const tile = Float32Array.from({ length: blockSize }, (_, index) => (index % 3 === 0 ? least : 0))
+        tile[4] = sign * extreme * least
+        const { quants, scales } = quantizeRowsBlock({ tile, columns: blockSize, bits })
+        for (const [column, value] of tile.entries()) {
+          const code =
+            bits === 8
+              ? (quants[column] ?? NaN)
+              : ((quants[column >> 1] ?? NaN) >> (column % 2 === 0 ? 0 : 4)) & 15
+          expect(Math.abs((code - zero) * (scales[0] ?? NaN) - value) / least).toBeLessThanOrEqual(extreme)
+        }
       }
     }
   })

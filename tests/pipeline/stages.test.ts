@@ -1,10 +1,11 @@
 // Tasks that come after others: in one session where one model answers both, and by a message where two do.
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { readQueueBody } from '../../dataset/events.ts'
 import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
+import { TaskDefinition } from '../../schemas/task-file.ts'
 import { maxUpstreamBytes, maxUpstreamChars, messageText, utf8Bytes } from '../../schemas/work-message.ts'
 import { forwardUnits } from '../../gpu-worker/pipeline/stages.ts'
 import { type CountingEngine, openCountingEngine } from '../helpers/counting-engine.ts'
@@ -17,7 +18,14 @@ const says = (text: string) => (request: { question: string }) =>
   request.question.startsWith('Describe') ? text : undefined
 const groundingDigest = '9d'.repeat(32)
 
-type Models = { chat?: CountingEngine; grounding?: CountingEngine; tasks?: string[]; phrases?: string[] }
+type Models = {
+  chat?: CountingEngine
+  grounding?: CountingEngine
+  tasks?: string[]
+  phrases?: string[]
+  from?: string
+  definitions?: TaskDefinition[]
+}
 
 /** A run with two models, each with a worker, whose queues are apart. */
 async function openTwoModels({
@@ -25,12 +33,15 @@ async function openTwoModels({
   grounding = openCountingEngine({ digest: groundingDigest }),
   tasks = ['caption'],
   phrases,
+  from = 'caption',
+  definitions,
 }: Models = {}) {
   const world = await openTestWorld({
     engine: chat,
     grounding,
     tasks,
-    from: 'caption',
+    from,
+    ...(definitions === undefined ? {} : { definitions }),
     ...(phrases === undefined ? {} : { phrases }),
   })
   const queueOfRole = (role: string): WorkQueue | null => (role === 'grounding' ? world.groundingQueue : null)
@@ -301,7 +312,10 @@ test('fails what would make the outputs of one image too long for a message, by 
     recordId: 'b',
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 1 },
   })
-  const units = [unit('caption', 0), unit('detailed-caption', 1)]
+  const units = [unit('caption', 0), unit('detailed-caption', 1)].map((one) => ({
+    unit: one,
+    takes: [one.spec.after],
+  }))
   const outcome = (first: ReturnType<typeof text>, second: ReturnType<typeof text>) => {
     const said = new Map([
       ['caption', first],
@@ -317,4 +331,100 @@ test('fails what would make the outputs of one image too long for a message, by 
     ['detailed-caption'],
     ['task-upstream-failed'],
   ])
+})
+
+describe('a graph of four tasks: a caption, things in it, their boxes, and what those are like', () => {
+  const things = TaskDefinition.parse({
+    name: 'things',
+    prompt: 'List what is in "{{prev.caption.text}}".',
+    answer: { kind: 'json', schema: { type: 'array', items: { type: 'string' } } },
+  })
+  const mood = (role?: 'grounding') =>
+    TaskDefinition.parse({
+      name: 'mood',
+      prompt: 'Is {{prev.ground.text}} calm, in "{{prev.things.value.1}}"?',
+      ...(role === undefined ? {} : { role }),
+    })
+  const answers =
+    (list: string) =>
+    ({ question }: { question: string }) => {
+      if (question.startsWith('Describe')) return caption
+      if (question.startsWith('List')) return list
+      return question.startsWith('Is ') ? 'Calm.' : undefined
+    }
+  const inOrder = ['caption', 'ground', 'mood', 'things']
+  const moodPrompt = expect.stringContaining('Is a dog, a cat calm, in "a cat"?') as string
+
+  test('is asked round after round in one session, whatever order it is written in', async () => {
+    const engine = openCountingEngine({ answer: answers('["a dog", "a cat"]') })
+    const world = await openTestWorld({ engine, from: 'things', definitions: [mood(), things] })
+    await world.send(await world.upload(2))
+    await world.start().end()
+    const records = await world.sealed()
+    expect(brief(records)).toEqual(inOrder.flatMap((task) => [0, 1].map(() => [task, 0, 'ok', 'c0'])))
+    expect([engine.counts.images, engine.counts.prompts]).toEqual([2, 10])
+    expect(records.find(({ task }) => task === 'mood')).toMatchObject({
+      inputs: { ground: { text: 'a dog, a cat' }, things: { value: ['a dog', 'a cat'] } },
+      prompt: { text: moodPrompt },
+    })
+  })
+
+  test('goes on at the second model where that begins, with what it needs there and no more', async () => {
+    const world = await openTwoModels({
+      chat: openCountingEngine({ answer: answers('["a dog", "a cat"]') }),
+      grounding: openCountingEngine({ digest: groundingDigest, answer: answers('') }),
+      from: 'things',
+      definitions: [mood('grounding'), things],
+    })
+    await world.send(await world.upload(2))
+    await world.startChat().end()
+    const [message] = await world.groundingQueue.receive({ max: 1, waitMs: 0, leaseMs: 1 })
+    const read = readQueueBody(message!.body)
+    const brought =
+      read.kind === 'work' ? read.items.map(({ upstream }) => Object.keys(upstream ?? {})) : null
+    expect(brought).toEqual([['things'], ['things']])
+    world.clock.advance(1000)
+    await world.startGrounding().end()
+    const digests = { caption: 'c0', things: 'c0', ground: '9d', mood: '9d' }
+    const records = await world.sealed()
+    expect(brief(records)).toEqual(
+      inOrder.flatMap((task) => [0, 1].map(() => [task, 0, 'ok', digests[task as keyof typeof digests]])),
+    )
+    expect(world.chat.counts.prompts + world.grounding.counts.prompts).toBe(10)
+    expect(records.find(({ task }) => task === 'mood')?.prompt).toMatchObject({ text: moodPrompt })
+  })
+
+  test.each(['one model', 'two models'])(
+    'fails from the task on that failed, with its cause: %s',
+    async (models) => {
+      const chat = openCountingEngine({ answer: answers('no list') })
+      const isTwo = models === 'two models'
+      const definitions = [mood(isTwo ? 'grounding' : undefined), things]
+      const open = isTwo
+        ? await openTwoModels({ chat, from: 'things', definitions })
+        : await openTestWorld({ engine: chat, from: 'things', definitions })
+      await open.send(await open.upload(1))
+      await open.start({ queueOfRole: () => ('groundingQueue' in open ? open.groundingQueue : null) }).end()
+      const records = await open.sealed()
+      expect(brief(records).map(([task, , state]) => [task, state])).toEqual([
+        ['caption', 'ok'],
+        ['ground', 'task-upstream-failed'],
+        ['mood', 'task-upstream-failed'],
+        ['things', 'answer-unparsable'],
+      ])
+      for (const task of ['ground', 'mood'])
+        expect(records.find((record) => record.task === task)?.error?.message).toMatch(
+          /things, which this comes after, failed: answer-unparsable: (?!.*answer-unparsable)/,
+        )
+    },
+  )
+
+  test('asks again what is not wanted, where what is wanted needs it, and keeps only that', async () => {
+    const engine = openCountingEngine({ answer: answers('["a dog", "a cat"]') })
+    const world = await openTestWorld({ engine, from: 'things', definitions: [mood(), things] })
+    await world.send(await world.upload(1), 1, ['mood'])
+    await world.start().end()
+    expect(brief(await world.sealed())).toEqual([['mood', 0, 'ok', 'c0']])
+    expect(engine.counts.prompts).toBe(5)
+  })
 })

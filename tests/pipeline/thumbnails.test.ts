@@ -57,12 +57,12 @@ test('a worker keeps one beside the parts for every image, before its message is
     { bucket: 'photos', key: 'broken.png' },
   ])
   const errors: unknown[] = []
-  const keepThumbnail = keepThumbnails({
+  const thumbnailsOf = keepThumbnails({
     runStoreOf: world.storeOf,
     clock: stillClock,
     onError: (error) => errors.push(error),
   })
-  await world.start({ keepThumbnail }).end()
+  await world.start({ thumbnailsOf }).end()
   const records = await world.sealed()
   const hashes = new Set(records.flatMap(({ source }) => source.sha256 ?? []))
   const { objects } = await world.store.list({ prefix: 'thumbs/' })
@@ -82,20 +82,20 @@ test.each<[string, ObjectStore['putIfAbsent']]>([
   const world = await openTestWorld()
   await world.send(await world.upload(4))
   const errors: unknown[] = []
-  const keepThumbnail = keepThumbnails({
+  const thumbnailsOf = keepThumbnails({
     runStoreOf: () => ({ ...world.store, putIfAbsent }),
     clock: world.clock,
     onError: (error) => errors.push(error),
   })
-  await world.start({ keepThumbnail }).end()
+  await world.start({ thumbnailsOf }).end()
   expect((await world.sealed()).map(({ status }) => status)).toEqual(['ok', 'ok', 'ok', 'ok'])
   expect(errors).toHaveLength(4)
 })
 
-test('draws an image once, however often it is asked for', async () => {
+test('wants an image once, however often it is asked about', async () => {
   let puts = 0
   const store = openMemoryStore()
-  const keep = keepThumbnails({
+  const thumbnailsOf = keepThumbnails({
     runStoreOf: () => ({
       ...store,
       async putIfAbsent(key, bytes) {
@@ -106,9 +106,12 @@ test('draws an image once, however often it is asked for', async () => {
     clock: stillClock,
     onError: () => {},
   })
-  const image = { ...flat(8, 8), sha256: 'ab'.repeat(32) }
-  for (let times = 0; times < 3; times += 1) await keep('r1', image)
+  const [webp, sha256] = [await makeThumbnail(flat(8, 8)), 'ab'.repeat(32)]
+  const keepIfWanted = async (runId: string) => {
+    if (thumbnailsOf(runId).wants(sha256)) await thumbnailsOf(runId).keep(sha256, webp)
+  }
+  for (let times = 0; times < 3; times += 1) await keepIfWanted('r1')
   expect(puts).toBe(1)
-  await keep('r2', image)
+  await keepIfWanted('r2')
   expect(puts).toBe(2)
 })

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { readVerdicts, writeVerdict } from '../../dataset/verdicts.ts'
 import { browserPath, openBrowser } from '../helpers/browser.ts'
 import {
@@ -13,7 +13,7 @@ import {
   reviewRecordId,
   spoilImage,
 } from '../helpers/review-run.ts'
-import { serveReview, type ServedReview } from '../helpers/served-review.ts'
+import { type OpenedPage, openReviewPage, type PageOptions, progress } from './opened-page.ts'
 
 if (browserPath === null)
   console.warn(
@@ -34,69 +34,13 @@ describe.skipIf(browserPath === null)('the review page', () => {
   })
   afterAll(async () => await browser?.close())
 
-  type Opened = Awaited<ReturnType<typeof makeReviewRun>> & {
-    page: Page
-    served: ServedReview
-    heard: string[]
-  }
-
-  /** A page on a run; whatever the console or the network says besides is in `heard`. */
-  async function open({
-    images = reviewImages,
-    hash = '',
-    against = null,
-    scheme = 'light',
-    before = async () => {},
-  }: Partial<{
-    images: readonly ReviewImage[]
-    hash: string
-    against: string | null
-    scheme: 'light' | 'dark'
-    before: (run: Awaited<ReturnType<typeof makeReviewRun>>) => Promise<void>
-  }> = {}): Promise<Opened> {
-    const made = await makeReviewRun(images)
-    await before(made)
-    const served = await serveReview(made.run, { against })
-    const context = await browser.newContext({
-      viewport: { width: 1280, height: 800 },
-      colorScheme: scheme,
-      bypassCSP: false,
-    })
-    onTestFinished(async () => {
-      await context.close()
-      await served.close()
-    })
-    const page = await context.newPage()
-    const heard: string[] = []
-    page.on('pageerror', ({ message }) => heard.push(`error ${message}`))
-    page.on('dialog', (dialog) => {
-      heard.push(`dialog ${dialog.message()}`)
-      void dialog.dismiss()
-    })
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type()) && !/404/.test(message.text()))
-        heard.push(message.text())
-    })
-    page.on('request', (request) => {
-      if (!request.url().startsWith(served.origin) && !request.url().startsWith('data:'))
-        heard.push(`asked ${request.url()}`)
-    })
-    await page.goto(served.url)
-    if (hash !== '') await page.goto(`${served.origin}/#${hash}`)
-    if (hash !== '') await page.reload()
-    await page.waitForSelector('.card.is-current')
-    return { ...made, page, served, heard }
-  }
+  const open = async (options: PageOptions = {}) => await openReviewPage(browser, options)
 
   const currentTask = async (page: Page) => await page.textContent('.card.is-current .task')
-  const verdictOf = async ({ store }: Pick<Opened, 'store'>, { key, task }: { key: string; task: string }) =>
-    (await readVerdicts(store)).get(reviewRecordId(key, task))
-  const progress = async (page: Page, text: RegExp) =>
-    await page.waitForFunction(
-      (wanted) => new RegExp(wanted).test(document.querySelector('#progress')?.textContent ?? ''),
-      text.source,
-    )
-
+  const verdictOf = async (
+    { store }: Pick<OpenedPage, 'store'>,
+    { key, task }: { key: string; task: string },
+  ) => (await readVerdicts(store)).get(reviewRecordId(key, task))
   it('walks through records and images with j and k, and J and K', async () => {
     const { page, heard } = await open()
     const caption = async () => await page.textContent('#caption')

@@ -5,6 +5,7 @@ import { writePart } from '../../dataset/parts.ts'
 import { sealRun } from '../../dataset/seal.ts'
 import { openVerdictLog } from '../../dataset/verdicts.ts'
 import { openRunIndex } from '../../review/run-index.ts'
+import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { Labelled } from '../helpers/export-run.ts'
 import { everyShape, recordsOf, sealedStore } from '../helpers/export-run.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
@@ -61,7 +62,7 @@ it('shows the newest content of an image that was replaced, and groups look-alik
   expect(
     index.images.map(({ key, records, groupSize }) => [
       key,
-      records.map(({ text }) => text).join(),
+      records.map(({ text }) => text.split('\n')[0]).join(),
       groupSize,
     ]),
   ).toEqual([
@@ -90,4 +91,22 @@ it('takes in verdicts of others at a refresh, newest first, and reads only new o
   expect(mine.newest.get(recordId)?.verdict).toBe('accept')
   await mine.refresh()
   expect(mine.newest.get(recordId)?.verdict).toBe('reject')
+})
+
+it.each<[string, TaskOutput, string[]]>([
+  ['tags', { tags: ['Penguin', 'ice floe'] }, ['penguin', 'ice floe']],
+  ['the answer to a task of the user', { value: { mood: 'Calm', people: 3 } }, ['"mood":"calm"']],
+  ['questions', { questions: ['Why is it WHITE?'] }, ['why is it white?']],
+  ['probes', { probes: [{ question: 'Is there an owl?', answer: 'no' }] }, ['is there an owl? no']],
+  ['counts', { counts: [{ object: 'Boats', count: 12 }] }, ['boats: 12']],
+  ['lines of text', { lines: ['STOP', 'Here'] }, ['stop', 'here']],
+  ['regions', { regions: [{ box: [0, 0, 1, 1], text: 'A kite' }] }, ['a kite']],
+])('searches %s, what was asked, and what checks saw', async (_name, output, words) => {
+  const said = [{ task: 'tags', question: 'Where is Wally?', output }]
+  const checks = [{ name: 'yes-no', pass: false, score: 0, evidence: 'denied the Kite' }]
+  const store = await sealedStore(recordsOf([{ key: 'a.png', said, checks }]))
+  const index = await openRunIndex(store, await tempFolder())
+  const text = index.images[0]!.records[0]!.text
+  for (const word of [...words, 'where is wally?', 'denied the kite']) expect(text).toContain(word)
+  await index.close()
 })

@@ -17,7 +17,6 @@ function record(id: string, change: Partial<IndexedRecord> = {}): IndexedRecord 
     chars: 5,
     boxes: 0,
     digest: '',
-    shape: 'text',
     at: 0,
     bytes: 0,
     ...change,
@@ -99,6 +98,27 @@ it.each([
   [{ sort: 'near' }, 'b0 b1 c0 a0 a1'],
 ])('%j walks through %s', (query, ids) => {
   expect(idsOf(query).join(' ')).toBe(ids)
+})
+
+it('finds words in names of files, and in what people wrote instead of a label or about it', () => {
+  const said: Verdict = {
+    ...verdict('c0', 'edit')[1],
+    output: { tags: ['Penguin', 'ice'] },
+    comment: 'Not a Whale',
+  }
+  const judged = {
+    ...context,
+    images: [...images, image('zoo/Owl 7.png', [record('d0')])],
+    verdicts: new Map([['c0', said]]),
+  }
+  const found = (text: string) =>
+    makeView(ViewQuery.parse({ text }), judged).items.map(({ image: at }) => judged.images[at]!.key)
+  expect([found('penguin'), found('a whale'), found('OWL 7'), found('nothing')]).toEqual([
+    ['c'],
+    ['c'],
+    ['zoo/Owl 7.png'],
+    [],
+  ])
 })
 
 it('draws the same sample again, another one for another seed, and all when there are fewer', () => {

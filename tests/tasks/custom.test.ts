@@ -2,19 +2,19 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { readTaskFile } from '../../cli/task-file.ts'
 import { customTask } from '../../gpu-worker/tasks/custom.ts'
-import { planTasks, taskOf } from '../../gpu-worker/tasks/registry.ts'
-import { fillFromItem, fillFromTask, variableProblem } from '../../gpu-worker/tasks/variables.ts'
+import { planTasks, taskOf, type Wanted } from '../../gpu-worker/tasks/registry.ts'
+import { fillFromItem, fillFromTasks, variableProblem } from '../../gpu-worker/tasks/variables.ts'
 import { TaskDefinition } from '../../schemas/task-file.ts'
 import { TaskSpec } from '../../schemas/task-spec.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const define = (definition: object) => TaskDefinition.parse({ name: 'mine', prompt: 'What?', ...definition })
 const model = { name: 'm', template: 'chat' as const, capabilities: ['caption', 'qa', 'ground'] }
-const plan = (definitions: TaskDefinition[], names = ['caption']) =>
-  planTasks({ names, questions: [], phrases: [], definitions, model })
+const plan = (definitions: TaskDefinition[], more: Partial<Wanted> = {}) =>
+  planTasks({ names: ['caption'], questions: [], phrases: [], definitions, model, ...more })
 
 test('fills in what the prompt names and nothing else', () => {
   const item = { key: 'a/b/dog 1.jpg', meta: { place: { town: 'Ulm' }, note: 'x\n{{prev.caption.text}}' } }
@@ -27,10 +27,13 @@ test('fills in what the prompt names and nothing else', () => {
   const filled = fillFromItem('{{meta.note}} {{prev.caption.text}}', item)
   expect(filled).toMatchObject({ ok: true, text: 'x { {prev.caption.text}} {{prev.caption.text}}' })
   expect(
-    fillFromTask('It is {{prev.caption.text}}', { task: 'caption', output: { text: 'A dog.' } }),
+    fillFromTasks('It is {{prev.caption.text}} {{prev.mood.value}}', {
+      caption: { text: 'A dog.' },
+      mood: { value: 'calm' },
+    }),
   ).toMatchObject({
     ok: true,
-    text: 'It is A dog.',
+    text: 'It is A dog. calm',
   })
   expect(fillFromItem('{{meta.price}}', item)).toEqual({
     ok: false,
@@ -43,7 +46,10 @@ test.each([
   ['{{key}}', /no variable/],
   ['{{prev.caption}}', /no variable/],
   ['{{constructor.name}}', /no variable/],
-  ['{{prev.caption.text}} {{prev.tags.tags.0}}', /can come after one other/],
+  [
+    Array.from({ length: 9 }, (_, n) => `{{prev.t${n}.value}}`).join(' '),
+    /takes what 9 tasks say .* at most 8/,
+  ],
 ])('the prompt %j is refused', (prompt, message) => {
   expect(variableProblem(prompt)).toMatch(message)
 })
@@ -57,7 +63,7 @@ test('carries its definition in the spec, so that whoever finds the run can ask 
   const spec = TaskSpec.parse(plan([definition]).at(-1))
   expect(spec).toMatchObject({ task: 'mine', after: 'caption', constraint: { kind: 'yes-no' } })
   const task = taskOf(spec)
-  expect(task.follow?.(spec, { text: 'a dog' })).toMatchObject({
+  expect(task.follow?.(spec, { caption: { text: 'a dog' } })).toMatchObject({
     ok: true,
     plan: { prompts: [{ question: 'Is it a dog?' }] },
   })
@@ -72,10 +78,70 @@ test.each([
   expect(() => plan([define(definition)])).toThrow(message)
 })
 
-test('a chain of three tasks is refused', () => {
+describe('tasks that take what others say', () => {
   const first = define({ name: 'first', prompt: '{{prev.caption.text}}' })
-  const second = define({ name: 'second', prompt: '{{prev.first.value}}' })
-  expect(() => plan([first, second])).toThrow(/"second" comes after "first", which itself comes after/)
+  const second = define({ name: 'second', prompt: '{{prev.first.value}} {{prev.caption.text}}' })
+
+  test('make a graph, in whatever order they are named', () => {
+    const specs = plan([second, first])
+    expect(specs.map(({ task, after, besides }) => [task, after, besides])).toEqual([
+      ['caption', undefined, undefined],
+      ['second', 'first', ['caption']],
+      ['first', 'caption', undefined],
+    ])
+    expect(specs.every((spec) => TaskSpec.safeParse(spec).success)).toBe(true)
+  })
+
+  test('let boxes be found of what they say, where that is words or a list of them', () => {
+    const follows = [{ task: 'ground', after: 'first' }]
+    expect(plan([first], { follows }).at(1)).toMatchObject({ task: 'ground', after: 'first' })
+    const list = define({ name: 'first', answer: { kind: 'json', schema: { type: 'array', items: {} } } })
+    const ground = plan([list], { follows }).find(({ task }) => task === 'ground')
+    const followed = taskOf(ground!).follow?.(ground!, { first: { value: ['a dog', 'a cat'] } })
+    expect(followed).toMatchObject({
+      plan: {
+        prompts: [
+          { question: 'Where is a dog? Give its box.' },
+          { question: 'Where is a cat? Give its box.' },
+        ],
+      },
+    })
+    const count = define({ name: 'first', answer: { kind: 'number' } })
+    expect(() => plan([count], { follows })).toThrow(/"first" gives no text to find things in/)
+  })
+
+  test.each<[string, [string, string][], RegExp]>([
+    ['itself', [['a', '{{prev.a.value}}']], /"a" after "a" wait for each other in a circle; take one/],
+    [
+      'each other',
+      [
+        ['a', '{{prev.caption.text}} {{prev.c.value}}'],
+        ['b', '{{prev.a.value}}'],
+        ['c', '{{prev.b.value}}'],
+      ],
+      /"a" after "c" after "b" after "a" wait for each other in a circle/,
+    ],
+  ])('are refused when they wait for %s, and the circle is named', (_, prompts, message) => {
+    const tasks = prompts.map(([name, prompt]) => define({ name, prompt }))
+    expect(() => plan(tasks)).toThrow(message)
+  })
+
+  test('are refused as a circle through tasks that come with coglabel, too', () => {
+    const tasks = [define({ name: 'a', prompt: '{{prev.ground.text}}' })]
+    expect(() => plan(tasks, { follows: [{ task: 'ground', after: 'a' }] })).toThrow(
+      /"ground" after "a" after "ground" wait for each other/,
+    )
+  })
+
+  test('are refused when the first of two models would need what the second says', () => {
+    const tasks = [define({ name: 'a', prompt: '{{prev.ground.boxes.0}}' })]
+    const grounding = { ...model, name: 'm2' }
+    const asked = { phrases: ['the dog'], names: ['caption', 'ground'] }
+    expect(() => plan(tasks, { ...asked, grounding })).toThrow(/"a" comes after "ground", .* not passed back/)
+    expect(plan(tasks, asked).map(({ task }) => task)).toEqual(['caption', 'ground', 'a'])
+    const second = tasks.map((task) => ({ ...task, role: 'grounding' as const }))
+    expect(plan(second, { ...asked, grounding })).toHaveLength(3)
+  })
 })
 
 const schema = {
@@ -83,6 +149,7 @@ const schema = {
   properties: { name: { type: 'string' }, count: { type: 'integer' } },
   required: ['name'],
 }
+const lists = { type: 'array', items: { type: 'array', items: { type: 'integer' } } }
 const box = [0.1, 0.2, 0.3, 0.4]
 
 test.each<[object, string, object]>([
@@ -130,9 +197,32 @@ test.each<[object, string, object]>([
     'nothing',
     { ok: false, message: expect.stringContaining('is not JSON') },
   ],
+  [
+    { answer: { kind: 'json', schema: lists } },
+    '[[100,200,300,400],[1,2]]',
+    {
+      output: {
+        value: [
+          [100, 200, 300, 400],
+          [1, 2],
+        ],
+      },
+      repairs: [],
+    },
+  ],
+  [
+    { answer: { kind: 'json', schema: { type: 'object', properties: { at: lists } } }, boxes: 'allowed' },
+    '{"at": [[100,200,300,400]]}',
+    { output: { value: { at: [[100, 200, 300, 400]] }, boxes: [box] } },
+  ],
+  [
+    { answer: { kind: 'json', schema }, boxes: 'always' },
+    '{"name": "a dog [[100,200,300,400]]"}',
+    { output: { value: { name: 'a dog' }, boxes: [box] } },
+  ],
 ])('%j reads %j', (definition, answer, expected) => {
   const task = customTask(define(definition))
-  const [spec] = plan([define(definition)], []).slice(-1)
+  const [spec] = plan([define(definition)], { names: [] }).slice(-1)
   const parsed = task.parse(spec!, [answer])
   expect(parsed).toMatchObject(expected)
   if (parsed.ok) expect(task.outputSchema.parse(parsed.output)).toEqual(parsed.output)

@@ -46,7 +46,7 @@ const plan = (others: object = {}) =>
   })
 const follow = (text: string) => {
   const spec = plan().at(-1) as TaskSpec
-  const followed = groundTask.follow!(spec, { text })
+  const followed = groundTask.follow!(spec, { caption: { text } })
   if (!followed.ok) throw new Error(followed.message)
   return { ...spec, ...followed.plan }
 }
@@ -117,7 +117,9 @@ test('asks nothing where nothing is named, and no more than its limits', () => {
   expect(follow('a $& {phrase}').prompts[0]?.question).toBe(
     'Where is a? Give its box.'.replace('a?', 'phrase?'),
   )
-  expect(groundTask.follow!(plan().at(-1) as TaskSpec, { phrase: 'x', boxes: [] })).toMatchObject({
+  expect(
+    groundTask.follow!(plan().at(-1) as TaskSpec, { caption: { phrase: 'x', boxes: [] } }),
+  ).toMatchObject({
     ok: false,
   })
 })

@@ -250,7 +250,9 @@ test("plans an image's own phrases for the model that answers them, as the run p
 test('lets qa answer what the model asks, before it asks about a caption', () => {
   const specs = plan({ names: ['caption', 'ask-questions', 'qa'] })
   expect(specs.at(-1)).toMatchObject({ task: 'qa', after: 'ask-questions' })
-  const followed = findTask('qa').follow!(specs.at(-1)!, { questions: ['Why is it red?'] })
+  const followed = findTask('qa').follow!(specs.at(-1)!, {
+    'ask-questions': { questions: ['Why is it red?'] },
+  })
   expect(followed).toMatchObject({
     ok: true,
     plan: { prompts: [{ question: 'Why is it red?', kind: 'model' }] },

@@ -79,6 +79,13 @@ it('keeps the names of control pieces in a text as text', async () => {
   expect(tokenizer.decode(ids)).toBe('<s>a</s><unk><0x41>')
 })
 
+// The answer of python's sentencepiece 0.1.97.
+it('does not make one character of bytes on either side of a control token', async () => {
+  const tokenizer = await open('v1-320')
+  expect(tokenizer.decode([203, 189])).toBe('\u023a')
+  expect(tokenizer.decode([132, 203, 2, 189, 180, 22])).toBe('\ufffd\ufffd\ufffd\ufffd\u0013')
+})
+
 it('reads an added token in a text as that token, as the reference does', async () => {
   const tokenizer = await open('v2-320')
   expect(tokenizer.encode('a<|eot_id|>')).toEqual([64, 309])

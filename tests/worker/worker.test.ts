@@ -14,6 +14,7 @@ import { describeError } from '../../gpu-worker/cloud/worker-log.ts'
 import { environmentTable, parseWorkerSettings } from '../../gpu-worker/pipeline/worker-settings.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { planTasks } from '../../gpu-worker/tasks/registry.ts'
+import { decodeHere } from '../../gpu-worker/image/prepare.ts'
 import { runWorkerProcess, type WorkerRoot } from '../../gpu-worker/worker.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { startEmulator } from '../../emulator/emulator.ts'
@@ -31,6 +32,7 @@ async function runOnce(
   const code = await runWorkerProcess({
     environment,
     openEngine: async () => openCountingEngine(),
+    openDecoder: () => decodeHere,
     log: (line) => lines.push(line),
     stop: new AbortController().signal,
     ...options,
@@ -214,7 +216,12 @@ test.each([
     { ...drain('/f'), COGLABEL_MODEL: 's3://b/w/' },
     /needs COGLABEL_SCRATCH/,
   ],
-  ['a model in no place', { ...drain('/f'), COGLABEL_MODEL: 'https://b/w/' }, /expected a folder, s3:/],
+  ['a model in no place', { ...drain('/f'), COGLABEL_MODEL: 'gs://b/w/' }, /expected a folder, s3:/],
+  [
+    'a key for a model of its own',
+    { ...drain('/f'), COGLABEL_ENDPOINT_KEY: 'k' },
+    /ENDPOINT_KEY is of a server/,
+  ],
   ['a model that is one object', { ...drain('/f'), COGLABEL_MODEL: 's3://b/w' }, /slash at its end/],
   ['a pool that is no name', { ...drain('/f'), COGLABEL_POOL: 'a b' }, /COGLABEL_POOL/],
   ['an agent that is no URL', { ...drain('/f'), ECS_AGENT_URI: 'agent' }, /ECS_AGENT_URI/],

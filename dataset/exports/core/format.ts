@@ -2,6 +2,7 @@
 // It does not know any format, nor where images and records come from.
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { Box, TaskOutput } from '../../../schemas/task-output.ts'
+import type { IdSet } from './id-set.ts'
 
 /** copy, link: files in the export; reference: the source's URI stands in the file; embed: bytes inside the data file. */
 export type ImageMode = 'copy' | 'link' | 'reference' | 'embed'
@@ -98,8 +99,15 @@ export type RawRow = {
   value: unknown
 }
 
-/** `seen` is a rule's own, for one check of one export; `previous` is the row before, of any file. */
-export type RuleContext = { files: ExportFiles; seen: Set<string>; previous: RawRow | null }
+export type RuleContext = {
+  files: ExportFiles
+  /** A rule's own, for one check of one export; held in memory, so it is for what is few. */
+  seen: Set<string>
+  /** Numbers that a rule saw, a set for each name; for what there are millions of. */
+  ids(name: string): IdSet
+  /** The row before, of any file. */
+  previous: RawRow | null
+}
 
 /** A rule of a loader, to be checked on rows in order. */
 export type LoadingRule = {

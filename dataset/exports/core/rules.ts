@@ -2,12 +2,13 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExportFiles, ExportFormat, LoadingRule, RawRow } from './format.ts'
+import { IdSet } from './id-set.ts'
 
 export type BrokenRule = { rule: string; says: string; source: string; problem: string; count: number }
 
 /** Runs every rule over every row; of each rule that is broken the first problem and how often. */
 export async function checkLoading(format: ExportFormat, files: ExportFiles): Promise<BrokenRule[]> {
-  const seen = new Map(format.rules.map(({ name }) => [name, new Set<string>()]))
+  const memories = new Map(format.rules.map(({ name }) => [name, newMemory()]))
   const broken = new Map<string, BrokenRule>()
   const note = ({ name, says, source }: LoadingRule, problem: string | null) => {
     if (problem === null) return
@@ -18,7 +19,7 @@ export async function checkLoading(format: ExportFormat, files: ExportFiles): Pr
   let previous: RawRow | null = null
   const contextOf = ({ name }: LoadingRule) => ({
     files,
-    seen: seen.get(name) ?? new Set<string>(),
+    ...(memories.get(name) ?? newMemory()),
     previous,
   })
   for await (const row of format.rows(files)) {
@@ -27,6 +28,19 @@ export async function checkLoading(format: ExportFormat, files: ExportFiles): Pr
   }
   for (const rule of format.rules) note(rule, rule.problemAtEnd?.(contextOf(rule)) ?? null)
   return [...broken.values()]
+}
+
+/** What one rule remembers while it looks at an export. */
+function newMemory() {
+  const sets = new Map<string, IdSet>()
+  return {
+    seen: new Set<string>(),
+    ids(name: string): IdSet {
+      const set = sets.get(name) ?? new IdSet()
+      sets.set(name, set)
+      return set
+    },
+  }
 }
 
 /** A field of an unknown value; undefined where it is no object. */

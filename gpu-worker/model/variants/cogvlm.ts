@@ -11,7 +11,7 @@ import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../la
 import { linear, vectorWeight } from '../linear.ts'
 import type { LinearContext, LinearOptions } from '../linear.ts'
 import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
-import { toFloat16 } from '../quantize.ts'
+import { expectFloat16 } from '../quantize.ts'
 import type { Variant } from './config.ts'
 import { expertMatrix, stackExpertMatrices } from './low-rank.ts'
 import { attentionWays, prefixSlots } from '../../../schemas/model-manifest.ts'
@@ -513,7 +513,7 @@ function embedTokens(builder: GraphBuilder, build: Build, tokenIds: Value): Valu
     elementType: 'float16',
     dims: [vocabSize, hiddenSize],
     byteCount: vocabSize * hiddenSize * 2,
-    write: (sink) => forEachTile(matrix, (tile) => sink(new Uint8Array(toFloat16(tile).buffer))),
+    write: (sink) => forEachTile(matrix, (tile) => sink(new Uint8Array(expectFloat16(tile, name).buffer))),
   })
   const halves = scope.op('Gather', [table, tokenIds], { as: 'halves' })
   return scope.op('Cast', [halves], { attributes: { to: 1 }, elementType: 'float32', as: 'rows' })
