@@ -6,6 +6,7 @@ A scene is a plain dict, so that the language stage can invent thousands without
 import json
 import math
 import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,19 @@ class Sprites:
         raw = raw.reshape(len(about["styles"]), len(about["concepts"]), size, size, 4)
         self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
         self.elsewhere = [[s for s in ALSO_TRAINED if self.images[s][c]] for c in range(len(CONCEPTS))]
-        rng = np.random.default_rng(variants)
-        for style in [*range(TRAINED), *ALSO_TRAINED]:
-            for drawings in self.images[style]:
-                drawings += [styles.variant(rng, drawings[0]) for _ in range(variants if drawings else 0)]
+        if variants:
+            self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
+
+    def add_variants(self, kept: Path, count: int) -> None:
+        """They take a minute to make, so they are kept beside the icons."""
+        own = [d for style in [*range(TRAINED), *ALSO_TRAINED] for d in self.images[style] if d]
+        if not kept.exists():
+            rng = np.random.default_rng(count)
+            made = [[styles.variant(rng, drawings[0]) for _ in range(count)] for drawings in own]
+            kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
+            kept.with_suffix(f".{os.getpid()}").rename(kept)
+        for drawings, more in zip(own, pickle.loads(kept.read_bytes()), strict=True):
+            drawings += more
 
     def aspect(self, style: int, concept: int, variant: int = 0) -> float:
         image = self.images[style][concept][variant]

@@ -28,7 +28,9 @@ const SIZE_PX = 96
 
 const outDir = process.argv[2] ?? 'sprites'
 
-const worldFile = new URL('../models/scenes-v2/world.json', import.meta.url)
+// As in scenes.py.
+const model = process.env.SCENES_MODEL ?? '../models/scenes-v2'
+const worldFile = new URL(`${model}/world.json`, import.meta.url)
 const world = JSON.parse(await readFile(worldFile, 'utf8')) as World
 const alsoTrained = world.styles.alsoTrained ?? []
 const styles = [...world.styles.trained, ...world.styles.heldOut, ...alsoTrained]
