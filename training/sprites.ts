@@ -1,5 +1,5 @@
 // Rasterises the icons of every concept and style into one raw RGBA file the trainer memory-maps.
-// Usage: node training/sprites.ts OUT_DIR. Knows icons, not scenes.
+// Usage: node training/sprites.ts OUT_DIR [MODEL, as seen from here]. Knows icons, not scenes.
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -28,9 +28,7 @@ const SIZE_PX = 96
 
 const outDir = process.argv[2] ?? 'sprites'
 
-// As in scenes.py.
-const model = process.env.SCENES_MODEL ?? '../models/scenes-v2'
-const worldFile = new URL(`${model}/world.json`, import.meta.url)
+const worldFile = new URL(`${process.argv[3] ?? '../models/scenes-v2'}/world.json`, import.meta.url)
 const world = JSON.parse(await readFile(worldFile, 'utf8')) as World
 const alsoTrained = world.styles.alsoTrained ?? []
 const styles = [...world.styles.trained, ...world.styles.heldOut, ...alsoTrained]
