@@ -70,7 +70,7 @@ class Drawing:
 
 
 PLAIN = Drawing()
-VARIED = Drawing(elsewhere=0.35, vary=0.5)
+VARIED = Drawing(elsewhere=0.25, vary=0.35)
 
 
 def sample_scene(rng, sprites: Sprites, size: int, count: int, *, drawing=PLAIN, longer=(0.1, 0.5), repeat=0.3):
