@@ -149,7 +149,7 @@ def main():
     c = Config(vocab=words.size)
     model, average, optimisers, step = load_or_start(words, c, state, args.source)
     path = state / "language.pt"
-    seen_tower, mark, spent, sums = 0.0, time.time(), time.process_time(), defaultdict(list)
+    seen_tower, mark, spent, sums, began = 0.0, time.time(), time.process_time(), defaultdict(list), step
     while step < steps_until(args.until):
         stage, (since, steps) = stage_at(step), schedule(step)
         if stage.anew and since == 0:
@@ -183,10 +183,10 @@ def main():
             sums[("~" if stage.sees_tower and not seen else "") + key].append(value)
         if step % 100 == 0:
             m = " ".join(f"{k} {np.mean(v):.1f}" if k.endswith("#") else f"{k} {np.mean(v):.3f}" for k, v in sums.items())
-            rate = 100 * args.batch / (time.time() - mark)
-            cpu = (time.process_time() - spent) / 100
+            rate = (step - began) * args.batch / (time.time() - mark)
+            cpu = (time.process_time() - spent) / (step - began)
             print(f"{time.strftime('%H:%M:%S')} step {step} {m} {rate:.0f}/s {cpu:.2f} s/step", flush=True)
-            mark, spent, sums = time.time(), time.process_time(), defaultdict(list)
+            mark, spent, sums, began = time.time(), time.process_time(), defaultdict(list), step
         if step % 50 == 0 or step == steps_until(args.until):
             own = lambda m: {k: v for k, v in m.state_dict().items() if ".vision." not in k or k.endswith(("boi", "eoi"))}
             saved = {"model": own(model), "average": own(average), "step": step}

@@ -208,7 +208,7 @@ def main():
     path = Path(args.state) / "vision.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     vision, average, optimisers, step = load_or_start(args, c)
-    mark, spent, sums = time.time(), time.process_time(), 0.0
+    mark, spent, sums, began = time.time(), time.process_time(), 0.0, step
     while step < args.steps:
         rng = np.random.default_rng([args.seed, step])
         pixels, labels, _ = make_batch(rng, sprites, c, args.batch)
@@ -222,13 +222,14 @@ def main():
         update_average(average, vision, step)
         step, sums = step + 1, sums + loss.item()
         if step % 100 == 0:
-            rate, cpu = 100 * args.batch / (time.time() - mark), (time.process_time() - spent) / 100
+            since = step - began
+            rate, cpu = since * args.batch / (time.time() - mark), (time.process_time() - spent) / since
             m = " ".join(f"{k} {v:.3f}" for k, v in measure(average, c, sprites).items())
-            print(f"{time.strftime('%H:%M:%S')} step {step} loss {sums / 100:.3f} {m} {rate:.0f}/s {cpu:.2f} s/step", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} step {step} loss {sums / since:.3f} {m} {rate:.0f}/s {cpu:.2f} s/step", flush=True)
             if step % 500 == 0:
                 unseen = measure(average, c, sprites, drawing=Drawing(styles=[TRAINED]))
                 print("         held-out style " + " ".join(f"{k} {v:.3f}" for k, v in unseen.items()), flush=True)
-            mark, spent, sums = time.time(), time.process_time(), 0.0
+            mark, spent, sums, began = time.time(), time.process_time(), 0.0, step
         if step % 50 == 0 or step == args.steps:
             save(path, vision, average, optimisers, step)
 
