@@ -32,7 +32,7 @@ from language import Words, answer_loss, box_reading_loss, oracle_features, text
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, rate_at, set_rate, update_average
 from scenes import CONCEPTS, PLAIN, Drawing, Sprites, draw, normalise, sample_scene
-from train_vision import VARIANTS
+from train_vision import KEEP_EVERY, VARIANTS
 
 
 @dataclass
@@ -150,6 +150,7 @@ def main():
     model, average, optimisers, step = load_or_start(words, c, state, args.source)
     path = state / "language.pt"
     seen_tower, mark, spent, sums, began = 0.0, time.time(), time.process_time(), defaultdict(list), step
+    kept = mark
     while step < steps_until(args.until):
         stage, (since, steps) = stage_at(step), schedule(step)
         if stage.anew and since == 0:
@@ -187,12 +188,13 @@ def main():
             cpu = (time.process_time() - spent) / (step - began)
             print(f"{time.strftime('%H:%M:%S')} step {step} {m} {rate:.0f}/s {cpu:.2f} s/step", flush=True)
             mark, spent, sums, began = time.time(), time.process_time(), defaultdict(list), step
-        if step % 50 == 0 or step == steps_until(args.until):
+        if time.time() - kept > KEEP_EVERY or step == steps_until(args.until):
             own = lambda m: {k: v for k, v in m.state_dict().items() if ".vision." not in k or k.endswith(("boi", "eoi"))}
             saved = {"model": own(model), "average": own(average), "step": step}
             saved["optimisers"] = [o.state_dict() for o in optimisers]
             torch.save(saved, path.with_suffix(".tmp"))
             path.with_suffix(".tmp").rename(path)
+            kept = time.time()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from optim import make_optimisers, rate_at, set_rate, update_average
 from scenes import PLAIN, TRAINED, VARIED, Drawing, Sprites, draw, normalise, patch_owners, sample_scene
 
 VARIANTS = 3  # other drawings of each icon
+KEEP_EVERY = 180  # seconds between two writings of the state
 
 
 @dataclass
@@ -209,6 +210,7 @@ def main():
     path.parent.mkdir(parents=True, exist_ok=True)
     vision, average, optimisers, step = load_or_start(args, c)
     mark, spent, sums, began = time.time(), time.process_time(), 0.0, step
+    kept = mark
     while step < args.steps:
         rng = np.random.default_rng([args.seed, step])
         pixels, labels, _ = make_batch(rng, sprites, c, args.batch)
@@ -230,8 +232,9 @@ def main():
                 unseen = measure(average, c, sprites, drawing=Drawing(styles=[TRAINED]))
                 print("         held-out style " + " ".join(f"{k} {v:.3f}" for k, v in unseen.items()), flush=True)
             mark, spent, sums, began = time.time(), time.process_time(), 0.0, step
-        if step % 50 == 0 or step == args.steps:
+        if time.time() - kept > KEEP_EVERY or step == args.steps:
             save(path, vision, average, optimisers, step)
+            kept = time.time()
 
 
 if __name__ == "__main__":
