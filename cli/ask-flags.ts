@@ -13,6 +13,7 @@ import { Sampling } from '../schemas/sampling.ts'
 import type { TaskDefinition } from '../schemas/task-file.ts'
 import { Box } from '../schemas/task-output.ts'
 import { ExistingMode, SampleChoice, type TaskSpec } from '../schemas/task-spec.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import { readTaskFile } from './task-file.ts'
 
 /** For parseArgs. */
@@ -101,14 +102,14 @@ type Values = { [name in Repeated]?: string[] | undefined } & {
 /** What is asked, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readAskFlags(values: Values): AskFlags {
   const { objects, statistics } = readObjects(values.objects)
-  const probe = readChoice('--probe', values.probe, ProbeSampling)
+  const probe = readChoice('--probe', values.probe, ProbeSampling.options)
   return {
     taskNames: values.tasks === undefined ? undefined : readNames('--tasks', values.tasks),
     questions: readTexts('--ask', values.ask),
     phrases: readTexts('--ground', values.ground),
     from: values['ground-from'],
     definitions: values['task-file'] === undefined ? [] : readTaskFile(values['task-file']),
-    existing: readChoice('--existing', values.existing, ExistingMode),
+    existing: readChoice('--existing', values.existing, ExistingMode.options),
     groundingPrefix: values['grounding-prefix'],
     regions: readTexts('--box', values.box).map(readRegion),
     objects,
@@ -117,8 +118,8 @@ export function readAskFlags(values: Values): AskFlags {
       ...(statistics === undefined ? {} : { statistics }),
     },
     styles: readStyles(values['question-kinds']),
-    shortAnswers: readChoice('--answers', values.answers, z.enum(['short', 'full'])) === 'short',
-    constrain: readChoice('--constrain', values.constrain, z.enum(['on', 'off'])) !== 'off',
+    shortAnswers: readChoice('--answers', values.answers, ['short', 'full']) === 'short',
+    constrain: readChoice('--constrain', values.constrain, ['on', 'off']) !== 'off',
     samples: readSamples(values),
     checks: values.checks === undefined ? undefined : parseChecks(values.checks),
     sampling: {
@@ -175,17 +176,6 @@ function readObjects(text: string | undefined): { objects: string[]; statistics?
   }
 }
 
-export function readChoice<T extends string>(
-  flag: string,
-  text: string | undefined,
-  schema: z.ZodType<T> & { options: readonly T[] },
-): T | undefined {
-  if (text === undefined) return undefined
-  const parsed = schema.safeParse(text)
-  if (parsed.success) return parsed.data
-  throw new UserError(`${flag} is "${text}"; expected ${schema.options.join(', ')}`)
-}
-
 function readStyles(text: string | undefined): QuestionStyle[] | undefined {
   if (text === undefined) return undefined
   return readNames('--question-kinds', text).map((name) => {
@@ -197,22 +187,8 @@ function readStyles(text: string | undefined): QuestionStyle[] | undefined {
 
 function readSamples({ samples, choose }: Values): TaskSpec['samples'] {
   const count = readNumber('--samples', samples, z.int().min(1).max(16)) ?? 1
-  const choice = readChoice('--choose', choose, SampleChoice) ?? 'medoid'
+  const choice = readChoice('--choose', choose, SampleChoice.options) ?? 'medoid'
   if (count > 1) return { count, choice }
   if (choose !== undefined) throw new UserError('--choose chooses among several answers; add --samples 5')
   return undefined
-}
-
-/** A flag's number, or undefined where the flag is not given. Throws UserError for any other text. */
-export function readNumber(
-  flag: string,
-  text: string | undefined,
-  schema: z.ZodType<number>,
-): number | undefined {
-  if (text === undefined) return undefined
-  const parsed = schema.safeParse(text.trim() === '' ? Number.NaN : Number(text))
-  if (parsed.success) return parsed.data
-  throw new UserError(
-    `${flag} is "${text}"; ${parsed.error.issues.map((issue) => issue.message.toLowerCase()).join(', ')}`,
-  )
 }

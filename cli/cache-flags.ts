@@ -1,29 +1,34 @@
-// The flags that say how an engine caches keys and values, the same for every verb that opens one.
+// The flags that say how much memory an engine takes, the same for every verb that opens one.
 import { z } from 'zod'
 import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
-import { UserError } from '../schemas/errors.ts'
 import { CacheFormat } from '../schemas/model-manifest.ts'
-import { readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 
-export type CacheFlags = Pick<EngineOptions, 'cacheFormat' | 'cacheBytes'>
+export type CacheFlags = Pick<EngineOptions, 'cacheFormat' | 'cacheBytes' | 'lowMemory'>
 
 /** For parseArgs. */
-export const cacheOptions = { 'kv': { type: 'string' }, 'kv-memory': { type: 'string' } } as const
+export const cacheOptions = {
+  'kv': { type: 'string' },
+  'kv-memory': { type: 'string' },
+  'low-memory': { type: 'boolean' },
+} as const
 
 /** Lines of a usage text. */
 export const cacheUsage = `  --kv FORMAT            how images are cached while they are asked about: fp32, or int8 in a quarter of the memory (fp32)
-  --kv-memory GB         the most memory for that and for answers under way; what does not fit waits`
+  --kv-memory GB         the most memory for that and for answers under way; what does not fit waits
+  --low-memory           keep only the weights in memory that a stage needs; slower for each image`
 
 /** From the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readCacheFlags(values: {
-  [name in keyof typeof cacheOptions]?: string | undefined
+  [name in keyof typeof cacheOptions]?: (typeof cacheOptions)[name]['type'] extends 'boolean'
+    ? boolean | undefined
+    : string | undefined
 }): CacheFlags {
-  const format = CacheFormat.optional().safeParse(values.kv)
-  if (!format.success)
-    throw new UserError(`--kv is "${values.kv}", expected ${CacheFormat.options.join(' or ')}`)
+  const format = readChoice('--kv', values.kv, CacheFormat.options)
   const gigabytes = readNumber('--kv-memory', values['kv-memory'], z.number().positive())
   return {
-    ...(format.data === undefined ? {} : { cacheFormat: format.data }),
+    ...(format === undefined ? {} : { cacheFormat: format }),
     ...(gigabytes === undefined ? {} : { cacheBytes: gigabytes * 1e9 }),
+    ...(values['low-memory'] === true ? { lowMemory: true } : {}),
   }
 }

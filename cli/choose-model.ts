@@ -5,6 +5,9 @@ import { z } from 'zod'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import type { Place } from '../dataset/place.ts'
 import { readLock } from '../dataset/push-weights.ts'
+import type { EngineInfo } from '../gpu-worker/engine/contract.ts'
+import { describeEndpoint } from '../gpu-worker/engine/endpoint/endpoint.ts'
+import { listAbilities } from '../gpu-worker/tasks/registry.ts'
 import { UserError } from '../schemas/errors.ts'
 import { manifestFileName, ModelManifest } from '../schemas/model-manifest.ts'
 import type { RunModel } from '../schemas/run-config.ts'
@@ -36,12 +39,22 @@ export async function chooseModel(
   return { model: { name, digest, weights: format, licence }, template, capabilities, isPushed }
 }
 
-/** The model of a server that the workers ask in their own model's place. It is asked which it has. */
-export async function chooseEndpoint(endpoint: EndpointFlags): Promise<ChosenModel> {
-  const engine = await openFlaggedEndpoint(endpoint)
+/**
+ * The model of a server that the workers ask in their own model's place. The server is asked which it has when the flags
+ * do not say so: it may be out of reach from here. `notice` says where images will go.
+ */
+export async function chooseEndpoint(
+  endpoint: EndpointFlags,
+): Promise<ChosenModel & { notice: string | undefined }> {
+  const { model, template, capabilities, notice } = await aboutEndpoint(endpoint)
+  return { model, template, capabilities: [...capabilities], isPushed: true, notice }
+}
+
+async function aboutEndpoint({ model, keyFile, ...settings }: EndpointFlags): Promise<EngineInfo> {
+  if (model !== undefined) return describeEndpoint({ ...settings, model, capabilities: listAbilities() })
+  const engine = await openFlaggedEndpoint({ ...settings, model, keyFile })
   await engine.close()
-  const { model, template, capabilities } = engine.info
-  return { model, template, capabilities: [...capabilities], isPushed: true }
+  return engine.info
 }
 
 async function readFolder(modelFolder: string | undefined): Promise<ModelManifest> {

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { type DecodeLimits, defaultDecodeLimits as defaults } from '../gpu-worker/image/decode.ts'
 import { defaultDecoderMemoryBytes, type DecoderPoolOptions } from '../gpu-worker/image/decoder-pool.ts'
-import { readNumber } from './ask-flags.ts'
+import { readNumber } from './flag-values.ts'
 
 export type DecodeFlags = { limits: DecodeLimits; pool: DecoderPoolOptions }
 

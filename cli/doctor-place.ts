@@ -1,4 +1,6 @@
 // The part of `coglabel doctor` that looks at a place: its stores, its queues, and the models that were pushed to it.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { listRuns, type Place } from '../dataset/place.ts'
 import { readLock } from '../dataset/push-weights.ts'
 import { readRun } from '../dataset/run-folder.ts'
@@ -6,7 +8,7 @@ import { listAll, type ObjectStore } from '../dataset/stores/object-store.ts'
 import { piecesOf, type WeightsLock, weightsLockKey } from '../schemas/weights-lock.ts'
 import { chooseModel } from './choose-model.ts'
 import { badFinding, type Finding } from './doctor-findings.ts'
-import { counted } from './verb-root.ts'
+import { counted } from './words.ts'
 
 /** More runs than that are not asked for the model they want. */
 const maxRuns = 200
@@ -24,11 +26,7 @@ export async function checkPlace(place: Place, { model, region }: PlaceOptions):
   const { deployment } = place
   const imageBuckets = deployment?.imageBuckets ?? [place.uploadBucket]
   const findings: Finding[] = [
-    {
-      what: 'place',
-      state: 'ok',
-      saw: `${place.uri}${deployment === null ? '' : `, the deployment ${deployment.name}`}`,
-    },
+    await checkThere(place),
     ...regionFindings(place, region),
     await checkStore('labels', place.labels),
   ]
@@ -40,6 +38,18 @@ export async function checkPlace(place: Place, { model, region }: PlaceOptions):
   findings.push(...pushed.findings)
   if (model !== undefined) findings.push(await checkWanted(place, model))
   return [...findings, ...(await checkRuns(place, pushed.digests))]
+}
+
+/** A folder is made by the first command that writes to it, so a slip of the pen would pass for an empty place. */
+async function checkThere({ uri, deployment }: Place): Promise<Finding> {
+  const saw = `${uri}${deployment === null ? '' : `, the deployment ${deployment.name}`}`
+  if (!uri.startsWith('file:') || existsSync(fileURLToPath(uri))) return { what: 'place', state: 'ok', saw }
+  return {
+    what: 'place',
+    state: 'warn',
+    saw: `${saw} is not there yet`,
+    todo: 'check its name; coglabel submit and push-model make it',
+  }
 }
 
 /** Nothing where they agree, or nobody said. */

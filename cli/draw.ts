@@ -1,14 +1,18 @@
 // `coglabel draw`: the labels of a run as pictures with boxes. It does not know how labels or pictures are made.
-import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import { readRecords } from '../dataset/read.ts'
+import { sha256Hex } from '../dataset/canonical-json.ts'
 import { compareKeys } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
+import { readNumber } from './flag-values.ts'
 import { describePicture, drawnTasks, type DrawnTask, isDrawnTask, openRecordImage } from './pictures.ts'
 import { openRunFolder } from './open-run-folder.ts'
+import { counted, printable } from './words.ts'
+import { writeWhole } from './write-whole.ts'
 
 export const drawUsage = `coglabel draw DIR --out DIR2 [options]
 
@@ -37,18 +41,16 @@ export async function runDraw(args: readonly string[]): Promise<number> {
   for (const picture of pictures) {
     const png = await drawPicture(picture)
     if (png === null) continue
-    const path = join(flags.out, `${picture.key}.${picture.task}.png`)
-    await mkdir(dirname(path), { recursive: true })
-    await writeFile(path, png)
+    await writeWhole(join(flags.out, pictureName(picture)), png)
     drawn += 1
     if (sheet.length < maxOnSheet) sheet.push(png)
   }
   if (drawn === 0)
     throw new UserError(`none of the ${pictures.length} pictures of ${flags.run} could be drawn; see above`)
   const sheetPath = join(flags.out, 'contact-sheet.png')
-  await writeFile(sheetPath, await contactSheet(sheet, { columns: flags.columns, tileWidth }))
+  await writeWhole(sheetPath, await contactSheet(sheet, { columns: flags.columns, tileWidth }))
   const shown = sheet.length < drawn ? ` (the first ${sheet.length})` : ''
-  console.log(`drew ${drawn} pictures into ${flags.out}; all together${shown}: ${sheetPath}`)
+  console.log(`drew ${counted(drawn, 'picture')} into ${flags.out}; all together${shown}: ${sheetPath}`)
   return drawn === pictures.length ? 0 : 3
 }
 
@@ -61,22 +63,34 @@ function parseFlags(args: readonly string[]): Flags {
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`draw takes one run folder, got ${positionals.length}: coglabel draw DIR --out DIR2`)
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
   if (resolve(values.out) === resolve(run))
     throw new UserError(`--out ${values.out} is the run folder itself; give another folder for the pictures`)
-  const limit = readCount('--limit', values.limit) ?? Number.POSITIVE_INFINITY
-  return { run, out: values.out, limit, columns: readCount('--columns', values.columns) ?? 4 }
-}
-
-function readCount(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined
-  const count = Number(text)
-  if (Number.isInteger(count) && count >= 1) return count
-  throw new UserError(`${flag} is "${text}"; expected a whole number from 1`)
+  const limit = readNumber('--limit', values.limit, z.int().min(1)) ?? Number.POSITIVE_INFINITY
+  const columns = readNumber('--columns', values.columns, z.int().min(1)) ?? 4
+  return { run, out: values.out, limit, columns }
 }
 
 type Picture = { key: string; task: DrawnTask; records: LabelRecord[] }
+
+/** File systems take names of up to 255 bytes; of what is written aside first, a few less are left. */
+const maxNameBytes = 230
+
+/** KEY.TASK.png; a last segment that would be too long is cut and told apart by a hash. */
+function pictureName({ key, task }: Picture): string {
+  const [folders, name] = [key.slice(0, key.lastIndexOf('/') + 1), key.slice(key.lastIndexOf('/') + 1)]
+  const ending = `.${task}.png`
+  if (Buffer.byteLength(name + ending) <= maxNameBytes) return folders + name + ending
+  const hash = `-${sha256Hex(name).slice(0, 8)}`
+  const room = maxNameBytes - hash.length - ending.length
+  // A character that is cut in the middle would come back as U+FFFD.
+  const cut = Buffer.from(name)
+    .subarray(0, room)
+    .toString()
+    .replace(/\u{fffd}+$/u, '')
+  return folders + cut + hash + ending
+}
 
 /** One picture for each image and task, in order of key; of an image that was replaced, only the newest content. */
 async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
@@ -111,11 +125,12 @@ async function drawPicture({ key, task, records }: Picture): Promise<Buffer | nu
   const text = describePicture(task, records)
   const [record] = records
   if (text === null || record === undefined) {
-    console.error(`${key}: nothing to draw: ${record?.error?.message ?? 'no label'}`)
+    const why = record?.error?.message ?? 'no label'
+    console.error(`${printable(key)} (${task}): nothing to draw: ${printable(why)}`)
     return null
   }
   const opened = await openRecordImage(record)
   if (opened.ok) return await drawLabels({ image: opened.image, ...text })
-  console.error(`${key}: ${opened.reason}`)
+  console.error(`${printable(key)}: ${printable(opened.reason)}`)
   return null
 }

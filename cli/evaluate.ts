@@ -8,15 +8,16 @@ import { compareRuns } from '../dataset/metrics/compare.ts'
 import { gradeImage } from '../dataset/metrics/grade-image.ts'
 import { type GradedImage, tally } from '../dataset/metrics/tally.ts'
 import { openVocabulary, type Vocabulary } from '../dataset/metrics/vocabulary.ts'
+import { openFsStore } from '../dataset/stores/fs.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { benchmarkLayouts } from '../dataset/metrics/benchmarks/registry.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { GoldLine } from '../schemas/gold.ts'
-import type { RunModel } from '../schemas/run-config.ts'
+import { runConfigKey, type RunModel } from '../schemas/run-config.ts'
 import { World } from '../schemas/world.ts'
-import { readNumber } from './ask-flags.ts'
+import { readNumber } from './flag-values.ts'
 import { openBenchmarkFiles } from './benchmark-files.ts'
 import { evaluateBenchmark, labelItems } from './evaluate-benchmark.ts'
 import { renderReport, type ReportCase } from './evaluation-html.ts'
@@ -59,6 +60,7 @@ export const worstName = 'evaluation-worst.png'
 export const reportName = 'evaluation.html'
 const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
 const tileWidth = 380
+const defaultWorst = 12
 const maxWorst = 64
 
 type Flags = {
@@ -81,6 +83,8 @@ export async function runEvaluate(args: readonly string[], root: LabelRoot): Pro
   if (goldPath !== undefined && out === undefined)
     return await evaluateGold({ ...flags, run: folder, goldPath }, root)
   if (out === undefined) throw new UserError(await whatIsMissing(folder))
+  if ((await openFsStore(folder).head(runConfigKey)) !== null)
+    throw new UserError(`${folder} is a run folder, and its scores go into it; leave out --out ${out}`)
   const files = await openBenchmarkFiles(folder, flags.maxImages)
   const labelArgs = flags.model === undefined ? [] : ['--model', flags.model]
   const ownGold = goldPath ?? (files.names.includes(goldName) ? join(folder, goldName) : undefined)
@@ -204,7 +208,7 @@ function parseFlags(args: readonly string[]): Flags {
       gold: { type: 'string' },
       world: { type: 'string', default: defaultWorld },
       against: { type: 'string' },
-      worst: { type: 'string', default: '12' },
+      worst: { type: 'string' },
       out: { type: 'string' },
       kind: { type: 'string' },
       model: { type: 'string' },
@@ -216,9 +220,7 @@ function parseFlags(args: readonly string[]): Flags {
     throw new UserError(
       `evaluate takes one run folder, got ${positionals.length}: coglabel evaluate DIR --gold GOLD.jsonl`,
     )
-  const worstCount = Number(values.worst)
-  if (!Number.isInteger(worstCount) || worstCount < 0 || worstCount > maxWorst)
-    throw new UserError(`--worst is "${values.worst}"; expected a whole number from 0 to ${maxWorst}`)
+  const worstCount = readNumber('--worst', values.worst, z.int().min(0).max(maxWorst)) ?? defaultWorst
   const { out, kind, model } = values
   const maxImages = readNumber('--limit', values.limit, z.int().min(1))
   const { gold: goldPath, world: worldPath, against: againstRun } = values

@@ -1,6 +1,6 @@
 // `coglabel export`: the labels of a run as files that a trainer, a tool or a person reads. It does not know any format.
-import { mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
@@ -14,11 +14,13 @@ import {
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
-import { explainWriteError } from '../dataset/stores/fs.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
 import { readVersion } from './version.ts'
+import { readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
+import { writeFolderWhole } from './staging.ts'
+import { counted, shellWord } from './words.ts'
 
 export const exportUsage = `coglabel export DIR --format X --out OUT [options]
 
@@ -59,12 +61,8 @@ export async function runExport(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args)
   const { store, config } = await openRunFolder(flags.run)
   await refuseFull(flags.out)
-  const staging = join(dirname(resolve(flags.out)), `.${basename(resolve(flags.out))}.partial-${process.pid}`)
-  await mkdir(staging, { recursive: true }).catch((error: unknown) => {
-    throw explainWriteError(error, { path: staging })
-  })
   const progress = showProgress()
-  try {
+  const report = await writeFolderWhole(flags.out, async (staging) => {
     const report = await exportRun({
       ...flags,
       store,
@@ -72,7 +70,7 @@ export async function runExport(args: readonly string[]): Promise<number> {
       folder: staging,
       ports: { readImage: readLocalImage, toJpeg: encodeJpeg },
       split: flags.split === null ? null : { ...flags.split, previous: await readPrevious(flags.previous) },
-      command: ['export', ...args].map(quoteShell).join(' '),
+      command: ['export', ...args].map(shellWord).join(' '),
       version: await readVersion(),
       clock: () => new Date(),
       onProgress: progress.show,
@@ -80,12 +78,9 @@ export async function runExport(args: readonly string[]): Promise<number> {
     progress.end()
     if (report.statistics.entries === 0)
       throw new UserError(`nothing of ${flags.run} can be exported: ${reasons(report) || 'it has no labels'}`)
-    await rmdir(flags.out).catch(() => {})
-    await rename(staging, resolve(flags.out))
-    return tell(report, flags)
-  } finally {
-    await rm(staging, { recursive: true, force: true })
-  }
+    return report
+  })
+  return tell(report, flags)
 }
 
 function parseFlags(args: readonly string[]): Flags {
@@ -100,7 +95,7 @@ function parseFlags(args: readonly string[]): Flags {
       'strip-metadata': { type: 'boolean', default: false },
       'where': { type: 'string' },
       'split': { type: 'string' },
-      'seed': { type: 'string', default: '0' },
+      'seed': { type: 'string' },
       'group-depth': { type: 'string' },
       'previous': { type: 'string' },
       'check': { type: 'boolean', default: true },
@@ -113,7 +108,7 @@ function parseFlags(args: readonly string[]): Flags {
     )
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`export needs a place: coglabel export ${run} --format ${values.format} --out OUT`)
   const format = findFormat(values.format)
   const split =
@@ -121,11 +116,8 @@ function parseFlags(args: readonly string[]): Flags {
       ? null
       : {
           shares: parseShares(values.split),
-          seed: readWhole('--seed', values.seed),
-          groupDepth:
-            values['group-depth'] === undefined
-              ? Infinity
-              : readWhole('--group-depth', values['group-depth']),
+          seed: readNumber('--seed', values.seed, z.int().min(0)) ?? 0,
+          groupDepth: readNumber('--group-depth', values['group-depth'], z.int().min(0)) ?? Infinity,
         }
   if (split === null && values.previous !== undefined)
     throw new UserError('--previous is for a split; give --split as well')
@@ -140,12 +132,6 @@ function parseFlags(args: readonly string[]): Flags {
     previous: values.previous ?? null,
     checks: values.check,
   }
-}
-
-function readWhole(flag: string, text: string): number {
-  const value = Number(text)
-  if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
-  throw new UserError(`${flag} is "${text}"; expected a whole number from 0`)
 }
 
 function readImageMode(text: string | undefined, { name, imageModes: allowed }: ExportFormat): ImageMode {
@@ -226,7 +212,7 @@ function showProgress(): { show: (progress: ExportProgress) => void; end: () => 
 function tell(report: ExportReport, { out, format }: Flags): number {
   const { images, records, statistics, moved, warnings, broken } = report
   console.log(
-    `exported ${records} records of ${images} images as ${statistics.entries} entries of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
+    `exported ${counted(records, 'record')} of ${counted(images, 'image')} as ${statistics.entries} ${statistics.entries === 1 ? 'entry' : 'entries'} of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
   )
   const left = reasons(report)
   if (left !== '') console.log(`left out: ${left}`)
@@ -250,9 +236,4 @@ function reasons({ statistics }: ExportReport): string {
   return Object.entries(statistics.leftOut)
     .map(([reason, count]) => `${count} ${reason}`)
     .join(', ')
-}
-
-/** As a person would type it. */
-function quoteShell(word: string): string {
-  return /^[\w./:=,@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }

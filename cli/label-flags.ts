@@ -5,7 +5,8 @@ import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/
 import { UserError } from '../schemas/errors.ts'
 import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readChoice, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
@@ -73,7 +74,7 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined)
+  if (values.out === undefined || values.out === '')
     throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
@@ -97,7 +98,7 @@ type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | u
 }
 
 function readInputRules(values: InputValues): InputRules | undefined {
-  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind)
+  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind.options)
   const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
   const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
   const rules: InputRules = {

@@ -27,6 +27,7 @@ import type { OpenEngineOptions } from './open-engine.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
 import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
+import { counted } from './words.ts'
 
 export type LabelRoot = {
   openEngine: (options: OpenEngineOptions) => Promise<Engine>
@@ -262,14 +263,25 @@ export function refuseNothing(src: string, { images, skipped }: SourceScan): voi
   )
 }
 
-function tellSkipped({ skipped }: SourceScan, root: LabelRoot): void {
+function tellSkipped({ skipped, unasked = {} }: SourceScan, root: LabelRoot): void {
   const reasons = describeSkipped(skipped)
   if (reasons !== '') tell(root, `left out: ${reasons}`)
+  for (const [field, lines] of Object.entries(unasked))
+    tell(
+      root,
+      `${counted(lines, 'line')} with "${field}", kept in meta and not asked; lists of texts are: "questions": ["…"], "phrases": ["…"]`,
+    )
+}
+
+/** Where the reason alone leaves open what to do. */
+const skipHints: Readonly<Record<string, string>> = {
+  'symbolic link': ' (none is followed)',
+  'unusable name': ' (a backslash in it, or bytes that are not UTF-8)',
 }
 
 function describeSkipped(skipped: SourceScan['skipped']): string {
   return Object.entries(skipped)
-    .map(([reason, count]) => `${count} ${reason}`)
+    .map(([reason, count]) => `${count} ${reason}${skipHints[reason] ?? ''}`)
     .join(', ')
 }
 

@@ -6,6 +6,7 @@
 // Plain JavaScript, because an older Node has to read it.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { constants } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -44,5 +45,7 @@ function runElsewhere(node) {
   // Ctrl-C reaches the child by itself; this process only waits for it.
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => child.kill('SIGTERM'))
-  child.on('exit', (code, signal) => process.exit(signal === null ? (code ?? 1) : 128 + 15))
+  child.on('exit', (code, signal) =>
+    process.exit(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
+  )
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
-import { editDistance } from '../dataset/metrics/edit-distance.ts'
-import { RetryableError, UserError } from '../schemas/errors.ts'
+import { UserError } from '../schemas/errors.ts'
+import { explainError, nearestWord } from './explain-error.ts'
 import { readVersion } from './version.ts'
 
 type Verb = {
@@ -148,17 +148,11 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args)
   } catch (error) {
-    if (error instanceof UserError) {
-      console.error(`coglabel: ${error.message}`)
-      return 2
-    }
-    if (isParseArgsError(error)) {
-      console.error(`coglabel: ${lowerFirst(error.message)}\nsee coglabel ${args[0] ?? ''} --help`)
-      return 2
-    }
-    // What may work the next time needs no stack.
-    console.error(error instanceof RetryableError ? `coglabel: ${error.message}` : error)
-    return 1
+    const [name = ''] = args
+    const usage = Object.hasOwn(verbs, name) ? ((await verbs[name]?.usage()) ?? null) : null
+    const { message, exitCode } = explainError(error, { verb: name, usage })
+    console.error(message === null ? error : `coglabel: ${message}`)
+    return exitCode
   }
 }
 
@@ -171,16 +165,15 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
     console.log(usage())
     return name === undefined ? 2 : 0
   }
-  if (name === '--version' || name === '-v') {
+  if (name === 'version' || name === '--version' || name === '-v') {
     console.log(await readVersion())
     return 0
   }
   const verb = Object.hasOwn(verbs, name) ? verbs[name] : undefined
   if (verb === undefined) {
-    const near = nearestVerb(name)
-    throw new UserError(
-      `there is no verb "${name}"${near === null ? '' : `; did you mean "${near}"?`}\n\n${usage()}`,
-    )
+    const near = nearestWord(name.replace(/^-+/, ''), [...Object.keys(verbs), 'help', 'version'])
+    const meant = near === null ? '' : `; did you mean "${near}"?`
+    throw new UserError(`there is no verb "${name}"${meant}\ncoglabel --help lists them`)
   }
   if (args.includes('--help') || args.includes('-h')) {
     console.log(await verb.usage())
@@ -192,21 +185,4 @@ async function dispatch([name, ...args]: readonly string[]): Promise<number> {
 function usage(): string {
   const lines = Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`)
   return `coglabel VERB …: captions, answers and boxes for folders of images\n\n${lines.join('\n')}\n\ncoglabel VERB --help says more; coglabel --version prints the version`
-}
-
-/** The verb within two typing mistakes of `name`, or null. */
-function nearestVerb(name: string): string | null {
-  const ranked = Object.keys(verbs)
-    .map((verb) => ({ verb, distance: verb.startsWith(name) ? 0 : editDistance(name.slice(0, 20), verb) }))
-    .toSorted((left, right) => left.distance - right.distance)
-  const [best] = ranked
-  return best !== undefined && best.distance <= 2 ? best.verb : null
-}
-
-function isParseArgsError(error: unknown): error is Error {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_')
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
 }

@@ -9,25 +9,25 @@ import {
   defaultTimeoutMs,
 } from '../gpu-worker/engine/endpoint/endpoint.ts'
 import { UserError } from '../schemas/errors.ts'
-import { readChoice, readNumber } from './ask-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import type { DeviceChoice } from './choose-device.ts'
 
-/** For parseArgs, of verbs that open no model of this machine. */
+/** For parseArgs, of verbs that say which model others ask. */
 export const endpointOptions = {
   'endpoint': { type: 'string' },
   'endpoint-model': { type: 'string' },
   'endpoint-boxes': { type: 'string' },
   'endpoint-key-file': { type: 'string' },
-  'endpoint-concurrency': { type: 'string' },
-  'endpoint-timeout': { type: 'string' },
   'endpoint-pixels': { type: 'string' },
 } as const
 
 /** For parseArgs. */
 export const modelOptions = {
-  model: { type: 'string' },
-  device: { type: 'string' },
+  'model': { type: 'string' },
+  'device': { type: 'string' },
   ...endpointOptions,
+  'endpoint-concurrency': { type: 'string' },
+  'endpoint-timeout': { type: 'string' },
 } as const
 
 /** Lines of a usage text. */
@@ -69,9 +69,11 @@ export type EndpointFlags = {
 const Choice = z.enum(['cpu', 'cuda', 'webgpu', 'auto'])
 
 /** Flags of other files that say how a model is run here. */
-const localFlags = ['device', 'kv', 'kv-memory'] as const
+const localFlags = ['device', 'kv', 'kv-memory', 'low-memory'] as const
 
-type Values = { [name in keyof typeof modelOptions | (typeof localFlags)[number]]?: string | undefined }
+type Values = { [name in keyof typeof modelOptions | 'kv' | 'kv-memory']?: string | undefined } & {
+  'low-memory'?: boolean | undefined
+}
 
 /** Which model, from the values of parseArgs. Throws UserError that says which flag is wrong. */
 export function readModelFlags(values: Values): ModelFlags {
@@ -80,7 +82,11 @@ export function readModelFlags(values: Values): ModelFlags {
   if (url === undefined && lone !== undefined)
     throw new UserError(`--${lone} is about another server; add --endpoint URL`)
   if (url === undefined)
-    return { modelFolder: model, device: readChoice('--device', device, Choice) ?? 'cpu', endpoint: null }
+    return {
+      modelFolder: model,
+      device: readChoice('--device', device, Choice.options) ?? 'cpu',
+      endpoint: null,
+    }
   const local = localFlags.find((name) => values[name] !== undefined)
   if (local !== undefined)
     throw new UserError(`--${local} is about this machine and --endpoint about another; leave one out`)

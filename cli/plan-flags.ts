@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { type NetworkKind, networkKinds } from '../dataset/cost.ts'
 import { UserError } from '../schemas/errors.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
+import { readChoice, readNumber } from './flag-values.ts'
 import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './model-flags.ts'
 
 export const planUsage = `coglabel plan SRC [options]
@@ -142,15 +143,4 @@ function readCloudFlags(values: ReturnType<typeof readArgs>['values']): CloudFla
     hasClaims: values.claims === true,
     pricesPath: values.prices,
   }
-}
-
-function readChoice<T extends string>(
-  flag: string,
-  text: string | undefined,
-  choices: readonly T[],
-): T | undefined {
-  if (text === undefined) return undefined
-  const found = choices.find((choice) => choice === text)
-  if (found !== undefined) return found
-  throw new UserError(`${flag} is "${text}"; expected ${choices.join(' or ')}`)
 }

@@ -6,7 +6,7 @@ import type { InstancePrice } from '../schemas/prices.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { Pilot } from './pilot.ts'
 import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
-import { counted, printable } from './summary.ts'
+import { counted, printable } from './words.ts'
 
 const nameWidth = 13
 const field = (name: string, text: string) => `  ${name.padEnd(nameWidth)}${text}`

@@ -7,7 +7,8 @@ import { pullRun } from '../dataset/pull.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { UserError } from '../schemas/errors.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
-import { counted, needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const pullLabelsUsage = `coglabel pull-labels RUN --out DIR --place URI
 
@@ -25,7 +26,8 @@ export async function runPullLabels(args: readonly string[], root: VerbRoot): Pr
   const options = { ...placeOptions, out: { type: 'string' } } as const
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options })
   const runId = needOne(positionals, { verb: 'pull-labels', name: 'RUN' })
-  if (values.out === undefined) throw new UserError(`where to? coglabel pull-labels ${runId} --out DIR`)
+  if (values.out === undefined || values.out === '')
+    throw new UserError(`where to? coglabel pull-labels ${runId} --out DIR`)
   const out = resolve(values.out)
   const place = await openPlaceOf(values)
   try {

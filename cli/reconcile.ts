@@ -5,7 +5,8 @@ import { reconcileRun } from '../dataset/reconcile.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { hashSpecs, recordsOfItem } from '../gpu-worker/pipeline/item-specs.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
-import { counted, needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const reconcileUsage = `coglabel reconcile RUN --place URI
 

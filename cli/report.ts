@@ -1,7 +1,8 @@
 // `coglabel report`: a run as one HTML file, for people who would rather look. It does not know how the page is made.
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import { readVerdicts } from '../dataset/verdicts.ts'
@@ -11,7 +12,10 @@ import { UserError } from '../schemas/errors.ts'
 import { RunReport, runReportName } from '../schemas/run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { reviewCache } from './review.ts'
-import { counted, type VerbRoot } from './verb-root.ts'
+import type { VerbRoot } from './verb-root.ts'
+import { readNumber } from './flag-values.ts'
+import { counted } from './words.ts'
+import { writeWhole } from './write-whole.ts'
 import { openRunFolder } from './open-run-folder.ts'
 
 export const reportUsage = `coglabel report DIR [options]
@@ -40,10 +44,8 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`report takes one run folder, got ${positionals.length}: coglabel report DIR`)
-  const wanted = readWhole('--pictures', values.pictures, defaultPictures)
-  if (wanted > maxPictures)
-    throw new UserError(`--pictures is ${wanted}; a page that opens has at most ${maxPictures}`)
-  const seed = readWhole('--seed', values.seed, 0)
+  const wanted = readNumber('--pictures', values.pictures, z.int().min(0).max(maxPictures)) ?? defaultPictures
+  const seed = readNumber('--seed', values.seed, z.int().min(0)) ?? 0
   const out = resolve(values.out ?? join(run, 'report.html'))
   const { store, config } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
@@ -62,19 +64,12 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
           : `${wanted} of ${index.images.length}, drawn at random with seed ${seed}.`,
       createdAt: root.clock().toISOString(),
     })
-    await writeFile(out, html)
+    await writeWhole(out, html)
     root.print(`${counted(index.recordCount, 'record')} of ${counted(index.images.length, 'image')}: ${out}`)
     return 0
   } finally {
     await index.close()
   }
-}
-
-function readWhole(flag: string, text: string | undefined, otherwise: number): number {
-  if (text === undefined) return otherwise
-  const value = Number(text)
-  if (text.trim() !== '' && Number.isInteger(value) && value >= 0) return value
-  throw new UserError(`${flag} is "${text}"; expected a whole number from 0`)
 }
 
 async function countRun(index: RunIndex) {

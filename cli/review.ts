@@ -5,6 +5,7 @@ import { homedir, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import { serve } from '@hono/node-server'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
@@ -13,6 +14,7 @@ import { createReviewApp } from '../review/app.ts'
 import { readPageFiles } from '../review/page-files.ts'
 import { openReviewedRun } from '../review/reviewed-run.ts'
 import { UserError } from '../schemas/errors.ts'
+import { readNumber } from './flag-values.ts'
 import { openPlaceOf, type PlaceFlags, placeOptions, placeUsage } from './place.ts'
 import { openPictures } from './review-pictures.ts'
 import type { VerbRoot } from './verb-root.ts'
@@ -93,7 +95,7 @@ function parseFlags(args: readonly string[]): Flags {
     options: {
       against: { type: 'string' },
       as: { type: 'string' },
-      port: { type: 'string', default: String(defaultPort) },
+      port: { type: 'string' },
       host: { type: 'string', default: loopback },
       cache: { type: 'string' },
       ...placeOptions,
@@ -102,9 +104,7 @@ function parseFlags(args: readonly string[]): Flags {
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`review takes one run, got ${positionals.length}: coglabel review DIR`)
-  const port = Number(values.port)
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new UserError(`--port is "${values.port}"; expected a whole number from 0 to 65535`)
+  const port = readNumber('--port', values.port, z.int().min(0).max(65_535)) ?? defaultPort
   const who = (values.as ?? userInfo().username).trim()
   if (who === '' || who.length > 200)
     throw new UserError(`--as has ${who.length} characters; expected a name of 1 to 200`)

@@ -2,7 +2,8 @@
 import { parseArgs } from 'node:util'
 import { sealRun } from '../dataset/seal.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
-import { counted, needOne, needRun, type VerbRoot } from './verb-root.ts'
+import { needOne, needRun, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const sealUsage = `coglabel seal RUN --place URI
 

@@ -14,13 +14,15 @@ import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
-import { type AskFlags, askOptions, askUsage, readAskFlags, readNumber } from './ask-flags.ts'
+import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
+import { readNumber } from './flag-values.ts'
 import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
-import { counted, startTicker, type VerbRoot } from './verb-root.ts'
+import { startTicker, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const submitUsage = `coglabel submit SRC --place URI [options]
 coglabel submit --standing --place URI [options]
@@ -34,8 +36,9 @@ what was interrupted, and asks for nothing twice.
   --standing             label whatever is uploaded from now on, instead of SRC
 ${placeUsage}
   --model DIR|DIGEST     a compiled model or a checkpoint folder, or the digest of a pushed model (the one that ships)
-  --endpoint URL         in its place, a server that the workers ask (COGLABEL_MODEL of theirs); --endpoint-model,
-                         --endpoint-boxes, --endpoint-pixels and --endpoint-key-file as of coglabel label
+  --endpoint URL         in its place, a server that the workers ask (COGLABEL_MODEL of theirs), and send images to
+  --endpoint-model NAME  as the server calls it; without, the server is asked from here which it has
+                         (--endpoint-boxes, --endpoint-pixels, --endpoint-key-file: as for coglabel label)
   --grounding DIR|DIGEST a second model, for tasks of the role grounding
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
@@ -73,8 +76,8 @@ async function submit(
 ): Promise<number> {
   const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
-  const chosen =
-    flags.endpoint === null ? await chooseModel(flags.model, place) : await chooseEndpoint(flags.endpoint)
+  const { notice, ...chosen } = await chooseAnswerer(flags, place)
+  if (notice !== undefined) root.tell(`of the workers: ${notice}`)
   const grounding = flags.grounding === undefined ? null : await chooseModel(flags.grounding, place)
   const wanted = wantedRun(flags, { source, chosen, grounding, ...(brings === undefined ? {} : { brings }) })
   const runId = flags.runId ?? wantedRunId(wanted)
@@ -99,6 +102,14 @@ async function submit(
   } finally {
     silence()
   }
+}
+
+/** The model of a compiled folder, of the place, or of a server. */
+async function chooseAnswerer(
+  { model, endpoint }: SubmitFlags,
+  place: Place,
+): Promise<ChosenModel & { notice?: string | undefined }> {
+  return endpoint === null ? await chooseModel(model, place) : await chooseEndpoint(endpoint)
 }
 
 type Ask = {

@@ -3,6 +3,7 @@ import type { LabelsView } from '../dataset/labels-view.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport, RunSession } from '../schemas/run-report.ts'
 import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
+import { counted, printable, shellWord } from './words.ts'
 
 export type Summary = {
   view: LabelsView
@@ -116,18 +117,4 @@ function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'o
     steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --tasks ground --ground "the dog"`)
   }
   return steps
-}
-
-export function shellWord(text: string): string {
-  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
-}
-
-/** File names can hold anything; control characters must not reach a terminal. */
-export function printable(text: string): string {
-  const short = text.length > 300 ? `${text.slice(0, 300)}…` : text
-  return short.replace(/\p{Cc}|\p{Cf}/gu, '?')
-}
-
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }

@@ -9,7 +9,8 @@ import { openStacks, type Stack, type StackResource, type Stacks } from './accou
 import { openWorkerServices } from './account/workers.ts'
 import { defaultDeploymentName, stackNamesOf } from './deployment-names.ts'
 import { formatDuration } from './progress.ts'
-import { counted, type VerbRoot } from './verb-root.ts'
+import type { VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const teardownUsage = `coglabel teardown [options]
 

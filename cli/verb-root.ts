@@ -66,7 +66,3 @@ export function needOne(
     `${verb} takes one ${name}, and was given ${positionals.length}; see coglabel ${verb} --help`,
   )
 }
-
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
-}

@@ -1,11 +1,17 @@
-// Writing a file so that a reader never sees half of it.
-import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+// Writing a file so that a reader never sees half of it, and a full disk leaves the old one.
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { explainWriteError } from '../dataset/stores/fs.ts'
 
-/** Written aside and renamed, so that a reader never sees half. */
+/** Makes the folder, writes aside and renames. Throws UserError for what the disk refuses. */
 export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const aside = join(path, '..', '.tmp', `evaluate-${process.pid}`)
-  await mkdir(join(aside, '..'), { recursive: true })
-  await writeFile(aside, content)
-  await rename(aside, path)
+  const aside = `${path}.partial-${process.pid}`
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(aside, content)
+    await rename(aside, path)
+  } catch (error) {
+    await rm(aside, { force: true }).catch(() => {})
+    throw explainWriteError(error, { path })
+  }
 }

@@ -19,6 +19,8 @@ import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
 export type SourceScan = {
   images: number
   skipped: Partial<Record<SkipReason, number>>
+  /** Lines with a field that looks like questions or phrases and is kept as any other; absent where there are none. */
+  unasked?: Record<string, number>
   /** Absent where no image has any. */
   brings?: Brings
 }
@@ -37,6 +39,23 @@ const maxManifestLineChars = 1024 * 1024
 
 type Tell = (reason: SkipReason) => void
 
+const whatSourcesAre = 'give a folder of images, one image or a .jsonl manifest'
+
+/** Files that people list or pack images in, and that hold no image themselves. */
+const listExtensions = new Set([
+  '.txt',
+  '.csv',
+  '.tsv',
+  '.json',
+  '.parquet',
+  '.md',
+  '.yaml',
+  '.xml',
+  '.zip',
+  '.tar',
+  '.gz',
+])
+
 export type OpenSource = {
   /** A folder inside the source that holds labels, not images. */
   exclude?: string
@@ -50,18 +69,24 @@ export async function openSource(
   { exclude, forMessages = false }: OpenSource = {},
 ): Promise<ImageSource> {
   const real = await realpath(path).catch(() => null)
-  if (real === null)
-    throw new UserError(
-      `there is no file or folder "${path}"; give a folder of images, one image or a .jsonl manifest`,
-    )
+  if (real === null) throw new UserError(`there is no file or folder "${path}"; ${whereElse(path)}`)
   const stats = await stat(real)
   if (stats.isDirectory()) return await folderSource(real, exclude)
-  if (!stats.isFile())
+  if (!stats.isFile()) throw new UserError(`"${path}" is neither a file nor a folder; ${whatSourcesAre}`)
+  const extension = extname(real).toLowerCase()
+  if (['.jsonl', '.ndjson'].includes(extension)) return manifestSource(real, forMessages)
+  if (listExtensions.has(extension))
     throw new UserError(
-      `"${path}" is neither a file nor a folder; give a folder of images, one image or a .jsonl manifest`,
+      `"${path}" is no image and no manifest; a manifest ends in .jsonl and has a line {"image": "relative/path.jpg"} for each image`,
     )
-  if (['.jsonl', '.ndjson'].includes(extname(real).toLowerCase())) return manifestSource(real, forMessages)
   return imageSource(real)
+}
+
+/** What to do about a source that is on no disk of this machine. */
+function whereElse(path: string): string {
+  if (/^s3:\/\//i.test(path))
+    return 'images of a bucket are labelled by workers (coglabel submit), or here once they are copied here'
+  return /^https?:\/\//i.test(path) ? 'download the images first' : whatSourcesAre
 }
 
 async function folderSource(folder: string, exclude: string | undefined): Promise<ImageSource> {
@@ -138,13 +163,21 @@ async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Prom
   const items = start((reason) => {
     scan.skipped[reason] = (scan.skipped[reason] ?? 0) + 1
   })
+  const unasked: Record<string, number> = {}
   for await (const item of items) {
     scan.images += 1
     brings.questions ||= item.questions !== undefined
     brings.phrases ||= item.phrases !== undefined
+    for (const field of unaskedFields(item)) unasked[field] = (unasked[field] ?? 0) + 1
   }
+  if (Object.keys(unasked).length > 0) scan.unasked = unasked
   if (brings.questions || brings.phrases) scan.brings = brings
   return scan
+}
+
+/** Fields that a writer of manifests may take for questions or phrases, and that ask nothing. */
+function unaskedFields({ meta = {} }: WorkItem): string[] {
+  return ['questions', 'question', 'phrases', 'phrase'].filter((field) => Object.hasOwn(meta, field))
 }
 
 /** A line names its image by one of three fields; the others are the image's own. */
@@ -170,6 +203,10 @@ async function* manifestItems(
     if (forMessages) refuseOversized(item, where)
     const id = sha256Hex(item.key).slice(0, 32)
     if (seen.has(id)) {
+      if (item.questions !== undefined || item.phrases !== undefined)
+        throw new UserError(
+          `${where} names ${item.key} again, with more to ask; put all questions and phrases of an image into one line`,
+        )
       tell('named twice')
       continue
     }
@@ -195,8 +232,9 @@ function parseJson(line: string, where: string): unknown {
   try {
     return JSON.parse(line)
   } catch (error) {
+    const encoding = line.includes('\0') ? 'it looks like UTF-16, save it as UTF-8; ' : ''
     throw new UserError(
-      `${where} is not JSON: ${line.slice(0, 80)}; expected {"image": "relative/path.jpg"}`,
+      `${where} is not JSON: ${JSON.stringify(line.slice(0, 80))}; ${encoding}expected {"image": "relative/path.jpg"}`,
       { cause: error },
     )
   }

@@ -72,11 +72,27 @@ async function openModel(
   if (model.kind === 'endpoint') {
     const { kind: _kind, keyFile, ...options } = model
     const key = keyFile === undefined ? options.key : await readKeyFile(keyFile)
-    const engine = await openEndpoint({ ...options, key, capabilities: listAbilities() })
-    return { engine, fetchedBytes: 0 }
+    try {
+      const engine = await openEndpoint({ ...options, key, capabilities: listAbilities() })
+      return { engine, fetchedBytes: 0 }
+    } catch (error) {
+      throw withVariables(error)
+    }
   }
   const { folder, fetchedBytes } = await openModelFolder(model, root.stop)
   return { engine: await root.openEngine(folder), fetchedBytes }
+}
+
+/** A worker has no flags: what the endpoint says of them is said of the variables in their place. */
+function withVariables(error: unknown): unknown {
+  if (!(error instanceof UserError)) return error
+  const text = error.message
+    .replaceAll(
+      /--endpoint-([a-z-]+)/g,
+      (_, name: string) => `COGLABEL_ENDPOINT_${name.replaceAll('-', '_').toUpperCase()}`,
+    )
+    .replaceAll('--endpoint', 'COGLABEL_MODEL')
+  return new UserError(text, { cause: error })
 }
 
 async function readKeyFile(path: string): Promise<string> {

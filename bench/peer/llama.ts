@@ -37,7 +37,7 @@ export async function measureImage(
     '--jinja': null,
   })
   return {
-    towerMs: sumOf(output, /slice encoded in (\d+) ms/g),
+    towerMs: sumOf(output, /batch encoding done in (\d+) ms/g),
     prefillMs: sumOf(output, /decoded \(batch \d+\/\d+\) in (\d+) ms/g),
   }
 }

@@ -6,8 +6,7 @@ import type { QueueStats } from '../../dataset/queues/work-queue.ts'
 import type { Answered } from '../../emulator/emulator.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { formatDuration } from '../progress.ts'
-import { printable, shellWord } from '../summary.ts'
-import { counted } from '../verb-root.ts'
+import { counted, printable, shellWord } from '../words.ts'
 
 export type Greeting = {
   images: string

@@ -1,11 +1,12 @@
 // COCO: instances (boxes with categories) and captions, two JSON files. A category is the noun of a phrase as far as
-// dropping its article makes one.
+// dropping its article makes one. Read: pycocotools 2.0 coco.py and _mask.pyx of cocodataset/cocoapi, torchvision's
+// references/detection/coco_utils.py.
 import { join } from 'node:path'
 import { z } from 'zod'
 import { categoryId } from './core/category.ts'
 import { contentOfRecord, regionsOf } from './core/content.ts'
 import type { ExportFormat, ExportImage, ReadImage, ReadLabel, WriterContext } from './core/format.ts'
-import { boxOfRectangle, pixelRectangle } from './core/frames.ts'
+import { boxOfRectangle, outlineOf, pixelRectangle } from './core/frames.ts'
 import { isId } from './core/id-set.ts'
 import { readJsonElements } from './core/json-elements.ts'
 import { dataFiles } from './core/row-format.ts'
@@ -18,6 +19,7 @@ const Caption = z.object({ image_id: z.int(), caption: z.string() })
 const Category = z.object({ id: z.int(), name: z.string() })
 
 const api = 'cocodataset/cocoapi PythonAPI/pycocotools/coco.py'
+const maskApi = 'cocodataset/cocoapi PythonAPI/pycocotools/_mask.pyx'
 const page = 'cocodataset.org/#format-data'
 
 export const coco: ExportFormat = {
@@ -29,6 +31,7 @@ export const coco: ExportFormat = {
     'which words of a caption a box belongs to: boxes have a category, the phrase without its article, in lower case',
     'the recordId and everything else of a record but texts and boxes',
     'all beyond hundredths of a pixel',
+    'shapes: the segmentation of a box is its outline',
   ],
   open: openCoco,
   rows: sectionRows,
@@ -63,7 +66,7 @@ export const coco: ExportFormat = {
         const [image, category] = [field(value, 'image_id'), field(value, 'category_id')]
         if (!ids(`${file} images`).has(Number(image))) return `${file} images ${String(image)}`
         const isKnown = category === undefined || ids(`${file} categories`).has(Number(category))
-        return isKnown ? null : `${file} categories ${String(category)}`
+        return isKnown ? null : `${file} categories ${JSON.stringify(category)}`
       },
     },
     {
@@ -78,6 +81,30 @@ export const coco: ExportFormat = {
         return isBox && has
           ? null
           : `annotation ${String(field(value, 'id'))} has bbox ${JSON.stringify(bbox)}`
+      },
+    },
+    {
+      name: 'segmentation-has-a-polygon',
+      says: 'segmentation holds a polygon of three points at least: loaders of masks take the first one unasked',
+      source: `${maskApi} frPyObjects; pytorch/vision references/detection/coco_utils.py`,
+      problem({ section, value }) {
+        const segmentation = field(value, 'segmentation')
+        if (section !== 'annotations' || segmentation === undefined) return null
+        const polygons = list(segmentation).map((one) => list(one).length)
+        return polygons.length > 0 && polygons.every((length) => length >= 6 && length % 2 === 0)
+          ? null
+          : `annotation ${String(field(value, 'id'))} has polygons of ${polygons.join(', ') || 'no'} numbers`
+      },
+    },
+    {
+      name: 'captions-without-categories',
+      says: 'a file of captions has no categories: where there are some, each annotation must name one',
+      source: `${api} createIndex`,
+      problem({ file, section, value }, { seen }) {
+        if (section === 'categories') seen.add(file)
+        const isBroken =
+          section === 'annotations' && field(value, 'category_id') === undefined && seen.has(file)
+        return isBroken ? `${file} has categories, annotation ${String(field(value, 'id'))} has none` : null
       },
     },
     {
@@ -156,7 +183,7 @@ async function writeImage(image: ExportImage, { pair, categories, next }: Target
         bbox,
         area: Math.round(bbox[2] * bbox[3] * 100) / 100,
         iscrowd: 0,
-        segmentation: [],
+        segmentation: outlineOf(bbox),
       })
     }
   }

@@ -1,5 +1,7 @@
-// The layout of CogVLM-SFT-311K: sets of images/00000001.jpg with labels_en/00000001.json beside, one object an image.
-// A set holds texts, conversations of one turn, or conversations of several.
+// The layout of CogVLM-SFT-311K: sets of images/00000001.jpg with a label file of the same number, one object an image.
+// A set holds texts, conversations of one turn, or conversations of several; texts lie in labels/, conversations in
+// labels_en/, because the one trainer that reads texts looks there and the other here. Read: THUDM/CogVLM
+// utils/utils/dataset.py at 4025233 (texts), THUDM/CogVLM2 finetune_demo/peft_lora.py at 29b150c (conversations).
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, posix } from 'node:path'
@@ -19,11 +21,14 @@ const Labels = z.union([
 ])
 
 const layout = 'THUDM/CogVLM dataset.md'
-const trainer = 'THUDM/CogVLM utils/utils/dataset.py ItemDataset'
+const textTrainer = 'THUDM/CogVLM utils/utils/dataset.py ItemDataset'
+const talkTrainer = 'THUDM/CogVLM2 finetune_demo/peft_lora.py ConversationDataset'
+
+const labelFolders = { texts: 'labels', talk: 'labels_en' } as const
 
 export const cogvlmSft: ExportFormat = {
   name: 'cogvlm-sft',
-  summary: 'the layout of CogVLM-SFT-311K: images/ and labels_en/ by number',
+  summary: 'the layout of CogVLM-SFT-311K: images/ and labels/ or labels_en/ by number',
   imageModes: ['copy', 'link'],
   lost: [
     "the image's name, the recordId, and which texts and turns belong to one record",
@@ -37,7 +42,8 @@ export const cogvlmSft: ExportFormat = {
       for (const [set, labels] of sets) {
         const folder = image.split === null ? set : `${image.split}/${set}`
         await image.place({ path: `${folder}/images/${stem}.jpg`, as: 'jpeg' })
-        await writeFileWhole(sink, `${folder}/labels_en/${stem}.json`, `${JSON.stringify(labels)}\n`)
+        const place = 'captions' in labels ? labelFolders.texts : labelFolders.talk
+        await writeFileWhole(sink, `${folder}/${place}/${stem}.json`, `${JSON.stringify(labels)}\n`)
       }
       return sets.length
     },
@@ -53,8 +59,8 @@ export const cogvlmSft: ExportFormat = {
   rules: [
     {
       name: 'jpg-of-the-same-number',
-      says: 'for labels_en/N.json there is images/N.jpg; other extensions are not looked for',
-      source: trainer,
+      says: 'for labels/N.json or labels_en/N.json there is images/N.jpg; of other extensions the label is not found',
+      source: `${talkTrainer}.__getitem__`,
       problem: ({ file }, { files }) =>
         existsSync(join(files.folder, imageOf(file))) ? null : `${imageOf(file)} is not there`,
     },
@@ -76,11 +82,26 @@ export const cogvlmSft: ExportFormat = {
       },
     },
     {
-      name: 'images-once-in-path',
-      says: 'the word images is in a path only as the folder: the trainer puts labels_en in its place everywhere',
-      source: trainer,
-      problem: ({ file }) =>
-        imageOf(file).split('images').length === 2 ? null : `${imageOf(file)} has it several times`,
+      name: 'labels-where-they-are-looked-for',
+      says: 'texts lie in labels/: where that is missing, file names are learned instead; conversations lie in labels_en/',
+      source: `${textTrainer}.load_data; ${talkTrainer}.__init__`,
+      problem({ file, value }) {
+        const wanted = list(field(value, 'captions')).length > 0 ? labelFolders.texts : labelFolders.talk
+        return posix.basename(posix.dirname(file)) === wanted ? null : `${file} is not in ${wanted}/`
+      },
+    },
+    {
+      name: 'every-image-has-labels',
+      says: 'each file of images/ has its label file: one without stops the trainer',
+      source: `${textTrainer}.load_data; ${talkTrainer}.__getitem__`,
+      problem: () => null,
+      problemAtEnd({ files: { names } }) {
+        const labels = new Set(names.filter(isLabelFile).map(imageOf))
+        const without = names.find(
+          (name) => posix.basename(posix.dirname(name)) === 'images' && !labels.has(name),
+        )
+        return without === undefined ? null : `${without} has no labels`
+      },
     },
   ],
 }
@@ -130,13 +151,18 @@ function readLabels(labels: z.infer<typeof Labels>): ReadLabel[] {
   return [labelOfTurns(turns, { recordId: null, dialect: perMilleDialect })]
 }
 
+function isLabelFile(file: string): boolean {
+  const place = posix.basename(posix.dirname(file))
+  return file.endsWith('.json') && (place === labelFolders.texts || place === labelFolders.talk)
+}
+
 function imageOf(file: string): string {
-  return file.replace(/labels_en\/([^/]+)\.json$/, 'images/$1.jpg')
+  return file.replace(/labels(?:_en)?\/([^/]+)\.json$/, 'images/$1.jpg')
 }
 
 async function* labelRows({ folder, names }: ExportFiles): AsyncGenerator<RawRow> {
   for (const file of names) {
-    if (posix.basename(posix.dirname(file)) !== 'labels_en') continue
+    if (!isLabelFile(file)) continue
     const value: unknown = JSON.parse(await readFile(join(folder, file), 'utf8'))
     yield { file, section: '', number: 1, value }
   }

@@ -1,5 +1,8 @@
 // FiftyOneDataset: samples.json with captions, answers and detections, and metadata.json. Boxes are x, y, width, height
-// as fractions.
+// as fractions. Read: voxel51/fiftyone importers.py after 0.8; metadata without a version goes to its
+// LegacyFiftyOneDatasetImporter, which takes the fields from the samples unless metadata names some.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { z } from 'zod'
 import type { Box } from '../../schemas/task-output.ts'
 import { captionOf, contentOfRecord, regionsOf } from './core/content.ts'
@@ -62,7 +65,8 @@ export const fiftyone: ExportFormat = {
       async close() {
         await file.close({})
         const info = { description: `labels by ${modelName}`, created_at: createdAt }
-        const metadata = { name: 'coglabel', media_type: 'image', sample_fields: {}, info }
+        // No `version`, which would promise a dump of its database; no `sample_fields`, which would be all there may be.
+        const metadata = { name: 'coglabel', media_type: 'image', info }
         await writeFileWhole(sink, 'metadata.json', `${JSON.stringify(metadata, null, 1)}\n`)
       },
     }
@@ -93,6 +97,18 @@ export const fiftyone: ExportFormat = {
       source: importer,
       problem: ({ section, value }, { files }) =>
         section === 'samples' ? missingImage(field(value, 'filepath'), files) : null,
+    },
+    {
+      name: 'metadata-leaves-fields-open',
+      says: 'metadata.json has neither sample_fields, beyond which no field is taken, nor version, which means a database dump',
+      source: `${importer}._is_legacy_format_data and _build_parse_sample_fcn`,
+      problem({ section, number }, { files }) {
+        const path = join(files.folder, 'metadata.json')
+        if (section !== 'samples' || number > 1 || !existsSync(path)) return null
+        const metadata: unknown = JSON.parse(readFileSync(path, 'utf8'))
+        const wrong = ['sample_fields', 'version'].filter((name) => field(metadata, name) !== undefined)
+        return wrong.length === 0 ? null : `metadata.json has ${wrong.join(' and ')}`
+      },
     },
     {
       name: 'labels-name-their-class',

@@ -1,4 +1,6 @@
 // LLaMA-Factory: messages with a list of images in a JSON array, and the dataset_info.json that registers the files.
+// Images lie below `media_dir`, which is `dataset_dir` unless it is set. Read: hiyouga/LLaMA-Factory
+// src/llamafactory/data/converter.py at 02e2fb3 and parser.py at 01d3ac6.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'

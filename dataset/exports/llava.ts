@@ -1,6 +1,16 @@
 // LLaVA: one JSON array; of each record a conversation that begins with the image. Boxes are fractions in the text.
+// Read: haotian-liu/LLaVA llava/train/train.py at 0034661, and its docs/Finetune_Custom_Data.md.
 import { z } from 'zod'
-import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import {
+  defuse,
+  imageMarker,
+  labelOfTurns,
+  pairTurns,
+  restore,
+  separatorIn,
+  turnsOf,
+  vicunaSeparators,
+} from './core/conversation.ts'
 import { fractionDialect } from './core/dialect.ts'
 import { rowFormat } from './core/row-format.ts'
 import { alternates, countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
@@ -22,7 +32,7 @@ export const llava = rowFormat({
   lost: [
     'where the words of a box begin, and all beyond three decimals of its sides',
     'everything of a record but its recordId, its questions and its answers',
-    'the text <image> inside a question or an answer: a zero-width space is put into it',
+    'the texts <image>, </s> and " ASSISTANT: " inside a question or an answer: a zero-width space is put into them',
   ],
   async rowsOf(image) {
     const rows = []
@@ -30,8 +40,11 @@ export const llava = rowFormat({
       const turns = turnsOf(record, fractionDialect)
       if (turns.length === 0) continue
       const conversations = turns.flatMap(({ question, answer }, index) => [
-        { from: 'human', value: index === 0 ? `${imageMarker}\n${question}` : question },
-        { from: 'gpt', value: answer },
+        {
+          from: 'human',
+          value: `${index === 0 ? `${imageMarker}\n` : ''}${defuse(question, vicunaSeparators)}`,
+        },
+        { from: 'gpt', value: defuse(answer, vicunaSeparators) },
       ])
       rows.push({ id: record.recordId, image: await image.place(), conversations })
     }
@@ -39,7 +52,10 @@ export const llava = rowFormat({
   },
   readRow(value) {
     const { id, image, conversations } = Row.parse(value)
-    const turns = pairTurns(conversations.map((turn) => turn.value.replace(`${imageMarker}\n`, '')))
+    const texts = conversations.map(({ value: said }) =>
+      restore(said.replace(`${imageMarker}\n`, ''), vicunaSeparators),
+    )
+    const turns = pairTurns(texts)
     const label = labelOfTurns(turns, { recordId: id, dialect: fractionDialect })
     return { image, width: null, height: null, labels: [label] }
   },
@@ -79,6 +95,16 @@ export const llava = rowFormat({
           list(field(row.value, 'conversations')).map((turn) => field(turn, 'from')),
           ['human', 'gpt'],
         ),
+    },
+    {
+      name: 'no-separator-in-a-text',
+      says: 'no text holds </s> or " ASSISTANT: ": the trainer cuts there, counts wrong and learns nothing of the row',
+      source: `${trainer} preprocess_v1`,
+      problem(row) {
+        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
+        const found = separatorIn(values)
+        return found === null ? null : `${nameOf(row, field(row.value, 'id'))} has ${JSON.stringify(found)}`
+      },
     },
     {
       name: 'no-empty-turn',

@@ -1,5 +1,7 @@
 // ms-swift: messages with placeholders for the boxes, which stand apart as fractions; the trainer writes them in the way
-// of its model. One line a record.
+// of its model. One line a record. Paths of images are looked up from where the trainer is started, or below its
+// ROOT_IMAGE_DIR. Read: modelscope/ms-swift swift/llm/dataset/preprocessor/core.py at 0e518dd and 00f5f5d,
+// swift/llm/template/base.py normalize_bbox and template_inputs.py at 3017915.
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { Box } from '../../schemas/task-output.ts'
@@ -111,6 +113,17 @@ export const msSwift = rowFormat({
         if (images.length !== said || images.length === 0)
           return `${row.file}, line ${row.number}: ${said} markers, ${images.length} images`
         return images.map((image) => missingImage(image, files)).find((problem) => problem !== null) ?? null
+      },
+    },
+    {
+      name: 'assistant-says-something',
+      says: 'no answer is empty: rows with one are thrown away, or stop the trainer where it is strict',
+      source: 'modelscope/ms-swift swift/llm/dataset/preprocessor/core.py check_messages',
+      problem(row) {
+        const wrong = list(field(row.value, 'messages')).some(
+          (message) => text(field(message, 'content')) === '',
+        )
+        return wrong ? `${row.file}, line ${row.number} has an empty message` : null
       },
     },
     {

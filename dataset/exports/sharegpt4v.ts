@@ -1,7 +1,16 @@
 // ShareGPT4V: captions only, in LLaVA's shape with the image behind the question. Boxes and questions are left out.
 import { z } from 'zod'
 import { contentOfRecord } from './core/content.ts'
-import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import {
+  defuse,
+  imageMarker,
+  labelOfTurns,
+  pairTurns,
+  restore,
+  separatorIn,
+  turnsOf,
+  vicunaSeparators,
+} from './core/conversation.ts'
 import { rowFormat } from './core/row-format.ts'
 import { countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
 
@@ -32,8 +41,8 @@ export const sharegpt4v = rowFormat({
       if (contentOfRecord(record).text === null) continue
       for (const { question, answer } of turnsOf(record, null)) {
         const conversations = [
-          { from: 'human', value: `${question}\n${imageMarker}` },
-          { from: 'gpt', value: answer },
+          { from: 'human', value: `${defuse(question, vicunaSeparators)}\n${imageMarker}` },
+          { from: 'gpt', value: defuse(answer, vicunaSeparators) },
         ]
         rows.push({ id: record.recordId, image: await image.place(), conversations })
       }
@@ -42,7 +51,10 @@ export const sharegpt4v = rowFormat({
   },
   readRow(value) {
     const { id, image, conversations } = Row.parse(value)
-    const turns = pairTurns(conversations.map((turn) => turn.value.replace(`\n${imageMarker}`, '')))
+    const texts = conversations.map(({ value: said }) =>
+      restore(said.replace(`\n${imageMarker}`, ''), vicunaSeparators),
+    )
+    const turns = pairTurns(texts)
     return {
       image,
       width: null,
@@ -56,6 +68,16 @@ export const sharegpt4v = rowFormat({
       says: 'image is one path below --image_folder, and opens',
       source,
       problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
+    },
+    {
+      name: 'no-separator-in-a-text',
+      says: 'no text holds </s> or " ASSISTANT: ": the trainer cuts there, counts wrong and learns nothing of the row',
+      source: `${source} preprocess_v1`,
+      problem(row) {
+        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
+        const found = separatorIn(values)
+        return found === null ? null : `${nameOf(row, field(row.value, 'id'))} has ${JSON.stringify(found)}`
+      },
     },
     {
       name: 'one-question-one-caption',

@@ -14,6 +14,7 @@ import { extendByStep, maskWithPrefix } from './one-way.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
 import { openCachedSession } from './prepacked.ts'
+import { openBoth, openInTurns } from './residence.ts'
 import { openSession } from './session.ts'
 import type { HostTensor, Session } from './session.ts'
 
@@ -27,29 +28,33 @@ export type DecoderOptions = {
   profilePrefix?: string
   /** How the rows of images are cached; float32 where it is left out. */
   cacheFormat?: CacheFormat
+  /** Keeps no more weights in memory than a stage needs, and opens graphs again for it. */
+  lowMemory?: boolean
 }
 
 /** Loads both graphs of a compiled model. */
-export async function openDecoder(
-  compiled: CompiledModel,
-  { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32' }: DecoderOptions = {},
-): Promise<Decoder> {
+export async function openDecoder(compiled: CompiledModel, options: DecoderOptions = {}): Promise<Decoder> {
+  const { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32', lowMemory } = options
   const { folder, manifest } = compiled
+  if (lowMemory === true && device !== 'cpu')
+    throw new UserError(`--low-memory is for the CPU's memory and does nothing on ${device}; leave it out`)
   const threadOption = { device, ...threadsFor(compiled, threads) }
   const kernel = await detectKernel(compiled)
   const open = (graph: string): Promise<Session> =>
     profilePrefix === undefined
-      ? openCachedSession(compiled, { graph, ...threadOption })
+      ? openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
       : openSession({
           graph: join(folder, graph),
           profilePrefix: `${profilePrefix}-${graph}`,
           ...threadOption,
         })
-  const vision = await open(manifest.graphs.vision)
-  const decoder =
-    decoderGraph === undefined
-      ? await open(decoderFile(compiled, cacheFormat))
-      : await openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption })
+  const residence = await (lowMemory === true ? openInTurns : openBoth)({
+    openTower: () => open(manifest.graphs.vision),
+    openDecoder: () =>
+      decoderGraph === undefined
+        ? open(decoderFile(compiled, cacheFormat))
+        : openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption }),
+  })
   const shape = manifest.language
   let tables: RotaryTables | undefined
   const tablesFor = (positionCount: number): RotaryTables => {
@@ -59,29 +64,29 @@ export async function openDecoder(
     }
     return tables
   }
-  const loaded = { decoder, compiled, kernel, cacheFormat }
-  const run: Decoder['run'] = (step) => runStep({ ...loaded, tables: tablesFor(tableLength(step)) }, step)
+  const loaded = { compiled, kernel, cacheFormat }
+  const run: Decoder['run'] = (step) =>
+    residence.step((decoder) => runStep({ ...loaded, decoder, tables: tablesFor(tableLength(step)) }, step))
   return {
     compiled,
     shape,
     kernel,
     cacheFormat,
-    encodeImage: (pixels) => encodeImage({ vision, compiled, kernel }, pixels),
+    encodeImage: (pixels) => residence.tower((vision) => encodeImage({ vision, compiled, kernel }, pixels)),
     extend: (rows, prefix) =>
-      hasWays(decoder)
-        ? extendPrefix({ ...loaded, tables: tablesFor(tableLength(rows)) }, rows, prefix)
+      hasWays(compiled)
+        ? residence[rows.visionRows.length > 0 ? 'prefill' : 'step']((decoder) =>
+            extendPrefix({ ...loaded, decoder, tables: tablesFor(tableLength(rows)) }, rows, prefix),
+          )
         : extendByStep({ run, shape }, rows, prefix),
     run,
-    close: async () => {
-      await vision.close()
-      await decoder.close()
-    },
+    close: residence.close,
   }
 }
 
 /** Graphs for GPUs have one way of attention, and no input to choose it. */
-function hasWays({ inputNames }: Session): boolean {
-  return inputNames.has('attention_way')
+function hasWays({ manifest }: CompiledModel): boolean {
+  return manifest.target === 'cpu'
 }
 
 function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
@@ -203,7 +208,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
  * one row that nobody sees. With several ways no prefix is empty: the causal way makes the first.
  */
 function neverEmpty(
-  { decoder, compiled }: Loaded,
+  { compiled }: Loaded,
   { slots, suffix, mask, positionIds }: DecoderStep,
 ): Pick<DecoderStep, 'slots' | 'suffix' | 'mask'> {
   const rowCount = positionIds.length
@@ -213,7 +218,7 @@ function neverEmpty(
   const hide = { rowCount, prefixLength: 1, isSeen: false }
   const own = suffix.length > 0 ? { suffix, mask } : { suffix: blank, mask: maskWithPrefix(mask, hide) }
   const isEmpty = slots.some(({ prefix }) => prefix.length === 0)
-  if (hasWays(decoder)) {
+  if (hasWays(compiled)) {
     if (isEmpty) throw new InvariantError('a step has an empty prefix')
     return { slots, ...own }
   }
@@ -225,8 +230,9 @@ function neverEmpty(
   }
 }
 
-/** Rows up to which values on the left side are faster (LOG.md, 2026-11-26: 6.5 against 10.7 ms at 8, 6.2 against 12.9 at 16). */
+/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
+const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
@@ -235,7 +241,8 @@ function wayOf(
   if (slots.length > 1) return attentionWays.several
   const { headCount, kvHeadCount } = manifest.language
   const headRows = (rowCount * headCount) / kvHeadCount
-  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+  if (headRows === 1 || headRows > maxTurnedRows) return attentionWays.plain
+  return headRows >= minTallRows ? attentionWays.tall : attentionWays.turned
 }
 
 async function runGraph(

@@ -32,6 +32,8 @@ export type EngineOptions = {
   cacheBytes?: number
   /** The CPU when left out. */
   device?: Target
+  /** Weights that a stage does not need leave memory, for a second or two an image (LOG.md). */
+  lowMemory?: boolean
 }
 
 /**
@@ -43,12 +45,13 @@ export async function openEngine({
   device = 'cpu',
   cacheFormat = 'fp32',
   cacheBytes,
+  lowMemory = false,
 }: EngineOptions): Promise<PixelEngine> {
   const compiled = await openCompiledModel(modelFolder)
   requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
   const threadOption = threads === undefined ? {} : { threads }
-  const decoder = await openDecoder(compiled, { device, cacheFormat, ...threadOption })
+  const decoder = await openDecoder(compiled, { device, cacheFormat, lowMemory, ...threadOption })
   const bos = await textPrefix(decoder)
   const needs = cacheNeeds(decoder, cacheBytes)
   const batch = createBatch(decoder, needs)
@@ -89,7 +92,7 @@ function cacheNeeds(decoder: Decoder, cacheBytes: number | undefined): CacheNeed
   const least = imageBytes(decoder) + maxPositions * rowBytes
   if (cacheBytes !== undefined && cacheBytes < least) {
     throw new UserError(
-      `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)}; allow more`,
+      `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)} MB; allow more`,
     )
   }
   return { limitBytes: cacheBytes ?? Math.max(least, totalmem() / 5), rowBytes, longestRows: maxPositions }

@@ -22,18 +22,18 @@ async function serve(request: HostRequest): Promise<void> {
   cancels.set(request.id, cancel)
   try {
     const reply = await answer(request, cancel.signal)
-    if (reply !== undefined) process.send?.(reply)
+    if (reply !== undefined) send(reply)
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
-    process.send?.({
-      kind: 'failed',
-      id: request.id,
-      message,
-      thrown: kindOf(error),
-    } satisfies HostReply)
+    send({ kind: 'failed', id: request.id, message, thrown: kindOf(error) })
   } finally {
     cancels.delete(request.id)
   }
+}
+
+/** A host that was killed takes no answer, and 'disconnect' is about to end this process: no reason for a stack. */
+function send(reply: HostReply): void {
+  process.send?.(reply, undefined, undefined, () => undefined)
 }
 
 async function answer(

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
+import { UserError } from '../../schemas/errors.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession, runtimeVersion } from './session.ts'
@@ -26,7 +27,15 @@ export async function openCachedSession(
     threads,
     device = 'cpu',
     minBytes = minCachedBytes,
-  }: { graph: string; threads?: number; device?: Target; minBytes?: number },
+    mustMap = false,
+  }: {
+    graph: string
+    threads?: number
+    device?: Target
+    minBytes?: number
+    /** Throws UserError in place of a session with a copy of the weights in memory. */
+    mustMap?: boolean
+  },
 ): Promise<Session> {
   const threadOption = { device, ...(threads === undefined ? {} : { threads }) }
   const path = join(folder, graph)
@@ -43,30 +52,56 @@ export async function openCachedSession(
     prepackedFolderName,
     `${cpuKey()}-${manifest.digest.slice(0, 12)}-${graph.replace(/\.onnx$/, '')}`,
   )
+  const mapped = (): Promise<Session> => openSession({ graph: join(place, graph), ...threadOption })
   if (await exists(place)) {
-    const cached = await openSession({ graph: join(place, graph), ...threadOption }).catch(() => undefined)
+    const cached = await mapped().catch(() => undefined)
     if (cached !== undefined) return cached
     // Whatever is wrong with it, it can be made again.
     await rm(place, { recursive: true, force: true })
   }
+  const problem = await fill({ place, path, graph, ...threadOption })
+  // What packed the weights held a copy of its own, and is gone; what is mapped is shared.
+  const cached = problem === undefined ? await mapped().catch(() => undefined) : undefined
+  if (cached !== undefined) return cached
+  if (mustMap) {
+    throw new UserError(
+      `--low-memory wants packed weights on disk, and ${join(folder, prepackedFolderName)} cannot take them; make room for about twice the model there, or leave the flag out`,
+      { cause: problem },
+    )
+  }
+  // A full disk must not stop the run; whatever else is wrong shows now.
+  return openSession({ graph: path, ...threadOption })
+}
+
+/** Writes a graph and its packed weights into the cache. Returns what went wrong, undefined where nothing did. */
+async function fill({
+  place,
+  path,
+  graph,
+  ...threadOption
+}: {
+  place: string
+  path: string
+  graph: string
+  device: Target
+  threads?: number
+}): Promise<unknown> {
   const aside = `${place}.partial-${process.pid}`
-  const writable = await mkdir(aside, { recursive: true }).then(
-    () => true,
-    () => false,
-  )
-  if (!writable) return openSession({ graph: path, ...threadOption })
-  const session = await openSession({
-    graph: path,
-    ...threadOption,
-    saveOptimized: { folder: aside, graph },
-  }).catch(async (error: unknown) => {
-    await rm(aside, { recursive: true, force: true })
-    // A full disk must not stop the run; whatever else is wrong shows again without the cache.
-    return openSession({ graph: path, ...threadOption }).catch(() => Promise.reject(error as Error)) // the first error says more
-  })
-  // Another process may have filled it meanwhile; either copy will do.
-  await rename(aside, place).catch(() => rm(aside, { recursive: true, force: true }))
-  return session
+  try {
+    await mkdir(aside, { recursive: true })
+    const packing = await openSession({
+      graph: path,
+      ...threadOption,
+      saveOptimized: { folder: aside, graph },
+    })
+    await packing.close()
+    // Another process may have filled it meanwhile; either copy will do.
+    await rename(aside, place).catch(() => rm(aside, { recursive: true, force: true }))
+    return undefined
+  } catch (error) {
+    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
+    return error
+  }
 }
 
 /** Packing depends on the instruction set and on the runtime's version. */

@@ -6,9 +6,9 @@ import type { GraphBuilder, Value } from './graph.ts'
 const contrib = 'com.microsoft' as const
 
 /**
- *   prefix ─ GroupQueryAttention(past) ─┬ context
+ *   prefix ─ GroupQueryAttention(past) ─┬ context [1, R, H]
  *   q k v ──┘                           ├ present keys [1, kv, P+R, d] ─ prefix keys
- *                                       └ present values ─ Transpose ─ prefix values [kv, d, P+R]
+ *                                       └ present values ─ Transpose ─ prefix values [1, kv, d, P+R]
  * Rows are in causal order. Its own rotary is not used: on a first run it would number the rows itself.
  */
 export function causalWay(
@@ -18,7 +18,6 @@ export function causalWay(
 ): Value[] {
   const { headCount, kvHeadCount, headDim, cpu } = frame
   const { total, nothing } = cpu
-  const lead = builder.int64([0])
   const past = pastFloats(builder, frame, cache.prefixes[0])
   const wide = (x: Value, heads: number): Value => widenHeads(builder, headDim, x, heads)
   const inputs = [
@@ -42,17 +41,19 @@ export function causalWay(
     },
   )
   const none = nothing.floats
-  const rows = narrowRows(builder, frame, builder.op('Squeeze', [context, lead], { as: 'rows' }))
-  const flatKeys = narrow(builder, headDim, builder.op('Squeeze', [presentKeys, lead], { as: 'flatKeys' }))
-  const flatValues = narrow(
-    builder,
-    headDim,
-    builder.op('Squeeze', [presentValues, lead], { as: 'flatValues' }),
-  )
-  if (frame.cacheFormat === 'fp32') return [rows, none, none, flatKeys, turn(builder, flatValues)]
-  const [keyCodes, keyScales] = toBytes(builder, flatKeys)
-  const [valueCodes, valueScales] = toBytes(builder, flatValues)
-  return [rows, none, none, keyCodes, turn(builder, valueCodes), keyScales, valueScales]
+  const rows = narrowRows(builder, frame, context)
+  // What a branch gives is written by the node that makes it, unless a change of shape stands behind it: that copies.
+  const allKeys = narrow(builder, headDim, presentKeys)
+  const allValues = narrow(builder, headDim, presentValues)
+  if (frame.cacheFormat === 'fp32') return [rows, none, none, allKeys, turnHeads(builder, allValues)]
+  const [keyCodes, keyScales] = toBytes(builder, allKeys)
+  const [valueCodes, valueScales] = toBytes(builder, allValues)
+  return [rows, none, none, keyCodes, turnHeads(builder, valueCodes), keyScales, valueScales]
+}
+
+/** [1, kv, N, d] -> [1, kv, d, N] */
+function turnHeads(builder: GraphBuilder, x: Value): Value {
+  return builder.op('Transpose', [x], { attributes: { perm: [0, 1, 3, 2] }, as: 'turned' })
 }
 
 /** The operator takes heads of a multiple of 8 (those released have 128): others get zeros at their end. */
@@ -72,13 +73,13 @@ function widen(builder: GraphBuilder, spare: number, x: Value): Value {
   return builder.op('Pad', [x, builder.int64([0, 0, 0, 0, 0, spare])])
 }
 
-/** [kv, N, d + spare] -> [kv, N, d] */
+/** [.., d + spare] -> [.., d] */
 function narrow(builder: GraphBuilder, headDim: number, x: Value): Value {
   if (spareDims(headDim) === 0) return x
-  return builder.op('Slice', [x, builder.int64([0]), builder.int64([headDim]), builder.int64([2])])
+  return builder.op('Slice', [x, builder.int64([0]), builder.int64([headDim]), builder.int64([-1])])
 }
 
-/** [R, n*(d + spare)] -> [R, n*d] */
+/** [1, R, n*(d + spare)] -> [.., n*d] */
 function narrowRows(builder: GraphBuilder, { headCount, headDim, shapes }: AttentionFrame, x: Value): Value {
   if (spareDims(headDim) === 0) return x
   const split = builder.op('Reshape', [x, builder.int64([-1, headCount, headDim + spareDims(headDim)])])
@@ -110,9 +111,9 @@ function pastFloats(
   }
 }
 
-/** One scale for each row and head: [kv, P, d] -> int8 [kv, P, d] and float32 [kv, P]. */
+/** One scale for each row and head: [1, kv, P, d] -> int8 [1, kv, P, d] and float32 [1, kv, P]. */
 function toBytes(builder: GraphBuilder, x: Value): [codes: Value, scales: Value] {
-  const largest = builder.op('ReduceMax', [builder.op('Abs', [x]), builder.int64([2])], {
+  const largest = builder.op('ReduceMax', [builder.op('Abs', [x]), builder.int64([3])], {
     attributes: { keepdims: 1 },
   })
   const positive = builder.op('Max', [largest, builder.float32([1e-30], [])])
@@ -122,5 +123,5 @@ function toBytes(builder: GraphBuilder, x: Value): [codes: Value, scales: Value]
     elementType: 'int8',
     as: 'codes',
   })
-  return [codes, builder.op('Squeeze', [scales, builder.int64([2])])]
+  return [codes, builder.op('Squeeze', [scales, builder.int64([3])])]
 }

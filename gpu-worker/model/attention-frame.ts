@@ -1,4 +1,5 @@
 // What the ways of the decoder's attention share: its inputs, its shapes, and two small steps. Knows no way.
+import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
@@ -34,7 +35,9 @@ export type CpuFrame = {
    * runtime cannot read back a graph that it saved with these.
    */
   nothing: { floats: Value; bytes: Value | undefined }
-  is: { causal: Value; plain: Value; several: Value }
+  is: { causal: Value; plain: Value; several: Value; tall: Value }
+  /** What the tall way reads: the mask turned, [S, R] and [R, R]. */
+  tall: { suffixMask: Value; ownMask: Value }
   /** int32 [1] and []: P + R - 1 and P + R. */
   total: { last: Value; count: Value }
 }
@@ -49,6 +52,8 @@ export type AttentionShapes = {
   byRow: Value
   slotScores: Value
   slotWeights: Value
+  tallByGroup: Value
+  tallFlat: Value
   context: Value
 }
 
@@ -91,7 +96,49 @@ export function attentionShapes(
     byRow: join([kvHeadCount, groupSize, rowCount, -1], 'byRow'),
     slotScores: join([kvHeadCount, groupSize, -1, prefixCount], 'slotScores'),
     slotWeights: join([kvHeadCount, -1, prefixCount], 'slotWeights'),
+    tallByGroup: join([kvHeadCount, -1, groupSize, rowCount], 'tallByGroup'),
+    tallFlat: join([kvHeadCount, -1, groupRows], 'tallFlat'),
     context: scope.int64([-1, headCount * headDim]),
+  }
+}
+
+/** Makes what the CPU's ways need, inputs included. */
+export function cpuFrame(
+  builder: GraphBuilder,
+  { keyCounts, mask, cacheFormat }: { keyCounts: Value; mask: Value; cacheFormat: CacheFormat },
+): CpuFrame {
+  const way = builder.input('attention_way', 'int64', [1])
+  const isWay = (name: keyof typeof attentionWays): Value =>
+    builder.op('Equal', [way, builder.int64([attentionWays[name]])], {
+      elementType: 'bool',
+      as: `is_${name}`,
+    })
+  const pick = (index: number): Value => builder.op('Gather', [keyCounts, builder.int64([index], [])])
+  const count = builder.op('Add', [pick(0), pick(2)], { as: 'total' })
+  const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
+  const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
+  return {
+    slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
+    nothing: {
+      floats: builder.input('no_floats', 'float32', [0]),
+      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
+    },
+    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several'), tall: isWay('tall') },
+    tall: tallMasks(builder, keyCounts, mask),
+    total: { last: narrow(last), count: narrow(count) },
+  }
+}
+
+/** Sliced and not split, because a run in causal order comes with no mask. */
+function tallMasks(builder: GraphBuilder, keyCounts: Value, mask: Value): CpuFrame['tall'] {
+  const turned = builder.op('Transpose', [mask], { attributes: { perm: [1, 0] }, as: 'turned_mask' })
+  const [start, axis] = [builder.int64([0]), builder.int64([0])]
+  const suffixCount = builder.op('Gather', [keyCounts, builder.int64([1])], { as: 'suffix_count' })
+  return {
+    suffixMask: builder.op('Slice', [turned, start, suffixCount, axis], { as: 'suffix_mask' }),
+    ownMask: builder.op('Slice', [turned, suffixCount, builder.int64([2 ** 31 - 1]), axis], {
+      as: 'own_mask',
+    }),
   }
 }
 

@@ -1,10 +1,11 @@
 // Attention of the decoder over what is cached and over a run's own rows. Knows nodes, not products with weights.
 //
-// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are four ways
+// Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are five ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
 //   plain     one row, or a long prompt: weights on the left side of their product with values
-//   turned    2 to 32 rows: values on the left, which the runtime then reads once and does not repack
+//   turned    2 to 7 rows: values on the left, which the runtime then reads once and does not repack
+//   tall      8 to 32 rows: keys on the left too, and a softmax taken apart for it
 //   several   as turned, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
@@ -19,6 +20,7 @@ import type {
   LayerCache,
   LayerPrefix,
 } from './attention-frame.ts'
+import { tallAttention } from './attention-tall.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
@@ -57,20 +59,27 @@ export function decoderAttention(
     return [context, newKeys, newValues, ...emptyPrefix(frame, cpu)]
   }
   const names = ['context', 'newKeys', 'newValues', ...prefixNames(frame)]
-  const [context = qkv, newKeys = qkv, newValues = qkv, ...prefix] = builder.branch(cpu.is.causal, names, {
-    yes: (inner) => causalWay(inner, { ...frame, cpu }, run),
-    no: (outer) =>
-      outer.branch(cpu.is.several, names, {
-        yes: step('several'),
-        no: (inner) => inner.branch(cpu.is.plain, names, { yes: step('plain'), no: step('turned') }),
-      }),
-  })
+  // What decodes comes first: a branch costs about as much as ten small nodes.
+  const ways: [Value, (inner: GraphBuilder) => readonly Value[]][] = [
+    [cpu.is.plain, step('plain')],
+    [cpu.is.tall, step('tall')],
+    [cpu.is.causal, (inner) => causalWay(inner, { ...frame, cpu }, run)],
+    [cpu.is.several, step('several')],
+  ]
+  const choose = ways.reduceRight<(inner: GraphBuilder) => readonly Value[]>(
+    (no, [condition, yes]) =>
+      (inner) =>
+        inner.branch(condition, names, { yes, no }),
+    step('turned'),
+  )
+  const [context = qkv, newKeys = qkv, newValues = qkv, ...prefix] = choose(builder)
   const [keys = qkv, values = qkv, keyScales, valueScales] = prefix
   const scales = keyScales === undefined || valueScales === undefined ? {} : { keyScales, valueScales }
-  return { context, newKeys, newValues, prefix: { keys, values, ...scales } }
+  const rows = builder.op('Reshape', [context, frame.shapes.context], { as: 'contextRows' })
+  return { context: rows, newKeys, newValues, prefix: { keys, values, ...scales } }
 }
 
-type StepWay = 'plain' | 'turned' | 'several'
+type StepWay = 'plain' | 'turned' | 'several' | 'tall'
 
 function prefixNames({ cacheFormat }: AttentionFrame): string[] {
   const halves = ['prefixKeys', 'prefixValues']
@@ -92,9 +101,7 @@ function rotate(builder: GraphBuilder, frame: AttentionFrame, x: Value, as: stri
 }
 
 /**
- *   q ─ / sqrt(d) ─ [kv, G*R, d] ─┬─ x prefix keys ─────────────┐                           ┌─ x prefix values ─┐
- *                                 ├─ x suffix keys ─┬ + mask ───┼ Concat ─ Softmax ─ Split ─┼─ x suffix values ─┼ Sum
- *                                 └─ x new keys ────┘                                       └─ x new values ────┘
+ *   q ─ / sqrt(d) ─ [kv, G*R, d] ─ against prefix, suffix and new rows ─ [kv, G*R, d] ─ [R, H]
  */
 function stepWay(
   builder: GraphBuilder,
@@ -102,7 +109,7 @@ function stepWay(
   { queries, keys, values, cache }: AttentionRun,
   way: StepWay,
 ): Omit<Attended, 'prefix'> {
-  const { headDim, shapes, keyCounts, target, cpu } = frame
+  const { headDim, shapes, cpu } = frame
   const scale = builder.float32([1 / Math.sqrt(headDim)], [])
   const scaled = builder.op('Mul', [queries, scale], { as: 'scaledQueries' })
   const byGroup = builder.op('Reshape', [scaled, shapes.queryRows])
@@ -110,6 +117,40 @@ function stepWay(
   const flat = builder.op('Reshape', [grouped, shapes.flat], { as: 'flat' })
   const newKeys = headsFirst(builder, frame, keys, 'newKeys')
   const newValues = headsFirst(builder, frame, values, 'newValues')
+  const attended =
+    way === 'tall' && cpu !== undefined
+      ? tallAttention(builder, frame, {
+          queries: flat,
+          parts: [
+            firstPrefix(cache),
+            { keys: cache.suffixKeys, values: cache.suffixValues, mask: cpu.tall.suffixMask },
+            { keys: newKeys, values: turn(builder, newValues), mask: cpu.tall.ownMask },
+          ],
+        })
+      : rowAttention(builder, frame, { grouped, flat, newKeys, newValues, cache, way })
+  const split = builder.op('Reshape', [attended, shapes.grouped], { as: 'splitContext' })
+  const rowsFirst = builder.op('Transpose', [split], { attributes: { perm: [2, 0, 1, 3] }, as: 'rowsFirst' })
+  return { context: builder.op('Reshape', [rowsFirst, shapes.context], { as: 'rows' }), newKeys, newValues }
+}
+
+/**
+ *   queries ─┬─ x prefix keys ─────────────┐                           ┌─ x prefix values ─┐
+ *            ├─ x suffix keys ─┬ + mask ───┼ Concat ─ Softmax ─ Split ─┼─ x suffix values ─┼ Sum
+ *            └─ x new keys ────┘                                       └─ x new values ────┘
+ */
+function rowAttention(
+  builder: GraphBuilder,
+  frame: AttentionFrame,
+  {
+    grouped,
+    flat,
+    newKeys,
+    newValues,
+    cache,
+    way,
+  }: { grouped: Value; flat: Value; newKeys: Value; newValues: Value; cache: LayerCache; way: StepWay },
+): Value {
+  const { keyCounts, target, cpu } = frame
   const prefixScores =
     way === 'several'
       ? slotScores(builder, frame, { grouped, cache })
@@ -135,10 +176,7 @@ function stepWay(
       : weigh(builder, frame, { weights: onPrefix, prefix: firstPrefix(cache), way })
   const fromSuffix = weigh(builder, frame, { weights: onSuffix, prefix: { values: cache.suffixValues }, way })
   const fromNew = builder.op('MatMul', [onNew, newValues], { as: 'fromNew' })
-  const sum = addParts(builder, target, [fromPrefix, fromSuffix, fromNew])
-  const split = builder.op('Reshape', [sum, shapes.grouped], { as: 'splitContext' })
-  const rowsFirst = builder.op('Transpose', [split], { attributes: { perm: [2, 0, 1, 3] }, as: 'rowsFirst' })
-  return { context: builder.op('Reshape', [rowsFirst, shapes.context], { as: 'rows' }), newKeys, newValues }
+  return addParts(builder, target, [fromPrefix, fromSuffix, fromNew])
 }
 
 function joinKeys(builder: GraphBuilder, parts: readonly Value[]): Value {

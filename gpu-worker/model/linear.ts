@@ -18,6 +18,8 @@ export type LinearOptions = {
   bias?: Value
   /** Channel gains of the norm right before the product, where there is one: tells how 8-bit inputs would fare. */
   inputGains?: Float32Array
+  /** Inputs are averages of values, as attention leaves them: no element stands far above the others. */
+  inputsAreMeans?: boolean
   /** Low-rank additions, one for each run of the matrix's rows, in their order. */
   additions?: readonly LowRank[]
   /** Name in the list of quantized matrices, where another product uses the same matrix. */
@@ -49,6 +51,9 @@ export type LinearContext = {
  * Gaussian inputs with equal gains come out at 0.7 to 0.9 %, ones with outlier channels several times higher.
  */
 const maxActivationError = 0.01
+
+/** 1.5 * 2^23: a float32 of up to 22 bits that it is added to, and taken from again, is a whole number. */
+const rounder = 12_582_912
 
 /** x [T, in] times the matrix [out, in], plus the bias [out]: [T, out] in float32. */
 export function linear(
@@ -128,7 +133,7 @@ function storedOnce(
 
 function choosePacking(
   { weights, target }: LinearContext,
-  { role, inputGains }: LinearOptions,
+  { role, inputGains, inputsAreMeans = false }: LinearOptions,
 ): { packing: Packing; inputError: number | null } {
   if (weights === 'fp32' || weights === 'fp16') return { packing: weights, inputError: null }
   if (weights === 'int4' && role !== 'tower') {
@@ -137,9 +142,29 @@ function choosePacking(
   }
   if (target !== 'cpu') return { packing: 'int8-block', inputError: null }
   const inputError = inputGains === undefined ? null : activationError(inputGains)
-  // The language expert runs a few rows at a time, where the second byte is nearly free.
-  const mayStaySingle = role === 'visionExpert' && inputError !== null && inputError <= maxActivationError
-  return { packing: mayStaySingle ? 'int8' : 'int8-split', inputError }
+  return {
+    packing: isOneByteEnough({ role, inputError, inputsAreMeans }) ? 'int8' : 'int8-split',
+    inputError,
+  }
+}
+
+/**
+ * A second byte doubles a product. Where one is enough was measured on the shipped model (LOG.md, 2026-11-26, mean error
+ * of logits): behind a norm and behind attention nearly everywhere, behind the gated product only in the visual expert,
+ * whose rows nobody reads words off. The tower's stream is never normalised, and the head's rounding is the words' own.
+ */
+function isOneByteEnough({
+  role,
+  inputError,
+  inputsAreMeans,
+}: {
+  role: MatrixRole
+  inputError: number | null
+  inputsAreMeans: boolean
+}): boolean {
+  if (inputsAreMeans) return true
+  if (inputError !== null) return inputError <= maxActivationError
+  return role === 'visionExpert'
 }
 
 /** Gemm(x, W, bias) with W [out, in] as the checkpoint has it. */
@@ -174,20 +199,20 @@ function halfGemm(scope: GraphBuilder, context: LinearContext, x: Value, { matri
 }
 
 /**
- *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulIntegerToFloat(W s8 [in, out], columnScale [out]) ─ * rowScale [T, 1]
- * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x/s) and lo = the rest times
+ *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulIntegerToFloat(W s8 [in, out], columnScale [out]) ─ / rowSteps [T, 1]
+ * W holds one scale per output channel. With `split` each input is two bytes, hi = round(x * n) and lo = the rest times
  * 2L; both meet the same weights in one product, one below the other:
- *   codes [2T, in] ─ MatMulIntegerToFloat ─ Split ─ hi + lo/2L ─ * rowScale
+ *   codes [2T, in] ─ MatMulIntegerToFloat ─ Split ─ hi + lo/2L ─ / rowSteps
  * Few nodes, since a decode step has thousands of them.
  */
 function integerProduct(
   scope: GraphBuilder,
   context: LinearContext,
   x: Value,
-  { matrix, split }: LinearOptions & { split: boolean },
+  { matrix, role, split }: LinearOptions & { split: boolean },
 ): Value {
   const { data, scales } = storedOnce(context, `int8 ${matrix.name}`, () => int8Weights(scope, matrix))
-  const { codes, rowScale, lowWeight } = quantizeRows(scope, context, x, split)
+  const { codes, rowSteps } = quantizeRows(scope, context, x, { split, hasManyRows: !isLanguage(role) })
   const one = scope.float32([1], [])
   const sums = scope.op(
     'MatMulIntegerToFloat',
@@ -198,48 +223,59 @@ function integerProduct(
       as: 'sums',
     },
   )
-  if (lowWeight === undefined) return scope.op('Mul', [sums, rowScale], { as: 'product' })
+  if (!split) return scope.op('Div', [sums, rowSteps], { as: 'product' })
   const [high, low] = scope.ops('Split', [sums], {
     attributes: { axis: 0, num_outputs: 2 },
     names: ['high', 'low'],
   })
-  const scaledLow = scope.op('Mul', [low ?? null, lowWeight], { as: 'scaledLow' })
+  const scaledLow = scope.op('Mul', [low ?? null, context.lowWeight ?? null], { as: 'scaledLow' })
   const joined = scope.op('Add', [high ?? null, scaledLow], { as: 'joined' })
-  return scope.op('Mul', [joined, rowScale], { as: 'product' })
+  return scope.op('Div', [joined, rowSteps], { as: 'product' })
+}
+
+function isLanguage(role: MatrixRole): boolean {
+  return role === 'languageExpert' || role === 'head'
 }
 
 /**
- *   x ─ Abs ─ ReduceMax(axis 1) ─ / L ─ s [T,1]
- *   x / s ─ QuantizeLinear(1, zero) ─ hi       (with split: x/s - hi ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
+ *   x ─ largest magnitude ─ L / it ─ n [T,1], steps in one
+ *   x * n ─ QuantizeLinear(1, zero) ─ hi       (with split: x * n - round(x * n) ─ QuantizeLinear(1/2L, zero) ─ lo; [hi; lo])
  * L and zero are graph inputs: 127 and 128 where the CPU adds byte products exactly, 63 and 64 where its 16-bit sums of
  * two products would saturate (x64 without VNNI: 2 * 255 * 127 > 32767, while 2 * 127 * 127 is not).
+ * A row of zeros has infinitely many steps; its codes are any bytes, and sums over infinity are the zeros it should have.
  */
 function quantizeRows(
   scope: GraphBuilder,
-  context: LinearContext,
+  { levels, zeroPoint, lowWeight }: LinearContext,
   x: Value,
-  split: boolean,
-): { codes: Value; rowScale: Value; lowWeight: Value | undefined } {
-  const { levels, zeroPoint, lowWeight } = context
-  const one = scope.float32([1], [])
-  const magnitude = scope.op('Abs', [x])
-  // Axis 1 and not -1: with zero rows a negative axis gives the wrong shape in onnxruntime 1.30.
-  const largest = scope.op('ReduceMax', [magnitude, scope.int64([1])], { attributes: { keepdims: 1 } })
-  const positive = scope.op('Max', [largest, scope.float32([1e-30], [])])
-  const rowScale = scope.op('Div', [positive, levels ?? null], { as: 'rowScale' })
-  const scaled = scope.op('Div', [x, rowScale], { as: 'scaled' })
+  { split, hasManyRows }: { split: boolean; hasManyRows: boolean },
+): { codes: Value; rowSteps: Value } {
+  const rowSteps = scope.op('Div', [levels ?? null, largestMagnitude(scope, x, hasManyRows)], {
+    as: 'rowSteps',
+  })
+  const scaled = scope.op('Mul', [x, rowSteps], { as: 'scaled' })
   const quantize = (values: Value, scale: Value | null, as: string): Value =>
     scope.op('QuantizeLinear', [values, scale, zeroPoint ?? null], { elementType: 'uint8', as })
-  const high = quantize(scaled, one, 'highCodes')
-  if (!split) return { codes: high, rowScale, lowWeight: undefined }
-  const restored = scope.op('DequantizeLinear', [high, one, zeroPoint ?? null], {
-    elementType: 'float32',
-    as: 'restored',
-  })
-  const rest = scope.op('Sub', [scaled, restored], { as: 'rest' })
-  const low = quantize(rest, lowWeight ?? null, 'lowCodes')
-  const codes = scope.op('Concat', [high, low], { attributes: { axis: 0 }, as: 'codes' })
-  return { codes, rowScale, lowWeight }
+  const one = scope.float32([1], [])
+  if (!split) return { codes: quantize(scaled, one, 'codes'), rowSteps }
+  // Two additions on all cores; Round and DequantizeLinear run on one.
+  const shift = scope.float32([rounder], [])
+  const whole = scope.op('Sub', [scope.op('Add', [scaled, shift]), shift], { as: 'whole' })
+  const rest = scope.op('Sub', [scaled, whole], { as: 'rest' })
+  const parts = [quantize(whole, one, 'highCodes'), quantize(rest, lowWeight ?? null, 'lowCodes')]
+  return { codes: scope.op('Concat', parts, { attributes: { axis: 0 }, as: 'codes' }), rowSteps }
+}
+
+/**
+ * [T, 1]. Of many rows by two passes that write nothing, of few by fewer nodes.
+ * Axis 1 and not -1: with zero rows a negative axis gives the wrong shape in onnxruntime 1.30.
+ */
+function largestMagnitude(scope: GraphBuilder, x: Value, hasManyRows: boolean): Value {
+  const reduce = (operator: 'ReduceMax' | 'ReduceMin', of: Value): Value =>
+    scope.op(operator, [of, scope.int64([1])], { attributes: { keepdims: 1 } })
+  if (!hasManyRows) return reduce('ReduceMax', scope.op('Abs', [x]))
+  const lowest = scope.op('Neg', [reduce('ReduceMin', x)])
+  return scope.op('Max', [reduce('ReduceMax', x), lowest], { as: 'largest' })
 }
 
 function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales: Value } {

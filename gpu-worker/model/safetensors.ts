@@ -128,15 +128,26 @@ function checkTensors({
   }
   const tensors = entries.map(([name, value]) => checkTensor({ name, value, dataStart, sizeBytes, file }))
   tensors.sort((a, b) => a.begin - b.begin || a.end - b.end)
+  checkNeighbours(tensors, dataStart, file)
+  return new Map(tensors.map((tensor) => [tensor.name, tensor]))
+}
+
+/** The format has no gaps: one is a tensor that the header lost, or names twice. */
+function checkNeighbours(tensors: readonly StoredTensor[], dataStart: number, file: string): void {
+  let end = dataStart
   for (const [index, tensor] of tensors.entries()) {
-    const previous = tensors[index - 1]
-    if (previous !== undefined && tensor.begin < previous.end) {
+    if (tensor.begin < end) {
       throw new UserError(
-        `in ${file} the tensors ${previous.name} and ${tensor.name} overlap; the file is damaged`,
+        `in ${file} the tensors ${tensors[index - 1]?.name} and ${tensor.name} overlap; the file is damaged`,
       )
     }
+    if (tensor.begin > end) {
+      throw new UserError(
+        `in ${file} ${tensor.begin - end} bytes before the tensor ${tensor.name} belong to none; the file is damaged, download it again`,
+      )
+    }
+    end = tensor.end
   }
-  return new Map(tensors.map((tensor) => [tensor.name, tensor]))
 }
 
 function checkTensor({

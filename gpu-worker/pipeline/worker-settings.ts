@@ -36,6 +36,11 @@ const Environment = z.strictObject({
     .optional()
     .describe('larger images are made smaller before they are sent; as of the run'),
   COGLABEL_ENDPOINT_CONCURRENCY: Count.max(256).optional().describe('requests to it at a time'),
+  COGLABEL_ENDPOINT_TIMEOUT_SECONDS: Count.max(3600)
+    .optional()
+    .describe(
+      'that one try may take; it is tried up to three times, and all of it has to fit into the lease cap',
+    ),
   COGLABEL_SCRATCH: z
     .string()
     .min(1)
@@ -198,6 +203,7 @@ export type EndpointModel = {
   keyFile: string | undefined
   maxPixels: number | undefined
   concurrency: number | undefined
+  timeoutMs: number | undefined
 }
 
 export type S3Connection = { endpoint?: string; forcePathStyle: boolean }
@@ -273,6 +279,7 @@ function need<T>({ name, value, why }: { name: keyof Values; value: T | undefine
 
 function modelOf(values: Values): ModelSource {
   const text = values.COGLABEL_MODEL
+  const timeout = values.COGLABEL_ENDPOINT_TIMEOUT_SECONDS
   const lone = Object.keys(values).find((name) => name.startsWith('COGLABEL_ENDPOINT_'))
   if (lone !== undefined && !/^https?:/i.test(text))
     throw new UserError(`${lone} is of a server, and COGLABEL_MODEL is none; expected http://host/v1 there`)
@@ -287,6 +294,7 @@ function modelOf(values: Values): ModelSource {
       keyFile: values.COGLABEL_ENDPOINT_KEY_FILE,
       maxPixels: values.COGLABEL_ENDPOINT_PIXELS,
       concurrency: values.COGLABEL_ENDPOINT_CONCURRENCY,
+      timeoutMs: timeout === undefined ? undefined : timeout * 1000,
     }
   const isPushed = /^s3:\/\/[^/]+\/.+\/$|^file:\/\/\/.+\/$/.test(text)
   if (!isPushed || !URL.canParse(text))

@@ -104,7 +104,9 @@ const noThings = new Set(
  */
 export function nounPhrases(text: string): { start: number; end: number }[] {
   const seen = new Set<string>()
-  return splitClauses(text).flatMap((words) => {
+  return splitClauses(text).flatMap(({ words, isPredicate }) => {
+    // "The background is blue and plain": how it is, and no further things.
+    if (isPredicate && !words.some(isDeterminer)) return []
     return cutAtDeterminers(words).flatMap((phrase) => {
       const [first, last] = [phrase[0], phrase.at(-1)]
       if (first === undefined || last === undefined || isDeterminer(last) || noThings.has(last.text))
@@ -117,15 +119,28 @@ export function nounPhrases(text: string): { start: number; end: number }[] {
   })
 }
 
-/** Runs of words between clause marks, joiners and verbs; those are left out. */
-function splitClauses(text: string): Word[][] {
-  const clauses: Word[][] = [[]]
+const copulas = new Set(['is', 'are', 'was', 'were'])
+const conjunctions = new Set(['and', 'or', 'but'])
+
+type Clause = { words: Word[]; isPredicate: boolean }
+
+/**
+ * Runs of words between clause marks, joiners and verbs; those are left out. What follows "is" is said of what stands
+ * before it, also after "and" and commas; not so in "there are".
+ */
+function splitClauses(text: string): Clause[] {
+  const clauses: Clause[] = [{ words: [], isPredicate: false }]
   let at = 0
+  let [isPredicate, isThere] = [false, false]
   for (const match of text.matchAll(/[\p{L}\p{N}]+(?:[.,'’-][\p{L}\p{N}]+)*/gu)) {
     const word = { text: match[0].toLowerCase(), start: match.index, end: match.index + match[0].length }
     const isBoundary = joiners.has(word.text) || verbs.has(word.text)
-    if (isBoundary || /\S/.test(text.slice(at, word.start))) clauses.push([])
-    if (!isBoundary) clauses.at(-1)?.push(word)
+    const between = text.slice(at, word.start)
+    if (/[^\s,]/.test(between)) isPredicate = false
+    if (isBoundary && !conjunctions.has(word.text)) isPredicate = copulas.has(word.text) && !isThere
+    if (isBoundary || /\S/.test(between)) clauses.push({ words: [], isPredicate })
+    if (!isBoundary) clauses.at(-1)?.words.push(word)
+    isThere = word.text === 'there'
     at = word.end
   }
   return clauses

@@ -25,7 +25,7 @@ const Options = z.strictObject({ styles: z.array(z.enum(questionStyles)).optiona
 
 export const qaTask: Task = {
   name: 'qa',
-  version: 2,
+  version: 3,
   summary: 'questions with answers; ask your own with --ask, else about what a caption names',
   takes: 'questions',
   followsByDefault: ['ask-questions', 'caption', 'detailed-caption'],

@@ -109,7 +109,7 @@ describe('tracked text', () => {
 })
 
 function lineLimit(path: string): number {
-  return path.startsWith('tests/') || path.startsWith('gpu-worker/model/variants/') ? 600 : 400
+  return path.startsWith('tests/') ? 600 : 400
 }
 
 function readme(): string {

@@ -22,7 +22,7 @@ test.each([
   [['--kv', 'int9'], /--kv is "int9", expected fp32 or int8/],
   [
     ['--kv-memory', '0.0001'],
-    /the cache may have 1 MB, one image and its longest answer need \d+; allow more/,
+    /the cache may have 1 MB, one image and its longest answer need \d+ MB; allow more/,
   ],
   [['nowhere'], /there is no file or folder "nowhere"/],
 ])('ends with 2 for %j', async (args, says) => {

@@ -158,3 +158,11 @@ test('a place that cannot be opened is a finding', async () => {
     /^BAD .*there is no s3:\/\/images\/_deployment\.json-> give the labels bucket/,
   )
 })
+
+test('looks twice at a place that is no folder yet: its name may be a slip of the pen', async () => {
+  const folder = await tempFolder()
+  const { code, out } = await runVerb(runDoctor, ['--place', join(folder, 'typo')])
+  expect(code).toBe(0)
+  expect(out).toMatch(/^look +place +file:.*typo\/ is not there yet\n +-> check its name/m)
+  expect((await runVerb(runDoctor, ['--place', folder])).out).toMatch(/^ok +place/m)
+})

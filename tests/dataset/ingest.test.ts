@@ -85,7 +85,13 @@ test("takes an image's own questions and phrases from its line, and leaves those
     { key: 'b.jpg', meta: { questions: [{ q: 'from another tool' }], phrases: 'the cat' } },
     { key: 'c.jpg', meta: { questions: [] } },
   ])
-  expect(scan).toEqual({ images: 3, skipped: {}, brings: { questions: true, phrases: true } })
+  expect(scan).toEqual({
+    images: 3,
+    skipped: {},
+    // What looks like something to ask and is not asked is told.
+    unasked: { questions: 2, phrases: 1 },
+    brings: { questions: true, phrases: true },
+  })
 })
 
 test('accepts an absolute path inside the manifest folder', async () => {
@@ -111,6 +117,40 @@ test.each([
   await expect(failed).rejects.toThrow(message)
 })
 
-test('fails on a source that is not there', async () => {
-  await expect(look('/no/such/place')).rejects.toThrow(/there is no file or folder/)
+test('fails where an image is named again with more to ask: half of it would be dropped', async () => {
+  const lines = [
+    { image: 'a.jpg', questions: ['Is there a dog?'] },
+    { image: './a.jpg', questions: ['How many?'] },
+  ]
+  const folder = await plant({ 'list.jsonl': lines.map((line) => JSON.stringify(line)).join('\n') })
+  await expect(look(join(folder, 'list.jsonl'))).rejects.toThrow(
+    /line 2 of .* names a\.jpg again, with more to ask/,
+  )
+})
+
+test('fails on UTF-16 with printable words', async () => {
+  const folder = await plant({})
+  await writeFile(join(folder, 'list.jsonl'), Buffer.from('\u{feff}{"image": "a.jpg"}\n', 'utf16le'))
+  const error: unknown = await look(join(folder, 'list.jsonl')).catch((thrown: unknown) => thrown)
+  expect(error).toBeInstanceOf(UserError)
+  expect(String(error)).toMatch(/it looks like UTF-16, save it as UTF-8/)
+  expect(String(error)).not.toMatch(/\p{Cc}/u)
+})
+
+test.each(['list.txt', 'labels.json', 'rows.CSV', 'data.parquet', 'images.tar'])(
+  'fails on %s, which holds no image itself, before a run begins',
+  async (name) => {
+    const folder = await plant({ [name]: 'a.jpg' })
+    await expect(look(join(folder, name))).rejects.toThrow(
+      /no image and no manifest; a manifest ends in \.jsonl/,
+    )
+  },
+)
+
+test.each([
+  ['/no/such/place', /there is no file or folder .* give a folder of images/],
+  ['s3://bucket/photos', /coglabel submit/],
+  ['https://example.org/a.jpg', /download the images first/],
+])('fails on the source %s, which is not there', async (path, message) => {
+  await expect(look(path)).rejects.toThrow(message)
 })

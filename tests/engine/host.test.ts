@@ -160,6 +160,18 @@ describe('the engine process', () => {
     await session.close()
   })
 
+  it('ends without a word when its host was killed in the middle of an answer', async () => {
+    const entry = fileURLToPath(new URL('../../gpu-worker/engine/host-process.ts', import.meta.url))
+    const child = fork(entry, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], serialization: 'advanced' })
+    const said: Buffer[] = []
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => said.push(chunk))
+    // Answered at once, into a pipe that nobody reads any more.
+    for (let id = 0; id < 50; id++) child.send({ kind: 'generate', id, imageId: 999, prompts: [] })
+    child.disconnect()
+    expect(await once(child, 'exit')).toEqual([0, null])
+    expect(Buffer.concat(said).toString()).toBe('')
+  })
+
   it('that is killed while idle costs no image anything', async () => {
     const session = await host.openImage(pixels(2))
     const expected = await session.generate([prompt('what')])

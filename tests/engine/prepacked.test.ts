@@ -49,3 +49,10 @@ it('loads without the cache where it cannot be made', async () => {
   writeFileSync(join(compiled.folder, prepackedFolderName), '')
   expect((await features(0)).length).toBeGreaterThan(0)
 })
+
+it('says what to do where the weights shall be mapped and cannot', async () => {
+  const asked = openCachedSession(compiled, { graph: 'vision.onnx', minBytes: 0, mustMap: true })
+  await expect(asked).rejects.toThrow(
+    /--low-memory wants packed weights on disk, and .*\.prepacked cannot take them/,
+  )
+})

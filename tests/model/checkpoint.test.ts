@@ -150,11 +150,6 @@ const refused: { name: string; folder: () => string; says: RegExp }[] = [
     folder: () => withConfig({ architectures: undefined, model_type: 'llama' }),
     says: /architecture llama/,
   },
-  {
-    name: 'tied embeddings',
-    folder: () => withConfig({ tie_word_embeddings: true }),
-    says: /tie_word_embeddings true/,
-  },
   { name: 'another activation', folder: () => withConfig({ hidden_act: 'gelu' }), says: /hidden_act/ },
   {
     name: 'heads that do not divide',
@@ -175,6 +170,12 @@ const refused: { name: string; folder: () => string; says: RegExp }[] = [
     name: 'patches that do not fit',
     folder: () => withConfig({ vision_config: { ...vision, image_size: 30 } }),
     says: /image_size 30, which is no multiple of patch_size 14/,
+  },
+  {
+    name: 'no two patches for the convolution',
+    folder: () =>
+      withConfig({ vision_config: { ...vision, image_size: 7, patch_size: 7, num_positions: 2 } }, second),
+    says: /image_size 7 in patches of 7; the convolution of CogVLM2 needs two patches a side/,
   },
   {
     name: 'a wrong number of positions',
@@ -310,6 +311,33 @@ describe('a checkpoint folder', () => {
       rotary: 'recomputed',
     })
     expect(recomputed.rotary.inverseFrequencies[1]).toBeCloseTo(10_000 ** (-2 / 8), 6)
+  })
+
+  it('with tied embeddings is what it is with the table as its head, which may then be missing or other', async () => {
+    const table = (tensors: Map<string, RandomTensor>) => tensors.get('model.embed_tokens.weight')!
+    const whole = await compile(changed((tensors) => tensors.set(head, table(tensors))))
+    const tied = { ...config, tie_word_embeddings: true }
+    for (const change of [
+      (tensors: Map<string, RandomTensor>) => tensors.delete(head),
+      (tensors: Map<string, RandomTensor>) => tensors.set(head, table(tensors)),
+      () => undefined,
+    ]) {
+      const folder = changed(change)
+      writeFileSync(join(folder, 'config.json'), JSON.stringify(tied))
+      expect((await compile(folder)).digest).toBe(whole.digest)
+    }
+  })
+
+  it('may say null where it says nothing', async () => {
+    const nulls = {
+      pad_token_id: null,
+      eos_token_id: null,
+      tie_word_embeddings: null,
+      template_version: null,
+    }
+    const [bos, eos] = [1, 2]
+    const { tokens, template } = await compile(withConfig(nulls))
+    expect({ tokens, template }).toEqual({ tokens: { bos, eos: [eos], placeholder: 0 }, template: 'chat' })
   })
 
   it('brings its tokenizer, or is given one; a folder without one is refused before anything is written', async () => {

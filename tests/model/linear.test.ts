@@ -41,7 +41,13 @@ const matrix: Matrix = {
 }
 
 async function runLinear(
-  format: { weights: WeightFormat; role: MatrixRole; gains?: Float32Array; levels?: number },
+  format: {
+    weights: WeightFormat
+    role: MatrixRole
+    gains?: Float32Array
+    inputsAreMeans?: boolean
+    levels?: number
+  },
   input: Float32Array,
 ): Promise<{ product: Float32Array; quantized: QuantizedMatrix[] }> {
   const builder = new GraphBuilder('test')
@@ -58,6 +64,7 @@ async function runLinear(
     matrix,
     role: format.role,
     ...(format.gains === undefined ? {} : { inputGains: format.gains }),
+    inputsAreMeans: format.inputsAreMeans ?? false,
   })
   builder.output('y', y, ['T', rows])
   const folder = mkdtempSync(join(tmpdir(), 'coglabel-linear-'))
@@ -142,9 +149,27 @@ describe('a product with a large matrix', () => {
     },
     {
       name: 'int8, inputs in one byte where the norm says it is enough',
-      format: { weights: 'int8', role: 'visionExpert', gains: new Float32Array(columns).fill(1) },
+      format: { weights: 'int8', role: 'languageExpert', gains: new Float32Array(columns).fill(1) },
       packing: 'int8',
       most: 0.05,
+    },
+    {
+      name: 'int8, inputs in one byte behind attention',
+      format: { weights: 'int8', role: 'tower', inputsAreMeans: true },
+      packing: 'int8',
+      most: 0.05,
+    },
+    {
+      name: 'int8, inputs in one byte in the visual expert',
+      format: { weights: 'int8', role: 'visionExpert' },
+      packing: 'int8',
+      most: 0.05,
+    },
+    {
+      name: 'int8, two bytes in the head',
+      format: { weights: 'int8', role: 'head' },
+      packing: 'int8-split',
+      most: 0.006,
     },
     {
       name: 'int8, outlier channels keep two bytes',
@@ -191,6 +216,13 @@ describe('a product with a large matrix', () => {
   it.each(['fp32', 'int4'] as const)('%s: no rows in, no rows out', async (format) => {
     const { product } = await runLinear({ weights: format, role: 'languageExpert' }, new Float32Array(0))
     expect(product.length).toBe(0)
+  })
+
+  it.each(['languageExpert', 'visionExpert'] as const)('int8, %s: a row of zeros stays one', async (role) => {
+    const withZeros = Float32Array.from(input, (value, index) => (index < columns ? 0 : value))
+    const { product } = await runLinear({ weights: 'int8', role }, withZeros)
+    expect([...product.subarray(0, rows)].every((value) => value === 0)).toBe(true)
+    expect(relativeError(product, plainProduct(withZeros, weights))).toBeLessThan(0.05)
   })
 
   it('two bytes for an input are better than one', async () => {

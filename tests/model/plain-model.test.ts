@@ -62,6 +62,20 @@ const cases: Case[] = [
     shardCount: 2,
   },
   {
+    name: 'second generation, a grid of 5 whose last row and column are left out',
+    shape: {
+      ...smallShape,
+      family: 'cogvlm2',
+      hidden: 32,
+      heads: 4,
+      kvHeads: 2,
+      inner: 96,
+      vision: { ...vision, imageSize: 35, patchSize: 7 },
+    },
+    storedType: 'F32',
+    shardCount: 1,
+  },
+  {
     name: 'second generation, a grid of 2 that becomes one row',
     shape: {
       ...smallShape,
@@ -81,7 +95,7 @@ const scratch = mkdtempSync(join(tmpdir(), 'coglabel-plain-'))
 afterAll(() => rmSync(scratch, { recursive: true }))
 
 function patchCount({ family, vision: tower }: CheckpointShape): number {
-  return (tower.imageSize / tower.patchSize / (family === 'cogvlm2' ? 2 : 1)) ** 2
+  return Math.floor(tower.imageSize / tower.patchSize / (family === 'cogvlm2' ? 2 : 1)) ** 2
 }
 
 /** bos, placeholders where there is an image, text. */

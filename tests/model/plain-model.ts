@@ -158,13 +158,14 @@ function towerLayer(model: PlainModel, layer: number, rows: Row[]): Row[] {
   )
 }
 
-/** Conv2d of kernel 2 and stride 2 over the row-major grid. */
+/** Conv2d of kernel 2 and stride 2 over the row-major grid; a last odd row and column is left out. */
 function halve(model: PlainModel, rows: readonly Row[]): Row[] {
   const kernel = tensor(model, 'model.vision.conv.weight')
   const bias = vector(model, 'model.vision.conv.bias')
   const grid = Math.sqrt(rows.length)
-  return Array.from({ length: rows.length / 4 }, (_, index) => {
-    const [y, x] = [Math.floor(index / (grid / 2)) * 2, (index % (grid / 2)) * 2]
+  const side = Math.floor(grid / 2)
+  return Array.from({ length: side * side }, (_, index) => {
+    const [y, x] = [Math.floor(index / side) * 2, (index % side) * 2]
     return bias.map((start, out) => {
       let sum = start
       for (let channel = 0; channel < bias.length; channel++) {

@@ -140,6 +140,14 @@ const hostile: { name: string; bytes: Buffer; says: RegExp }[] = [
     bytes: withHeader({ a: good, b: { ...good, data_offsets: [8, 24] } }, 24),
     says: /a and b overlap/,
   },
+  {
+    name: 'a name given twice, of which only the last is kept',
+    bytes: withHeader(
+      `{"a": ${JSON.stringify(good)}, "a": ${JSON.stringify({ ...good, data_offsets: [16, 32] })}}`,
+      32,
+    ),
+    says: /16 bytes before the tensor a belong to none/,
+  },
   { name: 'the same bytes twice', bytes: withHeader({ a: good, b: good }), says: /overlap/ },
   {
     name: 'whole numbers for weights',

@@ -8,6 +8,17 @@ export type Turn = { question: string; answer: string }
 
 export const imageMarker = '<image>'
 
+/**
+ * Where LLaVA's trainer cuts a conversation apart again to see what was asked: one inside a text makes its pieces count
+ * otherwise than its tokens, and nothing of the row is learned.
+ */
+export const vicunaSeparators: readonly string[] = ['</s>', ' ASSISTANT: ']
+
+/** The first separator that a text holds, or null. */
+export function separatorIn(texts: readonly string[]): string | null {
+  return vicunaSeparators.find((separator) => texts.some((text) => text.includes(separator))) ?? null
+}
+
 /** A trainer puts an image wherever it finds its marker, so a text of the model must not hold one. */
 export function defuse(text: string, markers: readonly string[]): string {
   return markers.reduce((safe, marker) => safe.replaceAll(marker, defused(marker)), text)
@@ -18,7 +29,7 @@ export function restore(text: string, markers: readonly string[]): string {
 }
 
 function defused(marker: string): string {
-  return `<\u{200b}${marker.slice(1)}`
+  return `${marker.slice(0, 1)}\u{200b}${marker.slice(1)}`
 }
 
 /** The turns of a record, with boxes in a dialect, or without any where `dialect` is null. Texts are trimmed. */

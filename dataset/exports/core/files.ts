@@ -20,7 +20,7 @@ export function openFolderSink(folder: string): ExportSink {
       } catch (error) {
         if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
           throw new UserError(
-            `two images of the export would both write ${path}; leave one out with --where 'key!=…' or rename it`,
+            `two images of the export would both write ${path}, as images do whose names differ after the last dot alone (a.jpg, a.png); leave one out (--where 'key!="a.png"') or rename it`,
             { cause: error },
           )
         throw explainWriteError(error, { path: full })

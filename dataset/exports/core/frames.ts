@@ -17,6 +17,12 @@ export function pixelRectangle(box: Box, size: Size): [number, number, number, n
   return [x0, y0, hundredths(x1 - x0), hundredths(y1 - y0)]
 }
 
+/** The outline of such a rectangle as COCO's polygons have it: loaders of masks take the first one unasked. */
+export function outlineOf([x, y, w, h]: readonly [number, number, number, number]): [number[]] {
+  const [right, bottom] = [hundredths(x + w), hundredths(y + h)]
+  return [[x, y, right, y, right, bottom, x, bottom]]
+}
+
 export function boxOfCorners(
   [x0 = 0, y0 = 0, x1 = 0, y1 = 0]: readonly number[],
   { width, height }: Size,

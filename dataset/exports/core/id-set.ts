@@ -40,7 +40,8 @@ export function isId(value: unknown): value is number {
 }
 
 function placeOf(id: number): { page: number; byte: number; bit: number } {
-  if (!isId(id)) throw new InvariantError(`an id is ${id}; expected a whole number from 0`)
+  if (!Number.isSafeInteger(id) || id < 0)
+    throw new InvariantError(`an id is ${id}; expected a whole number from 0`)
   const inPage = id % idsOfPage
   return { page: Math.floor(id / idsOfPage), byte: inPage >> 3, bit: 1 << (inPage & 7) }
 }

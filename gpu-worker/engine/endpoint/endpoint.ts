@@ -132,6 +132,13 @@ async function together(
   return await Promise.all(answers)
 }
 
+/** What a run of the named model is called and asked by, without asking the server: it may be out of reach from here. */
+export function describeEndpoint(options: EndpointOptions & { model: string }): EngineInfo {
+  const { model } = options
+  const baseUrl = readBaseUrl(options.url)
+  return describe({ options, baseUrl, model, dialect: chooseDialect(options.boxes, model) })
+}
+
 type Described = { options: EndpointOptions; baseUrl: URL; model: string; dialect: BoxDialect | null }
 
 function describe({ options, baseUrl, model, dialect }: Described): EngineInfo {

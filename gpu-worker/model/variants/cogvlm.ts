@@ -1,48 +1,22 @@
-// The CogVLM family as two graphs: the vision tower with its adapter, and the decoder with both experts.
+// The CogVLM family as two graphs: the decoder with both experts, which stands here, and the tower (cogvlm-tower.ts).
 // Follows the paper's section 2 and the released modelling code; where the two generations differ, `variant` says so.
 import { InvariantError } from '../../../schemas/errors.ts'
-import type { Checkpoint } from '../checkpoint.ts'
+import type { CacheFormat, QuantizedMatrix } from '../../../schemas/model-manifest.ts'
+import { decoderAttention } from '../attention.ts'
+import type { AttentionFrame } from '../attention-frame.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
-import { decoderAttention } from '../attention.ts'
-import { attentionShapes } from '../attention-frame.ts'
-import type { Attended, AttentionFrame, CpuFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
-import { gatedActivation, gelu, layerNorm, rmsNorm, towerAttention } from '../layers.ts'
-import { linear, vectorWeight } from '../linear.ts'
-import type { LinearContext, LinearOptions } from '../linear.ts'
-import { forEachTile, matrixOf, stackRows } from '../matrix.ts'
+import { gatedActivation, rmsNorm } from '../layers.ts'
+import { linear } from '../linear.ts'
+import { forEachTile, matrixOf } from '../matrix.ts'
 import { expectFloat16 } from '../quantize.ts'
+import { knownVector, linearContext, product, vector, wholeTensor } from './build-parts.ts'
+import type { Build, BuildOptions } from './build-parts.ts'
+import { attentionFrame, attentionOutputs, cacheInputs, visionShare } from './cogvlm-frame.ts'
+import type { VisionShare } from './cogvlm-frame.ts'
+import { buildVision } from './cogvlm-tower.ts'
 import type { Variant } from './config.ts'
-import { expertMatrix, stackExpertMatrices } from './low-rank.ts'
-import { attentionWays, prefixSlots } from '../../../schemas/model-manifest.ts'
-import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
-
-/** eps of the LayerNorm in the adapter: the framework's default, not the tower's. */
-const adapterEpsilon = 1e-5
-
-export type BuildOptions = {
-  variant: Variant
-  checkpoint: Checkpoint
-  /** All one-dimensional tensors, small enough to hold: norms, biases, boi, eoi, cls. */
-  vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>
-  weights: WeightFormat
-  target: Target
-}
-
-/** One graph in the making. Vectors that both experts use stand in it once. */
-type Build = BuildOptions & { context: LinearContext; shared: Map<string, Value> }
-
-/** Names of values inside the decoder that a trace makes outputs of: each layer's output by expert, the final norm. */
-export function traceNames({ layerCount }: Variant): {
-  layers: { vision: string; language: string }[]
-  finalNorm: string
-} {
-  const layers = Array.from({ length: layerCount }, (_, layer) => ({
-    vision: `layers.${layer}/vision/out`,
-    language: `layers.${layer}/language/out`,
-  }))
-  return { layers, finalNorm: 'final/normed' }
-}
+import { stackExpertMatrices } from './low-rank.ts'
 
 /** Builds both graphs. Nothing is read but what the shapes of the graph depend on; weights are streamed when written. */
 export function buildGraphs(options: BuildOptions): {
@@ -60,149 +34,16 @@ export function buildGraphs(options: BuildOptions): {
   return { vision, decoder, decoderInt8Cache, quantized }
 }
 
-/**
- *   pixels [1,3,S,S] ─ patches ─ blocks ─ drop cls ─ (conv 2x2) ─ adapter ─ [boi; rows; eoi] = image_features [N+2, H]
- */
-function buildVision(options: BuildOptions, quantized: QuantizedMatrix[]): Graph {
-  const { variant } = options
-  const builder = new GraphBuilder('vision')
-  const { imageSize } = variant.tower
-  const pixels = builder.input('pixels', 'float32', [1, 3, imageSize, imageSize])
-  const build: Build = { ...options, context: linearContext(builder, options, quantized), shared: new Map() }
-  let x = patchEmbedding(builder.scope('patch_embedding'), build, pixels)
-  for (let layer = 0; layer < variant.tower.layerCount; layer++) x = towerBlock(builder, build, layer, x)
-  x = builder.op(
-    'Slice',
-    [x, builder.int64([1]), builder.int64([variant.tower.positionCount]), builder.int64([0])],
-    { as: 'patches' },
-  )
-  if (variant.family === 'cogvlm2') x = downsample(builder.scope('conv'), build, x)
-  const rows = adapter(builder, build, x)
-  const edge = (name: string): Value =>
-    builder.op(
-      'Reshape',
-      [vector(builder, build, `model.vision.${name}`, name), builder.int64([1, variant.hiddenSize])],
-      { as: `${name}_row` },
-    )
-  const features = builder.op('Concat', [edge('boi'), rows, edge('eoi')], {
-    attributes: { axis: 0 },
-    as: 'features',
-  })
-  builder.output('image_features', features, [variant.patchRows + 2, variant.hiddenSize])
-  return builder.graph
-}
-
-/** A k x k convolution of stride k is one product a patch; then cls in front and a learned position each: [1 + g*g, W]. */
-function patchEmbedding(builder: GraphBuilder, build: Build, pixels: Value): Value {
-  const { tower } = build.variant
-  const prefix = 'model.vision.patch_embedding'
-  const kernel = wholeTensor(builder, build, `${prefix}.proj.weight`, [
-    tower.width,
-    3,
-    tower.patchSize,
-    tower.patchSize,
-  ])
-  const bias = vector(builder, build, `${prefix}.proj.bias`, 'bias')
-  const sides = [tower.patchSize, tower.patchSize]
-  const map = builder.op('Conv', [pixels, kernel, bias], {
-    attributes: { kernel_shape: sides, strides: sides },
-  })
-  const flat = builder.op('Reshape', [map, builder.int64([tower.width, tower.positionCount - 1])], {
-    as: 'flat',
-  })
-  const rows = builder.op('Transpose', [flat], { attributes: { perm: [1, 0] }, as: 'rows' })
-  const cls = builder.op(
-    'Reshape',
-    [vector(builder, build, `${prefix}.cls_embedding`, 'cls'), builder.int64([1, tower.width])],
-    { as: 'cls_row' },
-  )
-  const positions = wholeTensor(builder, build, `${prefix}.position_embedding.weight`, [
-    tower.positionCount,
-    tower.width,
-  ])
-  const joined = builder.op('Concat', [cls, rows], { attributes: { axis: 0 } })
-  return builder.op('Add', [joined, positions], { as: 'embedded' })
-}
-
-/**
- * The norms stand on the branch outputs, so the residual stream itself is never normalised:
- *   x ─┬─ attention ─ LN ─ + ─┬─ fc1 ─ GELU ─ fc2 ─ LN ─ + ─
- *      └──────────────────────┘ └─────────────────────────┘
- */
-function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value): Value {
-  const { tower } = build.variant
-  const scope = builder.scope(`tower.${layer}`)
-  const prefix = `model.vision.transformer.layers.${layer}`
-  const affine = (name: string, input: Value): Value =>
-    product(scope, build, input, {
-      tensor: `${prefix}.${name}.weight`,
-      name,
-      role: 'tower',
-      bias: `${prefix}.${name}.bias`,
-    })
-  const norm = (name: string, input: Value): Value =>
-    layerNorm(scope, input, {
-      weight: vector(scope, build, `${prefix}.${name}.weight`, `${name}.weight`),
-      bias: vector(scope, build, `${prefix}.${name}.bias`, `${name}.bias`),
-      epsilon: tower.epsilon,
-    })
-  const attended = towerAttention(scope, affine('attention.query_key_value', x), {
-    width: tower.width,
-    headCount: tower.headCount,
-  })
-  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended))], {
-    as: 'middle',
-  })
-  const inner = gelu(scope, affine('mlp.fc1', middle))
-  return scope.op('Add', [middle, norm('post_attention_layernorm', affine('mlp.fc2', inner))], { as: 'out' })
-}
-
-/** [g*g, W] row-major ─ [1, W, g, g] ─ Conv 2x2 stride 2 ─ [(g/2)^2, W]: before the adapter, in the tower's width. */
-function downsample(builder: GraphBuilder, build: Build, x: Value): Value {
-  const { tower, patchRows } = build.variant
-  const channelsFirst = builder.op('Transpose', [x], { attributes: { perm: [1, 0] }, as: 'channelsFirst' })
-  const map = builder.op(
-    'Reshape',
-    [channelsFirst, builder.int64([1, tower.width, tower.gridSide, tower.gridSide])],
-    { as: 'map' },
-  )
-  const kernel = wholeTensor(builder, build, 'model.vision.conv.weight', [tower.width, tower.width, 2, 2])
-  const bias = vector(builder, build, 'model.vision.conv.bias', 'bias')
-  const halved = builder.op('Conv', [map, kernel, bias], {
-    attributes: { kernel_shape: [2, 2], strides: [2, 2] },
-  })
-  const flat = builder.op('Reshape', [halved, builder.int64([tower.width, patchRows])], { as: 'flat' })
-  return builder.op('Transpose', [flat], { attributes: { perm: [1, 0] }, as: 'rows' })
-}
-
-/** linear ─ LN ─ GELU ─ GLU: [N, W] -> [N, H]. SiLU on gate_proj only; the norm and GELU come before both. */
-function adapter(builder: GraphBuilder, build: Build, x: Value): Value {
-  const scope = builder.scope('adapter')
-  const prefix = 'model.vision.linear_proj'
-  const projected = product(scope, build, x, {
-    tensor: `${prefix}.linear_proj.weight`,
-    name: 'linear_proj',
-    role: 'tower',
-  })
-  const normed = layerNorm(scope, projected, {
-    weight: vector(scope, build, `${prefix}.norm1.weight`, 'norm1.weight'),
-    bias: vector(scope, build, `${prefix}.norm1.bias`, 'norm1.bias'),
-    epsilon: adapterEpsilon,
-  })
-  const stacked = ['gate_proj', 'dense_h_to_4h'].map((name) =>
-    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
-  )
-  const gateUp = linear(scope, build.context, gelu(scope, normed), {
-    name: 'gate_up',
-    matrix: stackRows(`${prefix}.gate_up`, stacked),
-    role: 'tower',
-  })
-  const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
-  return product(scope, build, inner, {
-    tensor: `${prefix}.dense_4h_to_h.weight`,
-    name: 'dense_4h_to_h',
-    role: 'tower',
-  })
+/** Names of values inside the decoder that a trace makes outputs of: each layer's output by expert, the final norm. */
+export function traceNames({ layerCount }: Variant): {
+  layers: { vision: string; language: string }[]
+  finalNorm: string
+} {
+  const layers = Array.from({ length: layerCount }, (_, layer) => ({
+    vision: `layers.${layer}/vision/out`,
+    language: `layers.${layer}/language/out`,
+  }))
+  return { layers, finalNorm: 'final/normed' }
 }
 
 /**
@@ -248,75 +89,12 @@ function buildDecoder(
     vector(builder, build, 'model.norm.weight', 'norm.weight'),
     variant.rmsEpsilon,
   )
-  const logits = product(builder, build, normed, { tensor: 'lm_head.weight', name: 'head', role: 'head' })
+  const logits = product(builder, build, normed, { tensor: variant.headTensor, name: 'head', role: 'head' })
   builder.output('logits', logits, ['B', variant.vocabSize])
   return builder.graph
 }
 
 type Streams = { vision: Value; language: Value }
-
-/** How many rows are the visual expert's, and on the CPU whether there are any, and whether their output is wanted. */
-type VisionShare = { count: Value; is: { there: Value; wanted: Value } | undefined }
-
-function visionShare(builder: GraphBuilder, { target }: BuildOptions, visionRows: Value): VisionShare {
-  const shape = builder.op('Shape', [visionRows], { elementType: 'int64' })
-  const count = builder.op('Gather', [shape, builder.int64([0])], { as: 'vision_count' })
-  // A branch runs on the CPU; on another device it would stop the stream of work.
-  if (target !== 'cpu') return { count, is: undefined }
-  const isMore = (x: Value, as: string): Value =>
-    builder.op('Greater', [x, builder.int64([0])], { elementType: 'bool', as })
-  const wanted = builder.input('vision_output', 'int64', [1])
-  return { count, is: { there: isMore(count, 'has_vision'), wanted: isMore(wanted, 'wants_vision') } }
-}
-
-function attentionFrame(
-  builder: GraphBuilder,
-  { variant, target }: BuildOptions,
-  cacheFormat: CacheFormat,
-): AttentionFrame {
-  const { headCount, kvHeadCount, headDim } = variant
-  const keyCounts = builder.input('key_counts', 'int64', [3])
-  const positionIds = builder.input('position_ids', 'int64', [1, 'R'])
-  return {
-    headCount,
-    kvHeadCount,
-    headDim,
-    target,
-    cacheFormat,
-    positionIds,
-    cos: builder.input('cos', 'float32', ['M', headDim / 2]),
-    sin: builder.input('sin', 'float32', ['M', headDim / 2]),
-    mask: builder.input('mask', 'float32', ['R', 'K']),
-    keyCounts,
-    shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, cacheFormat }) : undefined,
-  }
-}
-
-function cpuFrame(
-  builder: GraphBuilder,
-  { keyCounts, cacheFormat }: { keyCounts: Value; cacheFormat: CacheFormat },
-): CpuFrame {
-  const way = builder.input('attention_way', 'int64', [1])
-  const isWay = (name: keyof typeof attentionWays): Value =>
-    builder.op('Equal', [way, builder.int64([attentionWays[name]])], {
-      elementType: 'bool',
-      as: `is_${name}`,
-    })
-  const pick = (index: number): Value => builder.op('Gather', [keyCounts, builder.int64([index], [])])
-  const count = builder.op('Add', [pick(0), pick(2)], { as: 'total' })
-  const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
-  const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
-  return {
-    slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
-    nothing: {
-      floats: builder.input('no_floats', 'float32', [0]),
-      bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
-    },
-    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several') },
-    total: { last: narrow(last), count: narrow(count) },
-  }
-}
 
 type LayerStep = {
   frame: AttentionFrame
@@ -381,23 +159,6 @@ function choose(
   return value
 }
 
-function attentionOutputs(
-  builder: GraphBuilder,
-  { kvHeadCount, headDim }: Variant,
-  { layer, attended }: { layer: number; attended: Attended },
-): void {
-  const rowShape = [kvHeadCount, 'R', headDim]
-  builder.output(`new_keys.${layer}`, attended.newKeys, rowShape)
-  builder.output(`new_values.${layer}`, attended.newValues, rowShape)
-  const { prefix } = attended
-  if (prefix === undefined) return
-  builder.output(`next_prefix_keys.${layer}`, prefix.keys, [kvHeadCount, 'N', headDim])
-  builder.output(`next_prefix_values.${layer}`, prefix.values, [kvHeadCount, headDim, 'N'])
-  if (prefix.keyScales === undefined || prefix.valueScales === undefined) return
-  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [kvHeadCount, 'N'])
-  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [kvHeadCount, 'N'])
-}
-
 /** dense ─ + x ─ RMSNorm ─ MLP ─ + */
 function expertOutput(
   scope: GraphBuilder,
@@ -408,6 +169,7 @@ function expertOutput(
     tensor: `model.layers.${layer}.self_attn.${expert}_expert_dense.weight`,
     name: 'dense',
     role: roleOf(expert),
+    inputsAreMeans: true,
   })
   const middle = scope.op('Add', [x, dense], { as: 'middle' })
   return scope.op('Add', [middle, expertMlp(scope, build, { expert, layer, x: middle })], { as: 'end' })
@@ -473,32 +235,6 @@ function expertMlp(
   })
 }
 
-function cacheInputs(
-  builder: GraphBuilder,
-  { variant: { kvHeadCount, headDim }, target }: Build,
-  { layer, cacheFormat }: { layer: number; cacheFormat: CacheFormat },
-): LayerCache {
-  const elementType = cacheFormat === 'int8' ? 'int8' : 'float32'
-  const prefix = (slot: number): LayerPrefix => {
-    const at = `${slot}.${layer}`
-    return {
-      keys: builder.input(`prefix_keys.${at}`, elementType, [kvHeadCount, 'P', headDim]),
-      values: builder.input(`prefix_values.${at}`, elementType, [kvHeadCount, headDim, 'P']),
-      ...(cacheFormat === 'int8'
-        ? {
-            keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 'P']),
-            valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 'P']),
-          }
-        : {}),
-    }
-  }
-  return {
-    prefixes: Array.from({ length: target === 'cpu' ? prefixSlots : 1 }, (_, slot) => prefix(slot)),
-    suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
-    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
-  }
-}
-
 /** Rows of the embedding table, in half precision beside quantized weights (a 16-bit checkpoint loses nothing that matters). */
 function embedTokens(builder: GraphBuilder, build: Build, tokenIds: Value): Value {
   const scope = builder.scope('embed_tokens')
@@ -517,80 +253,4 @@ function embedTokens(builder: GraphBuilder, build: Build, tokenIds: Value): Valu
   })
   const halves = scope.op('Gather', [table, tokenIds], { as: 'halves' })
   return scope.op('Cast', [halves], { attributes: { to: 1 }, elementType: 'float32', as: 'rows' })
-}
-
-function linearContext(
-  builder: GraphBuilder,
-  { weights, target }: BuildOptions,
-  quantized: QuantizedMatrix[],
-): LinearContext {
-  const levels =
-    target === 'cpu' && (weights === 'int8' || weights === 'int4')
-      ? builder.input('activation_levels', 'float32', [])
-      : undefined
-  return {
-    weights,
-    target,
-    quantized,
-    stored: new Map(),
-    levels,
-    zeroPoint: levels === undefined ? undefined : builder.input('activation_zero', 'uint8', []),
-    lowWeight:
-      levels === undefined
-        ? undefined
-        : builder.op('Div', [builder.float32([0.5], []), levels], { as: 'low_weight' }),
-  }
-}
-
-/** One linear layer of the checkpoint, by tensor names. */
-function product(
-  scope: GraphBuilder,
-  build: Build,
-  x: Value,
-  {
-    tensor,
-    name,
-    role,
-    bias,
-    gains,
-  }: { tensor: string; name: string; role: LinearOptions['role']; bias?: string; gains?: string },
-): Value {
-  return linear(scope, build.context, x, {
-    name,
-    ...expertMatrix(build.checkpoint, tensor),
-    role,
-    ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
-    ...(gains === undefined ? {} : { inputGains: knownVector(build, gains) }),
-  })
-}
-
-/** A tensor kept in float32 whatever the format: convolutions and position tables. */
-function wholeTensor(
-  scope: GraphBuilder,
-  { checkpoint }: Build,
-  name: string,
-  dims: readonly number[],
-): Value {
-  const matrix = matrixOf(checkpoint, name)
-  return scope.weight(name.split('.').slice(-2).join('.'), {
-    elementType: 'float32',
-    dims,
-    byteCount: matrix.rows * matrix.columns * 4,
-    write: (sink) =>
-      forEachTile(matrix, (tile) => sink(new Uint8Array(tile.buffer, tile.byteOffset, tile.byteLength))),
-  })
-}
-
-function vector(scope: GraphBuilder, build: Build, tensor: string, name: string): Value {
-  const known = build.shared.get(tensor)
-  if (known !== undefined) return known
-  const value = vectorWeight(scope, name, knownVector(build, tensor))
-  build.shared.set(tensor, value)
-  return value
-}
-
-function knownVector({ vectors }: Build, tensor: string): Float32Array<ArrayBuffer> {
-  const values = vectors.get(tensor)
-  if (values === undefined) throw new InvariantError(`vector ${tensor} was not read`)
-  return values
 }

@@ -55,6 +55,8 @@ export type Variant = {
   maxPositions: number
   rmsEpsilon: number
   ropeTheta: number
+  /** The embedding table where the two are tied, as no released checkpoint has them. */
+  headTensor: 'lm_head.weight' | 'model.embed_tokens.weight'
   template: PromptTemplate
   tokens: { bos: number; eos: number[]; placeholder: number }
   tower: {
@@ -80,7 +82,7 @@ export type Variant = {
  */
 export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): Variant {
   refuseOtherArchitectures(config, tensorNames)
-  const parsed = CogvlmConfig.safeParse(config)
+  const parsed = CogvlmConfig.safeParse(withoutNulls(config))
   if (!parsed.success)
     throw new UserError(`config.json is not a CogVLM configuration: ${z.prettifyError(parsed.error)}`)
   const fields = parsed.data
@@ -98,8 +100,6 @@ export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): 
   }
   const kvHeadCount = second ? fields.num_multi_query_heads : fields.num_attention_heads
   exactQuotient('num_attention_heads', fields.num_attention_heads, 'num_multi_query_heads', kvHeadCount)
-  if (fields.tie_word_embeddings)
-    throw new UserError('config.json has tie_word_embeddings true; the CogVLM family keeps a head of its own')
   return {
     family: second ? 'cogvlm2' : 'cogvlm',
     hiddenSize: fields.hidden_size,
@@ -113,11 +113,18 @@ export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): 
     rmsEpsilon: fields.rms_norm_eps,
     // Written into the modelling code of each generation, not into config.json.
     ropeTheta: second ? 500_000 : 10_000,
+    headTensor: fields.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight',
     template: fields.template_version,
     tokens: readTokens(fields, second),
     ...readTower(fields.vision_config, second),
     declared: { capabilities: fields.coglabel?.capabilities, licence: fields.coglabel?.licence },
   }
+}
+
+/** A field that says null is one that says nothing. */
+function withoutNulls(config: unknown): unknown {
+  if (typeof config !== 'object' || config === null || Array.isArray(config)) return config
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null))
 }
 
 function refuseOtherArchitectures(config: unknown, tensorNames: ReadonlySet<string>): void {
@@ -169,9 +176,12 @@ function readTower(
     )
   }
   exactQuotient('vision hidden_size', vision.hidden_size, 'num_heads', vision.num_heads)
-  const outputSide = second
-    ? exactQuotient('patches a side', gridSide, 'the stride of the convolution', 2)
-    : gridSide
+  // A last odd row and column is left out, as the released code counts patches.
+  const outputSide = second ? Math.floor(gridSide / 2) : gridSide
+  if (outputSide === 0)
+    throw new UserError(
+      `config.json has image_size ${vision.image_size} in patches of ${vision.patch_size}; the convolution of CogVLM2 needs two patches a side`,
+    )
   return {
     patchRows: outputSide * outputSide,
     tower: {

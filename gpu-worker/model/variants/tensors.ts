@@ -10,7 +10,7 @@ export function expectedTensors(variant: Variant): Map<string, readonly number[]
   tensors.set('model.embed_tokens.weight', [vocabSize, hiddenSize])
   for (let layer = 0; layer < variant.layerCount; layer++) addDecoderLayer(tensors, variant, layer)
   tensors.set('model.norm.weight', [hiddenSize])
-  tensors.set('lm_head.weight', [vocabSize, hiddenSize])
+  tensors.set(variant.headTensor, [vocabSize, hiddenSize])
   addPatchEmbedding(tensors, variant)
   for (let layer = 0; layer < tower.layerCount; layer++) addTowerLayer(tensors, variant, layer)
   addAdapter(tensors, variant)
@@ -88,6 +88,8 @@ const maxNamed = 6
 export function checkTensors(variant: Variant, shapes: ReadonlyMap<string, readonly number[]>): void {
   const expected = expectedTensors(variant)
   expectFactors(expected, shapes)
+  // Stored in spite of being tied; not read, as in the released code.
+  if (shapes.has('lm_head.weight')) expected.set('lm_head.weight', [variant.vocabSize, variant.hiddenSize])
   for (let layer = 0; layer < variant.layerCount; layer++) {
     const name = inverseFrequencyName(layer)
     if (shapes.has(name)) expected.set(name, [variant.headDim / 2])

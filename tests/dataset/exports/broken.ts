@@ -67,7 +67,7 @@ const instance = {
   bbox: [1, 1, 5, 5],
   area: 25,
   iscrowd: 0,
-  segmentation: [],
+  segmentation: [[1, 1, 6, 1, 6, 6, 1, 6]],
 }
 const coco = (change: object): Files => ({
   ...picture,
@@ -118,8 +118,9 @@ const reference = {
   sentences: [{ sent_id: 0, raw: 'A dog', sent: 'a dog', tokens: ['a', 'dog'] }],
 }
 const refs = (...rows: object[]): Files => ({
-  'instances_all.json': JSON.stringify({ images: [cocoImage], annotations: [instance] }),
-  'refs_all.json': JSON.stringify({ refs: rows }),
+  'instances.json': JSON.stringify({ images: [cocoImage], annotations: [instance] }),
+  'refs.json': JSON.stringify(rows),
+  'refs(coglabel).p': Buffer.from('80025d2e', 'hex'),
 })
 
 const metadata = {
@@ -213,11 +214,20 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'turns-alternate': llava({
       conversations: [...talk('<image>\nWhat?', 'A dog.'), { from: 'human', value: 'Why?' }],
     }),
+    'no-separator-in-a-text': llava({ conversations: talk('<image>\nWhat?', 'A dog.</s>') }),
     'no-empty-turn': llava({ conversations: talk('<image>\nWhat?', ' ') }),
   },
   'sharegpt4v': {
     'image-is-one-path': {
       'x.json': json({ id: 'a', image: 'images/gone.jpg', conversations: talk('What?\n<image>', 'A dog.') }),
+    },
+    'no-separator-in-a-text': {
+      ...picture,
+      'x.json': json({
+        id: 'a',
+        image: 'images/1.jpg',
+        conversations: talk('What?\n<image>', 'A dog. ASSISTANT: A cat.'),
+      }),
     },
     'one-question-one-caption': {
       ...picture,
@@ -253,12 +263,17 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
       objects: { ref: ['a dog'], bbox: [[10, 10, 50, 50]], bbox_type: 'norm1' },
     }),
     'image-markers-within-images': swift({ images: [] }),
+    'assistant-says-something': swift({
+      messages: messages('<image>Find it.', '<ref-object><bbox>', 'And what else?', ''),
+    }),
     'roles-alternate': swift({ messages: messages('<image>Find it.', '<ref-object><bbox>').toReversed() }),
   },
   'coco': {
     'ids-once': coco({ annotations: [instance, instance] }),
     'annotation-has-its-image': coco({ annotations: [{ ...instance, image_id: 2 }] }),
     'instance-is-complete': coco({ annotations: [{ ...instance, bbox: [1, 1, 0, 5] }] }),
+    'segmentation-has-a-polygon': coco({ annotations: [{ ...instance, segmentation: [] }] }),
+    'captions-without-categories': coco({ annotations: [{ id: 1, image_id: 1, caption: 'a dog' }] }),
     'image-opens': coco({ images: [{ ...cocoImage, file_name: 'images/gone.jpg' }] }),
   },
   'webdataset': {
@@ -276,22 +291,34 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'cogvlm-sft': {
     'jpg-of-the-same-number': {
-      's/images/1.png': 'x',
-      's/labels_en/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
+      's/labels/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
     },
     'captions-or-conversations': {
       's/images/1.jpg': 'x',
       's/labels_en/1.json': JSON.stringify({ conversations: messages('What?') }),
     },
-    'images-once-in-path': {
-      'my-images/images/1.jpg': 'x',
-      'my-images/labels_en/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
+    'labels-where-they-are-looked-for': {
+      's/images/1.jpg': 'x',
+      's/labels_en/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
+    },
+    'every-image-has-labels': {
+      's/images/1.jpg': 'x',
+      's/images/2.jpg': 'x',
+      's/labels/1.json': JSON.stringify({ captions: [{ role: 'caption', content: 'A dog.' }] }),
     },
   },
   'refcoco': {
     'ids-once': refs(reference, reference),
     'reference-has-its-instance': refs({ ...reference, ann_id: 7 }),
     'sentences-have-tokens': refs({ ...reference, sent_ids: [0, 1] }),
+    'pickle-for-refer': { ...refs(reference), 'refs(coglabel).p': '[]' },
+    'segmentation-has-a-polygon': {
+      ...refs(reference),
+      'instances.json': JSON.stringify({
+        images: [cocoImage],
+        annotations: [{ ...instance, segmentation: [] }],
+      }),
+    },
   },
   'grit': {
     'spans-inside-caption': grit([0, 50, 0, 0, 0.5, 0.5, 1]),
@@ -327,6 +354,10 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'fiftyone': {
     'filepath-opens': samples({ filepath: 'images/gone.jpg' }),
+    'metadata-leaves-fields-open': {
+      ...samples({}),
+      'metadata.json': JSON.stringify({ name: 'x', sample_fields: {} }),
+    },
     'labels-name-their-class': samples({ caption: { label: 'a dog' } }),
     'boxes-are-fractions': samples({
       predictions: {

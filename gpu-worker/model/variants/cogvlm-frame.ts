@@ -1,0 +1,97 @@
+// What the decoder of the CogVLM family takes and gives besides rows and logits: the frame of its attention, the cache,
+// and which rows are the visual expert's. It does not know the layers.
+import { prefixSlots } from '../../../schemas/model-manifest.ts'
+import type { CacheFormat } from '../../../schemas/model-manifest.ts'
+import { attentionShapes, cpuFrame } from '../attention-frame.ts'
+import type { Attended, AttentionFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
+import type { GraphBuilder, Value } from '../graph.ts'
+import type { Build, BuildOptions } from './build-parts.ts'
+import type { Variant } from './config.ts'
+
+/** How many rows are the visual expert's, and on the CPU whether there are any, and whether their output is wanted. */
+export type VisionShare = { count: Value; is: { there: Value; wanted: Value } | undefined }
+
+/**
+ *   vision_rows [V, H] ─ Shape ─ Gather 0 ─ V ─ (> 0: are there any) ; vision_output [1] ─ (> 0: is it wanted)
+ */
+export function visionShare(builder: GraphBuilder, { target }: BuildOptions, visionRows: Value): VisionShare {
+  const shape = builder.op('Shape', [visionRows], { elementType: 'int64' })
+  const count = builder.op('Gather', [shape, builder.int64([0])], { as: 'vision_count' })
+  // A branch runs on the CPU; on another device it would stop the stream of work.
+  if (target !== 'cpu') return { count, is: undefined }
+  const isMore = (x: Value, as: string): Value =>
+    builder.op('Greater', [x, builder.int64([0])], { elementType: 'bool', as })
+  const wanted = builder.input('vision_output', 'int64', [1])
+  return { count, is: { there: isMore(count, 'has_vision'), wanted: isMore(wanted, 'wants_vision') } }
+}
+
+/** The inputs that attention has in common in all layers: counts, positions, rotary tables, mask. */
+export function attentionFrame(
+  builder: GraphBuilder,
+  { variant, target }: BuildOptions,
+  cacheFormat: CacheFormat,
+): AttentionFrame {
+  const { headCount, kvHeadCount, headDim } = variant
+  const keyCounts = builder.input('key_counts', 'int64', [3])
+  const positionIds = builder.input('position_ids', 'int64', [1, 'R'])
+  const mask = builder.input('mask', 'float32', ['R', 'K'])
+  return {
+    headCount,
+    kvHeadCount,
+    headDim,
+    target,
+    cacheFormat,
+    positionIds,
+    cos: builder.input('cos', 'float32', ['M', headDim / 2]),
+    sin: builder.input('sin', 'float32', ['M', headDim / 2]),
+    mask,
+    keyCounts,
+    shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
+    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, mask, cacheFormat }) : undefined,
+  }
+}
+
+/** The cache of one layer as inputs: prefixes of images, on the CPU several, and each text's own suffix. */
+export function cacheInputs(
+  builder: GraphBuilder,
+  { variant: { kvHeadCount, headDim }, target }: Build,
+  { layer, cacheFormat }: { layer: number; cacheFormat: CacheFormat },
+): LayerCache {
+  const elementType = cacheFormat === 'int8' ? 'int8' : 'float32'
+  const prefix = (slot: number): LayerPrefix => {
+    const at = `${slot}.${layer}`
+    return {
+      keys: builder.input(`prefix_keys.${at}`, elementType, [kvHeadCount, 'P', headDim]),
+      values: builder.input(`prefix_values.${at}`, elementType, [kvHeadCount, headDim, 'P']),
+      ...(cacheFormat === 'int8'
+        ? {
+            keyScales: builder.input(`prefix_key_scales.${at}`, 'float32', [kvHeadCount, 'P']),
+            valueScales: builder.input(`prefix_value_scales.${at}`, 'float32', [kvHeadCount, 'P']),
+          }
+        : {}),
+    }
+  }
+  return {
+    prefixes: Array.from({ length: target === 'cpu' ? prefixSlots : 1 }, (_, slot) => prefix(slot)),
+    suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
+    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
+  }
+}
+
+/** What one layer adds to the cache, as outputs: new keys and values, and a prefix that was made whole. */
+export function attentionOutputs(
+  builder: GraphBuilder,
+  { kvHeadCount, headDim }: Variant,
+  { layer, attended }: { layer: number; attended: Attended },
+): void {
+  const rowShape = [kvHeadCount, 'R', headDim]
+  builder.output(`new_keys.${layer}`, attended.newKeys, rowShape)
+  builder.output(`new_values.${layer}`, attended.newValues, rowShape)
+  const { prefix } = attended
+  if (prefix === undefined) return
+  builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
+  builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, headDim, 'N'])
+  if (prefix.keyScales === undefined || prefix.valueScales === undefined) return
+  builder.output(`next_prefix_key_scales.${layer}`, prefix.keyScales, [1, kvHeadCount, 'N'])
+  builder.output(`next_prefix_value_scales.${layer}`, prefix.valueScales, [1, kvHeadCount, 'N'])
+}
