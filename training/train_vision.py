@@ -169,7 +169,9 @@ def error_px(where: Tensor, real: Tensor, c: Config) -> float:
 def load_or_start(args, c: Config):
     vision = Vision(c)
     init_vision(vision, c)
-    if args.source:
+    if args.source and args.source.endswith(".pt"):
+        vision.load_state_dict(torch.load(args.source, map_location="cpu")["average"])
+    elif args.source:
         vision.load_state_dict(checkpoint.load_weights(Path(args.source), "model.vision."))
     average = copy.deepcopy(vision)
     optimisers = make_optimisers(list(vision.named_parameters()), args.rate)
@@ -195,10 +197,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sprites", required=True)
     parser.add_argument("--state", required=True)
-    parser.add_argument("--from", dest="source", help="a checkpoint whose tower to begin with")
+    parser.add_argument("--from", dest="source", help="a checkpoint, or another run's vision.pt, whose tower to begin with")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
