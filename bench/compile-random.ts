@@ -3,18 +3,24 @@
 //   node bench/compile-random.ts FULL MODEL [--weights int4] [--scratch /dev/shm/shards] [--tokenizer DIR]
 // Prints a JSON line: seconds in all and in making shards, the most resident memory of this process, bytes of the model.
 // The most memory comes to include no shard: where the scratch folder is in memory, they are the system's.
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openCheckpoint } from '../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../gpu-worker/model/checkpoint.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
-import { readVariant } from '../gpu-worker/model/variants/config.ts'
-import { expectedTensors } from '../gpu-worker/model/variants/tensors.ts'
 import { WeightFormat } from '../schemas/model-manifest.ts'
+import { memoryMb } from './engine/process-memory.ts'
 import { rounded } from './engine/samples.ts'
-import { bfloat16Pool, configOf, shapeOf, splitIntoShards, writeShard } from './random-checkpoint.ts'
+import {
+  bfloat16Pool,
+  configOf,
+  shapeOf,
+  splitIntoShards,
+  tensorsOf,
+  writeShard,
+} from './random-checkpoint.ts'
 import type { NamedShape, Shape } from './random-checkpoint.ts'
 
 const seed = 1
@@ -28,7 +34,7 @@ type Shards = {
 /** Vectors, which the compiler reads first and all, have a shard that stays; so the others are each made once or twice. */
 async function openShards(shape: Shape, scratch: string): Promise<Shards> {
   const config = configOf(shape)
-  const tensors = [...expectedTensors(readVariant(config, new Set(['vision_expert_query_key_value'])))]
+  const tensors = tensorsOf(shape)
   const isVector = ([, sizes]: NamedShape): boolean => sizes.slice(0, -1).every((size) => size === 1)
   const shards = [tensors.filter(isVector), ...splitIntoShards(tensors.filter((one) => !isVector(one)))]
   const pool = bfloat16Pool(seed)
@@ -105,15 +111,10 @@ try {
     modelMb: manifest.files.reduce((sum, { bytes }) => sum + bytes, 0) / 1e6,
     seconds: (performance.now() - startMs) / 1000,
     shardSeconds: spentMs() / 1000,
-    peakRssMb: await peakRssMb(),
+    peakRssMb: memoryMb('VmHWM'),
   }
   const round = Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, rounded(value)]))
   console.log(JSON.stringify({ shape: name, weights: manifest.weights, ...round }))
 } finally {
   await rm(values.scratch, { recursive: true, force: true })
-}
-
-async function peakRssMb(): Promise<number> {
-  const [, kilobytes = '0'] = /VmHWM:\s+(\d+) kB/.exec(await readFile('/proc/self/status', 'utf8')) ?? []
-  return Number(kilobytes) / 1000
 }

@@ -5,7 +5,6 @@
 // Prints a JSON line a figure, then a table of the ratios. Prefill is that of one image behind bos, tower not included;
 // its products are timed alone, one graph each. Decode is of 64 new tokens behind prompts of 40, so that the middle
 // step has a depth of about 1,300 at 1,227 image rows. Bytes of a step: weights that it reads, and keys and values.
-import { readFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
@@ -14,12 +13,12 @@ import type { Decoder } from '../gpu-worker/engine/decoder-contract.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
 import type { Prefix } from '../gpu-worker/engine/sequence.ts'
 import { imagePrefix, textPrefix } from '../gpu-worker/engine/prefix.ts'
-import { seededRandom } from '../gpu-worker/engine/sampler.ts'
-import { greedySampling } from '../schemas/sampling.ts'
 import { measureProduct, measureRoofline } from './engine/kernels.ts'
+import { memoryMb } from './engine/process-memory.ts'
 import { decoderProducts, stepWeightBytes, towerProducts } from './engine/products.ts'
 import type { CountedProduct } from './engine/products.ts'
 import { median, rounded, sampleMs } from './engine/samples.ts'
+import { noisePixels, randomPrompts, timeSteps } from './engine/workload.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -40,7 +39,7 @@ const compiled = await openCompiledModel(modelFolder)
 const { manifest } = compiled
 if (wanted.has('roofline')) tell('roofline', { bytesPerSecond: await measureRoofline(runs) })
 const decoder = await openDecoder(compiled)
-tell('loaded', { peakRssMb: peakRssMb() })
+tell('loaded', { peakRssMb: memoryMb('VmHWM') })
 const pixels = noisePixels(manifest.vision.imageSize)
 const features = Float32Array.from(await decoder.encodeImage(pixels))
 // The tower's share is measured apart, so the prefill is given what it made.
@@ -58,7 +57,7 @@ if (wanted.has('decode')) {
   const prefix = await imagePrefix(prefiller, bos, pixels)
   for (const count of values.prompts.split(',').map(Number)) await measureDecode(prefix, count)
 }
-tell('end', { peakRssMb: peakRssMb() })
+tell('end', { peakRssMb: memoryMb('VmHWM') })
 await decoder.close()
 printRatios()
 
@@ -77,30 +76,14 @@ async function measureAll(products: readonly CountedProduct[]): Promise<number> 
 
 /** All prompts of one image together; a step is the time from one run's start to the next, so it holds everything. */
 async function measureDecode(prefix: Prefix, count: number): Promise<void> {
-  const starts: { atMs: number; rows: number }[] = []
-  const timed: Decoder = {
-    ...decoder,
-    run: (run) => {
-      starts.push({ atMs: performance.now(), rows: run.positionIds.length })
-      return decoder.run(run)
-    },
-  }
-  const random = seededRandom(3)
-  const newTokens = Number(values.tokens)
-  const request = () => ({
-    tokenIds: Array.from({ length: 40 }, () => 3 + Math.floor(random() * (manifest.language.vocabSize - 3))),
-    maxNewTokens: newTokens + 1,
-    sampling: greedySampling,
-    stopIds: [],
+  const { timed, steps } = timeSteps(decoder, count)
+  const { layerCount, kvHeadCount, headDim, vocabSize } = manifest.language
+  const [promptTokens, newTokens] = [40, Number(values.tokens)]
+  await generate(timed, prefix, {
+    requests: randomPrompts({ count, promptTokens, steps: newTokens, vocabSize }),
   })
-  await generate(timed, prefix, { requests: Array.from({ length: count }, request) })
-  const steps = starts.flatMap(({ atMs, rows }, index) => {
-    const next = starts[index + 1]
-    return rows === count && next !== undefined ? [next.atMs - atMs] : []
-  })
-  const stepMs = median(steps)
-  const { layerCount, kvHeadCount, headDim } = manifest.language
-  const suffixRows = count * (40 + newTokens / 2)
+  const stepMs = median(steps())
+  const suffixRows = count * (promptTokens + newTokens / 2)
   const cacheBytes = (prefix.rows.length + suffixRows) * layerCount * kvHeadCount * headDim * 2 * 4
   const bytes = stepWeightBytes(manifest) + cacheBytes
   const roofline = figures.get('roofline.bytesPerSecond')
@@ -126,14 +109,4 @@ function printRatios(): void {
   ]
   for (const [name, value, aim] of rows)
     if (value !== undefined) console.log(`${name.padEnd(32)} ${value.toFixed(2).padStart(6)}   ${aim}`)
-}
-
-function noisePixels(size: number): Float32Array {
-  const random = seededRandom(7)
-  return Float32Array.from({ length: 3 * size ** 2 }, () => random() * 3.6 - 1.8)
-}
-
-function peakRssMb(): number {
-  const [, kilobytes = '0'] = /VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
-  return Number(kilobytes) / 1024
 }

@@ -1,7 +1,7 @@
 // Memory and speed of exports by size: makes runs of 1 thousand to 1 million records in a temporary folder and exports
 // each in a process of its own. `node cli/launch.js bench/export-memory.ts [--records 1000,…] [--formats llava,…] [--split] [--heap MB]`
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,6 +15,7 @@ import { openRun, readRun } from '../dataset/run-folder.ts'
 import { sealRun } from '../dataset/seal.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { LabelRecord } from '../schemas/label-record.ts'
+import { memoryMb } from './engine/process-memory.ts'
 
 /** Four records an image, as the default tasks with one question and one phrase make them. */
 const outputs = [
@@ -135,8 +136,7 @@ async function exportOne(
   })
   const seconds = (performance.now() - start) / 1000
   // Not maxRSS of the resource usage: across exec that keeps the peak of the parent, which made the run.
-  const status = readFileSync('/proc/self/status', 'utf8')
-  const peakMb = Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024)
+  const peakMb = Math.round(memoryMb('VmHWM'))
   const { records } = report
   console.log(
     JSON.stringify({

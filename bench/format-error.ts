@@ -23,6 +23,7 @@ import { renderPrompt } from '../gpu-worker/tokenizer/template.ts'
 import { openTokenizer } from '../gpu-worker/tokenizer/tokenizer.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
 import { greedySampling } from '../schemas/sampling.ts'
+import { noisePixels } from './engine/workload.ts'
 import { CacheFormat, WeightFormat } from '../schemas/model-manifest.ts'
 
 /** One image and a run of text tokens behind it; the last `scored` rows are compared. */
@@ -88,7 +89,7 @@ async function makeNoise(decoder: Decoder, count: number, tokenCount: number): P
   const bos = await textPrefix(decoder)
   const samples: Sample[] = []
   for (let index = 0; index < count; index++) {
-    const pixels = Float32Array.from({ length: 3 * vision.imageSize ** 2 }, () => random() * 3.6 - 1.8)
+    const pixels = noisePixels(vision.imageSize, random)
     const prompt = Array.from({ length: 16 }, () => Math.floor(random() * language.vocabSize))
     const prefix = await imagePrefix(decoder, bos, pixels)
     const request = { tokenIds: prompt, maxNewTokens: tokenCount, sampling: greedySampling, stopIds: [] }

@@ -11,8 +11,7 @@ import { openCompiledModel } from '../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../gpu-worker/engine/decoder.ts'
 import { generate } from '../gpu-worker/engine/generation.ts'
 import { imagePrefix, textPrefix } from '../gpu-worker/engine/prefix.ts'
-import { seededRandom } from '../gpu-worker/engine/sampler.ts'
-import { greedySampling } from '../schemas/sampling.ts'
+import { noisePixels, randomPrompts } from './engine/workload.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -47,8 +46,7 @@ try {
 async function profile(what: string, count: number): Promise<void> {
   const decoder = await openDecoder(compiled, { profilePrefix: join(scratch, `${what}${count}`) })
   const { imageSize } = compiled.manifest.vision
-  const random = seededRandom(7)
-  const pixels = Float32Array.from({ length: 3 * imageSize ** 2 }, () => random() * 3.6 - 1.8)
+  const pixels = noisePixels(imageSize)
   const features = Float32Array.from(await decoder.encodeImage(pixels))
   const bos = await textPrefix(decoder)
   const given = { ...decoder, encodeImage: () => Promise.resolve(features) }
@@ -57,13 +55,10 @@ async function profile(what: string, count: number): Promise<void> {
   const wallMs = await once(what, async () => {
     if (what === 'tower') return void (await decoder.encodeImage(pixels))
     if (what === 'prefill') return void (await imagePrefix(given, bos, pixels))
-    const request = {
-      tokenIds: Array.from({ length: 40 }, (_, index) => 5 + index),
-      maxNewTokens: 20,
-      sampling: greedySampling,
-      stopIds: [],
-    }
-    await generate(decoder, prefix, { requests: Array.from({ length: count }, () => request) })
+    const { vocabSize } = compiled.manifest.language
+    await generate(decoder, prefix, {
+      requests: randomPrompts({ count, promptTokens: 40, steps: 19, vocabSize }),
+    })
   })
   await decoder.close()
   const graph = what === 'tower' ? 'vision' : 'decoder'

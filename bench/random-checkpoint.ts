@@ -9,6 +9,8 @@ import { readVariant } from '../gpu-worker/model/variants/config.ts'
 import { expectedTensors } from '../gpu-worker/model/variants/tensors.ts'
 
 export type Shape = {
+  /** Of the second generation where there are fewer key heads than heads, or as many. */
+  kvHeads?: number
   hidden: number
   layers: number
   heads: number
@@ -51,6 +53,16 @@ export const shapes: Record<string, Shape> = {
     vocab: 32000,
     vision: { width: 1792, layers: 63, heads: 16, inner: 15360, image: 490 },
   },
+  /** One block of CogVLM2's tower at its 9,217 positions, before a decoder that is hardly there. */
+  TOWER2: {
+    hidden: 512,
+    layers: 1,
+    heads: 4,
+    kvHeads: 2,
+    inner: 512,
+    vocab: 512,
+    vision: { width: 1792, layers: 1, heads: 16, inner: 15360, image: 1344 },
+  },
 }
 
 /** As the released checkpoints are cut. */
@@ -69,7 +81,7 @@ export async function writeRandomCheckpoint({
   await mkdir(folder, { recursive: true })
   const config = configOf(shape)
   await writeFile(join(folder, 'config.json'), JSON.stringify(config, null, 1))
-  const tensors = [...expectedTensors(readVariant(config, new Set(['vision_expert_query_key_value'])))]
+  const tensors = tensorsOf(shape)
   const shards = splitIntoShards(tensors)
   const pool = bfloat16Pool(seed)
   const weightMap: Record<string, string> = {}
@@ -84,14 +96,30 @@ export async function writeRandomCheckpoint({
   )
 }
 
+/** What a checkpoint of a shape holds; the convolution is what tells the second generation. */
+export function tensorsOf(shape: Shape): NamedShape[] {
+  const second = shape.kvHeads === undefined ? [] : ['model.vision.conv.weight']
+  const variant = readVariant(configOf(shape), new Set(['vision_expert_query_key_value', ...second]))
+  return [...expectedTensors(variant)]
+}
+
 export type NamedShape = [name: string, shape: readonly number[]]
 
-export function configOf({ hidden, layers, heads, inner, vocab, vision }: Shape): Record<string, unknown> {
+export function configOf({
+  hidden,
+  layers,
+  heads,
+  kvHeads,
+  inner,
+  vocab,
+  vision,
+}: Shape): Record<string, unknown> {
   return {
     architectures: ['CogVLMForCausalLM'],
     hidden_size: hidden,
     num_hidden_layers: layers,
     num_attention_heads: heads,
+    ...(kvHeads === undefined ? {} : { num_multi_query_heads: kvHeads }),
     intermediate_size: inner,
     vocab_size: vocab,
     rms_norm_eps: 1e-5,

@@ -54,7 +54,7 @@ ${tasks.map((task) => `${indent}${task.name.padEnd(18)} ${task.summary}`).join('
   --task-file FILE       tasks of your own, YAML or JSON (schemas/json/task-file.schema.json); examples/tasks.yaml is one
   --existing HOW         captions beside the images (a.txt or a.json for a.jpg): keep, overwrite, append, or context
                          for the prompt (overwrite)
-  --grounding-prefix TEXT put before the questions about places, for a model that is told so: "<grounding> "
+  --grounding-prefix TEXT  put before the questions about places, for a model that is told so: "<grounding> "
   --box x0,y0,x1,y1      a box for describe-region, each from 0 to 1; may be repeated
   --objects a,b,c        things for yes-no and count; or a .json file {"objects": [{"name", "count"}], "together": {…}}
   --probe KIND           things that nobody named, for yes-no: random, popular or adversarial (random)

@@ -1,8 +1,15 @@
 // What a run asks of its images, from the flags and what its models can do. It does not know where images or labels are.
 import { defaultChecks, findCheck, tasksNeeded } from '../dataset/checks/registry.ts'
 import type { WantedRun } from '../dataset/run-folder.ts'
-import { type Follow, listItemTasks, planTasks, type Wanted } from '../gpu-worker/tasks/registry.ts'
+import {
+  type Follow,
+  listItemTasks,
+  planTasks,
+  type Wanted,
+  withSamples,
+} from '../gpu-worker/tasks/registry.ts'
 import type { CheckSetting } from '../schemas/check-setting.ts'
+import type { ItemAsk } from '../schemas/run-config.ts'
 import type { TaskSpec } from '../schemas/task-spec.ts'
 import type { AskFlags } from './ask-flags.ts'
 
@@ -15,7 +22,7 @@ type Asking = Pick<Wanted, 'model' | 'grounding' | 'brings'> & {
 export function askedRun(
   flags: AskFlags,
   { model, grounding, brings, standing = null }: Asking,
-): Pick<WantedRun, 'tasks' | 'itemTasks' | 'checks' | 'sampling'> {
+): Pick<WantedRun, 'tasks' | 'itemTasks' | 'itemAsk' | 'checks' | 'sampling'> {
   const { taskNames: names, questions, phrases, objects, regions, probing, styles, sampling } = flags
   const { definitions } = flags
   const named = flags.checks ?? (standing === null ? [...defaultChecks] : standing.checks)
@@ -40,9 +47,10 @@ export function askedRun(
     ...(brings === undefined ? {} : { brings }),
   }
   const itemTasks = listItemTasks(wanted)
+  const samples = samplesOf(flags, checks)
   return {
-    tasks: planTasks(wanted).map((spec) => withSamples(spec, { flags, checks })),
-    ...(itemTasks.length === 0 ? {} : { itemTasks }),
+    tasks: planTasks(wanted).map((spec) => withSamples(spec, samples)),
+    ...(itemTasks.length === 0 ? {} : { itemTasks, itemAsk: itemAskOf(flags, samples) }),
     ...(checks === undefined ? {} : { checks }),
     sampling,
   }
@@ -70,13 +78,21 @@ function withOwnChecks(
 }
 
 /** Several answers to each prompt, when the user or a check wants them. */
-function withSamples(
-  spec: TaskSpec,
-  { flags, checks = [] }: { flags: AskFlags; checks: WantedRun['checks'] },
-): TaskSpec {
+function samplesOf(flags: AskFlags, checks: WantedRun['checks'] = []): TaskSpec['samples'] {
   const needed = Math.max(1, ...checks.map(({ name }) => findCheck(name).needsSamples ?? 1))
   const count = flags.samples?.count ?? needed
-  return count === 1 || spec.samples !== undefined
-    ? spec
-    : { ...spec, samples: { count, choice: flags.samples?.choice ?? 'medoid' } }
+  return count === 1 ? undefined : { count, choice: flags.samples?.choice ?? 'medoid' }
+}
+
+/** What an image brings itself is asked as all else is. */
+function itemAskOf(
+  { groundingPrefix, shortAnswers, constrain }: AskFlags,
+  samples: TaskSpec['samples'],
+): ItemAsk {
+  return {
+    isConstrained: constrain,
+    ...(groundingPrefix === undefined ? {} : { prefix: groundingPrefix }),
+    ...(samples === undefined ? {} : { samples }),
+    ...(shortAnswers ? { hasShortAnswers: true } : {}),
+  }
 }

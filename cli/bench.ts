@@ -29,7 +29,9 @@ tasks. IMAGES is a folder, one image or a .jsonl manifest (the eight examples th
   --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
   --seconds N            how long each of the two halves goes on (15)
 ${cacheUsage}
-${askUsage}`
+${askUsage}
+
+Exit code: 0 measured, 1 fatal, 2 wrong usage or settings.`
 
 const exampleFolder = fileURLToPath(new URL('../examples/images', import.meta.url))
 

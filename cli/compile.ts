@@ -17,7 +17,9 @@ Turns a CogVLM or CogVLM2 checkpoint (Hugging Face folder, safetensors) into a f
   --adapter DIR                     a PEFT LoRA adapter to merge into the weights
   --capabilities a,b,c              tasks the checkpoint can do, in place of what it says
   --rotary fp32|reference-bf16|recomputed
-                                    precision of the rotary tables (fp32)`
+                                    precision of the rotary tables (fp32)
+
+Exit code: 0 compiled, 1 fatal, 2 wrong usage or an unusable checkpoint.`
 
 const Flags = z.strictObject({
   target: Target.optional(),

@@ -5,6 +5,7 @@ import { readRun } from '../dataset/run-folder.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunAction } from '../schemas/run-control.ts'
 import { RunId } from '../schemas/work-message.ts'
+import { healthOption, readHealthSetting } from './health-flag.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 
 const meaning: Readonly<Record<RunAction, string>> = {
@@ -20,7 +21,13 @@ export function controlUsage(action: RunAction): string {
 
 ${meaning[action]} Workers look every half minute.
 
-${placeUsage}
+${
+  action === 'resume'
+    ? `  --health off|a=b,…     from now on, when what checks find in the records since now pauses it again (as it began);
+                         as for coglabel submit
+`
+    : ''
+}${placeUsage}
 
 Exit code: 0 done, also when the run stood like that already, 1 fatal, 2 wrong usage, or a cancelled run.`
 }
@@ -34,8 +41,10 @@ export async function runControl(
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: placeOptions,
+    options: { ...placeOptions, ...healthOption },
   })
+  if (values.health !== undefined && action !== 'resume')
+    throw new UserError(`--health is of coglabel submit and resume; leave it out of ${action}`)
   const [runId, ...rest] = positionals
   if (runId === undefined || rest.length > 0)
     throw new UserError(
@@ -50,7 +59,12 @@ export async function runControl(
     const store = place.runStoreOf(runId)
     if ((await readRun(store)) === null)
       throw new UserError(`there is no run ${runId} at ${place.uri}; check its name and the place`)
-    const { before, after } = await controlRun(store, { action, now: new Date() })
+    const health = readHealthSetting(values.health)
+    const { before, after } = await controlRun(store, {
+      action,
+      now: new Date(),
+      ...(health === undefined ? {} : { health }),
+    })
     print(before === after ? `${runId} is ${after} already` : `${runId} is ${after}, it was ${before}`)
     return 0
   } finally {

@@ -8,13 +8,18 @@ import { uploadPrefix } from '../dataset/plan-sources.ts'
 import { labelsViewName } from '../dataset/labels-view.ts'
 import { openPlace, type Place } from '../dataset/place.ts'
 import { openRun } from '../dataset/run-folder.ts'
-import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { openS3Store } from '../dataset/stores/s3.ts'
 import { startEmulator, type Answered, type Emulator } from '../emulator/emulator.ts'
 import { type Deployment, deploymentKey, deploymentVersion } from '../schemas/deployment.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
+import type { HealthSetting } from '../schemas/health.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { readNumber } from './flag-values.ts'
+import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
+import { inputOptions, inputUsage, readSharedInputRules } from './input-flags.ts'
 import type { ChosenModel } from './choose-model.ts'
 import { greeting, type Reporter, renderEnd, startReport } from './dev/report.ts'
 import { watchDropFolder } from './dev/drop-folder.ts'
@@ -35,6 +40,10 @@ the end; the labels stay in OUT/labels.jsonl.
   --port N               of S3 and SQS on 127.0.0.1; 0 takes a free one (4580)
   --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
 ${askUsage}
+  --dedupe exact         leave out images whose bytes the run has already
+${inputUsage}
+  --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
+                         ${describeHealth()}
 
 Exit code: 0 ended by Ctrl-C, 1 fatal, 2 wrong usage or settings.`
 
@@ -45,10 +54,18 @@ export type DevRoot = VerbRoot & {
   workerPath: string
 }
 
-type DevFlags = { images: string; out: string; port: number; model: string | undefined; ask: AskFlags }
+type DevFlags = {
+  images: string
+  out: string
+  port: number
+  model: string | undefined
+  ask: AskFlags
+  input: InputRules | undefined
+  health: HealthSetting | undefined
+}
 
 const region = 'us-east-1'
-export const devRunId = 'dev'
+const devRunId = 'dev'
 const buckets = { images: 'images', labels: 'labels', weights: 'weights' }
 
 /** Runs until it is interrupted; returns the exit code. Throws UserError for what the user can mend. */
@@ -79,7 +96,7 @@ async function startCloud(flags: DevFlags, onAnswer: (answered: Answered) => voi
   }
   const emulator = await startEmulator({ port: flags.port, region, credentials, onAnswer }).catch(
     (error: unknown) => {
-      if (!(error instanceof Error) || !('code' in error) || error.code !== 'EADDRINUSE') throw error
+      if (systemCode(error) !== 'EADDRINUSE') throw error
       throw new UserError(
         `port ${flags.port} is taken; give another with --port, or --port 0 for a free one`,
         {
@@ -120,7 +137,7 @@ type Session = { flags: DevFlags; report: Reporter; root: DevRoot }
 async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<number> {
   const { emulator, place } = cloud
   const { folder, chosen } = await root.chooseModel(flags.model, place)
-  const store = await beginRun(place, { flags, chosen, root })
+  const config = await beginRun(place, { flags, chosen, root })
   const stop = new AbortController()
   const silence = root.onInterrupt(() => {
     if (!stop.signal.aborted) root.tell('\nstopping: what is under way is finished and sealed')
@@ -143,12 +160,14 @@ async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<nu
   root.tell('the worker loads the model; what arrives waits in the queue until then')
   const worked = new AbortController()
   const sealing = keepSealing({
-    store,
-    runId: devRunId,
+    place,
+    config,
     out: flags.out,
     clock: root.clock,
     until: worked.signal,
     onSealed: (records) => report.sealed(records).forEach((line) => root.print(line)),
+    onPaused: (runId, reason) =>
+      root.print(report.paused(reason, `${runId} --place s3://${buckets.labels} --aws-endpoint ${endpoint}`)),
   })
   try {
     await Promise.all([
@@ -172,13 +191,12 @@ async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<nu
 async function beginRun(
   place: Place,
   { flags, chosen, root }: { flags: DevFlags; chosen: ChosenModel; root: DevRoot },
-): Promise<ObjectStore> {
-  const asked = { ...flags.ask, hasClaims: false, costCapUsd: undefined }
+): Promise<RunConfig> {
+  const { ask, input, health } = flags
+  const asked = { ...ask, input, health, hasClaims: false, costCapUsd: undefined }
   const { source } = standingSource(place)
-  const store = place.runStoreOf(devRunId)
   const wanted = wantedRun(asked, { source, chosen, grounding: null })
-  await openRun(store, { wanted, now: root.clock(), runId: devRunId })
-  return store
+  return await openRun(place.runStoreOf(devRunId), { wanted, now: root.clock(), runId: devRunId })
 }
 
 async function work(
@@ -194,6 +212,8 @@ function parseDevFlags(args: readonly string[]): DevFlags {
     args: [...args],
     options: {
       ...askOptions,
+      ...inputOptions,
+      ...healthOption,
       images: { type: 'string' },
       out: { type: 'string', default: 'coglabel-dev' },
       port: { type: 'string' },
@@ -206,6 +226,8 @@ function parseDevFlags(args: readonly string[]): DevFlags {
     port: readNumber('--port', values.port, z.int().min(0).max(65_535)) ?? 4580,
     model: values.model,
     ask: readAskFlags(values),
+    input: readSharedInputRules(values),
+    health: readHealthSetting(values.health),
   }
 }
 

@@ -8,17 +8,18 @@ import { compareKeys } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
-import { readNumber } from './flag-values.ts'
-import { describePicture, drawnTasks, type DrawnTask, isDrawnTask, openRecordImage } from './pictures.ts'
+import { needText, readNumber } from './flag-values.ts'
+import { contentOfRecord } from '../dataset/exports/core/content.ts'
+import { describePicture, hasPlaces, openRecordImage } from './pictures.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { counted, printable } from './words.ts'
 import { writeWhole } from './write-whole.ts'
 
 export const drawUsage = `coglabel draw DIR --out DIR2 [options]
 
-Draws what the run in DIR says over its images: boxes with their names, and the caption under each. Every image
-gets DIR2/KEY.TASK.png for grounded-caption and ground (for caption where there is neither); DIR2/contact-sheet.png
-shows them together.
+Draws what the run in DIR says over its images: boxes with their names, and the words under each. Every image gets
+DIR2/KEY.TASK.png for each task that has boxes (for its first text where none has); DIR2/contact-sheet.png shows
+them together.
 
   --out DIR2      where the pictures go (needed)
   --limit N       only the first N images
@@ -37,10 +38,17 @@ export async function runDraw(args: readonly string[]): Promise<number> {
   const flags = parseFlags(args)
   const pictures = await planPictures(flags)
   const sheet: Buffer[] = []
+  const told = new Set<string>()
   let drawn = 0
   for (const picture of pictures) {
     const png = await drawPicture(picture)
-    if (png === null) continue
+    if (typeof png === 'string') {
+      // An image that could not be read has failed in every task: said once.
+      const line = `${printable(picture.key)}: ${printable(png)}`
+      if (!told.has(line)) console.error(line)
+      told.add(line)
+      continue
+    }
     await writeWhole(join(flags.out, pictureName(picture)), png)
     drawn += 1
     if (sheet.length < maxOnSheet) sheet.push(png)
@@ -63,16 +71,15 @@ function parseFlags(args: readonly string[]): Flags {
   const [run, ...rest] = positionals
   if (run === undefined || rest.length > 0)
     throw new UserError(`draw takes one run folder, got ${positionals.length}: coglabel draw DIR --out DIR2`)
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
-  if (resolve(values.out) === resolve(run))
-    throw new UserError(`--out ${values.out} is the run folder itself; give another folder for the pictures`)
+  const out = needText(values.out, `draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
+  if (resolve(out) === resolve(run))
+    throw new UserError(`--out ${out} is the run folder itself; give another folder for the pictures`)
   const limit = readNumber('--limit', values.limit, z.int().min(1)) ?? Number.POSITIVE_INFINITY
   const columns = readNumber('--columns', values.columns, z.int().min(1)) ?? 4
-  return { run, out: values.out, limit, columns }
+  return { run, out, limit, columns }
 }
 
-type Picture = { key: string; task: DrawnTask; records: LabelRecord[] }
+type Picture = { key: string; task: string; records: LabelRecord[] }
 
 /** File systems take names of up to 255 bytes; of what is written aside first, a few less are left. */
 const maxNameBytes = 230
@@ -96,41 +103,46 @@ function pictureName({ key, task }: Picture): string {
 async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
   const { store } = await openRunFolder(run)
   const byKey = new Map<string, LabelRecord[]>()
+  const [withPlaces, withText] = [new Set<string>(), new Set<string>()]
   for await (const record of readRecords(store)) {
-    if (!isDrawnTask(record.task)) continue
+    if (hasPlaces(record)) withPlaces.add(record.task)
+    else if (contentOfRecord(record).text !== null) withText.add(record.task)
     const records = byKey.get(record.source.key)
     if (records === undefined) byKey.set(record.source.key, [record])
     else records.push(record)
   }
-  if (byKey.size === 0)
-    throw new UserError(`${run} has no labels that can be drawn; label with --tasks ${drawnTasks[0]} first`)
+  if (withPlaces.size + withText.size === 0)
+    throw new UserError(`${run} has no labels that can be drawn; label with --tasks grounded-caption first`)
   const keys = [...byKey.keys()].toSorted(compareKeys).slice(0, limit)
-  return keys.flatMap((key) => picturesOf(key, byKey.get(key) ?? []))
+  return keys.flatMap((key) => picturesOf(key, { records: byKey.get(key) ?? [], withPlaces, withText }))
 }
 
-function picturesOf(key: string, records: readonly LabelRecord[]): Picture[] {
+type Drawable = {
+  records: readonly LabelRecord[]
+  withPlaces: ReadonlySet<string>
+  withText: ReadonlySet<string>
+}
+
+function picturesOf(key: string, { records, withPlaces, withText }: Drawable): Picture[] {
   const newest = records.reduce((latest, record) => (record.createdAt > latest.createdAt ? record : latest))
   const current = records.filter(({ source }) => source.sha256 === newest.source.sha256)
-  const pictures = drawnTasks.map((task) => ({
+  const tasks = [...new Set(current.map(({ task }) => task))].toSorted()
+  const placed = tasks.filter((task) => withPlaces.has(task))
+  const drawn = placed.length > 0 ? placed : tasks.filter((task) => withText.has(task)).slice(0, 1)
+  return drawn.map((task) => ({
     key,
     task,
     records: current.filter((record) => record.task === task).toSorted((a, b) => a.ordinal - b.ordinal),
   }))
-  const present = pictures.filter((picture) => picture.records.length > 0)
-  return present.length > 1 ? present.filter(({ task }) => task !== 'caption') : present
 }
 
-/** The picture as a PNG, or null after saying why there is none. */
-async function drawPicture({ key, task, records }: Picture): Promise<Buffer | null> {
-  const text = describePicture(task, records)
+/** The picture as a PNG, or why there is none. */
+async function drawPicture({ key, task, records }: Picture): Promise<Buffer | string> {
+  const text = describePicture(records)
   const [record] = records
-  if (text === null || record === undefined) {
-    const why = record?.error?.message ?? 'no label'
-    console.error(`${printable(key)} (${task}): nothing to draw: ${printable(why)}`)
-    return null
-  }
+  if (text === null || record === undefined)
+    return `nothing to draw: ${record?.error?.message ?? `${task} says nothing of it`}`
   const opened = await openRecordImage(record)
-  if (opened.ok) return await drawLabels({ image: opened.image, ...text })
-  console.error(`${printable(key)}: ${printable(opened.reason)}`)
-  return null
+  if (!opened.ok) return opened.reason
+  return await drawLabels({ image: opened.image, ...text, title: printable(`${key} · ${task}`) })
 }

@@ -9,7 +9,7 @@ import type {
   BenchmarkScore,
   WorstCase,
 } from '../dataset/metrics/benchmarks/benchmark.ts'
-import { layoutOf } from '../dataset/metrics/benchmarks/registry.ts'
+import { alsoFits, layoutOf } from '../dataset/metrics/benchmarks/registry.ts'
 import type { ImageSource } from '../dataset/ingest.ts'
 import { readRecords } from '../dataset/read.ts'
 import { readRun } from '../dataset/run-folder.ts'
@@ -49,7 +49,8 @@ export async function evaluateBenchmark(
   flags: BenchmarkFlags,
   root: LabelRoot,
 ): Promise<number> {
-  const benchmark = await layoutOf(files, flags.kind).read(files)
+  const layout = layoutOf(files, flags.kind)
+  const benchmark = await layout.read(files)
   const { out, labelArgs } = flags
   const { items, tasks } = benchmark
   const code = await labelItems({ files, items, out, tasks, labelArgs }, root)
@@ -79,6 +80,7 @@ export async function evaluateBenchmark(
   )
   const [head, ...rows] = tableOf(score)
   const about = `${benchmark.about}; ${config.model.name} (${config.model.weights}), ${benchmark.items.length} images`
+  const others = flags.kind === undefined ? alsoFits(files, layout) : []
   const page = renderReport({
     title: `${benchmark.kind}: ${config.model.name}`,
     about,
@@ -95,6 +97,7 @@ export async function evaluateBenchmark(
       '',
       `figures: ${join(out, 'evaluation.json')}`,
       `report, the worst pictured: ${join(out, 'evaluation.html')}`,
+      ...others.map((kind) => `its files are a benchmark of ${kind} too: --kind ${kind}`),
     ].join('\n'),
   )
   return code
@@ -113,13 +116,13 @@ export async function labelItems(
   { files, items, out, tasks, labelArgs }: LabelItems,
   root: LabelRoot,
 ): Promise<number> {
-  const args = [files.folder, '--out', out, '--tasks', tasks.join(','), '--checks', 'none', ...labelArgs]
+  const args = [files.imageFolder, '--out', out, '--tasks', tasks.join(','), '--checks', 'none', ...labelArgs]
   return await runLabel(args, { ...root, print: () => {} }, { source: sourceOf(files, items) })
 }
 
 /** The benchmark's images in its order, with what is asked of each. */
-function sourceOf({ folder }: BenchmarkFiles, items: readonly BenchmarkItem[]): ImageSource {
-  const path = resolve(folder)
+function sourceOf({ imageFolder }: BenchmarkFiles, items: readonly BenchmarkItem[]): ImageSource {
+  const path = resolve(imageFolder)
   return {
     source: { kind: 'folder', uri: pathToFileURL(path + sep).href },
     store: openFsStore(path),

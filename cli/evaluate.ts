@@ -51,13 +51,15 @@ ${benchmarkLayouts.map(({ kind, files }) => `  ${kind.padEnd(10)} ${files}`).joi
   --out DIR       of a benchmark: the run folder
   --kind NAME     of a benchmark whose files could be several
   --model DIR     that labels the benchmark (the model that comes with coglabel)
+  --images DIR    where the benchmark's images are, if not in its own folder
+  --split NAME    val, testA …, of a benchmark that comes with several (the one for validation; of RefCOCO all but train)
   --limit N       only the first N images of the benchmark
 
 Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
 
-export const evaluationName = 'evaluation.json'
-export const worstName = 'evaluation-worst.png'
-export const reportName = 'evaluation.html'
+const evaluationName = 'evaluation.json'
+const worstName = 'evaluation-worst.png'
+const reportName = 'evaluation.html'
 const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
 const tileWidth = 380
 const defaultWorst = 12
@@ -70,6 +72,8 @@ type Flags = {
   out: string | undefined
   kind: string | undefined
   maxImages: number | undefined
+  images: string | undefined
+  split: string | undefined
   model: string | undefined
   worldPath: string
   againstRun: string | undefined
@@ -85,7 +89,7 @@ export async function runEvaluate(args: readonly string[], root: LabelRoot): Pro
   if (out === undefined) throw new UserError(await whatIsMissing(folder))
   if ((await openFsStore(folder).head(runConfigKey)) !== null)
     throw new UserError(`${folder} is a run folder, and its scores go into it; leave out --out ${out}`)
-  const files = await openBenchmarkFiles(folder, flags.maxImages)
+  const files = await openBenchmarkFiles(folder, flags)
   const labelArgs = flags.model === undefined ? [] : ['--model', flags.model]
   const ownGold = goldPath ?? (files.names.includes(goldName) ? join(folder, goldName) : undefined)
   if (ownGold === undefined) {
@@ -213,6 +217,8 @@ function parseFlags(args: readonly string[]): Flags {
       kind: { type: 'string' },
       model: { type: 'string' },
       limit: { type: 'string' },
+      images: { type: 'string' },
+      split: { type: 'string' },
     },
   })
   const [folder, ...rest] = positionals
@@ -221,10 +227,10 @@ function parseFlags(args: readonly string[]): Flags {
       `evaluate takes one run folder, got ${positionals.length}: coglabel evaluate DIR --gold GOLD.jsonl`,
     )
   const worstCount = readNumber('--worst', values.worst, z.int().min(0).max(maxWorst)) ?? defaultWorst
-  const { out, kind, model } = values
+  const { out, kind, model, images, split } = values
   const maxImages = readNumber('--limit', values.limit, z.int().min(1))
   const { gold: goldPath, world: worldPath, against: againstRun } = values
-  return { folder, goldPath, worldPath, againstRun, worstCount, out, kind, model, maxImages }
+  return { folder, goldPath, worldPath, againstRun, worstCount, out, kind, model, maxImages, images, split }
 }
 
 async function readGold(path: string): Promise<GoldLine[]> {
@@ -320,7 +326,7 @@ async function drawOne({ gold, records }: JoinedImage, { grades }: GradedImage):
   if (!opened.ok) return null
   const task = record.task === 'grounded-caption' ? 'grounded-caption' : 'caption'
   const ofTask = records.filter((other) => other.task === task)
-  const text = describePicture(task, ofTask) ?? { phrases: [], caption: '' }
+  const text = describePicture(ofTask) ?? { phrases: [], caption: '' }
   const answered = grades.filter(({ missing }) => missing === 0)
   const wrong = new Set(answered.filter(({ right, total }) => right < total).map(({ metric }) => metric))
   return await drawLabels({

@@ -1,6 +1,7 @@
 // What the command line says of an error that reached its root, and which exit code it means. It does not know the verbs.
 import { editDistance } from '../dataset/metrics/edit-distance.ts'
 import { RetryableError, UserError } from '../schemas/errors.ts'
+import { diskSentences, systemCode } from '../schemas/system-error.ts'
 import { printable } from './words.ts'
 
 /** What to print and how to end; an error that is none of the user's and no passing trouble is shown whole, by null. */
@@ -54,12 +55,10 @@ function explainArguments(error: unknown, { verb, usage }: { verb: string; usage
 }
 
 const systemSentences: Readonly<Record<string, string>> = {
+  ...diskSentences,
   ENOENT: 'there is no such file or folder',
   EACCES: 'this user may not do that there',
   EPERM: 'this user may not do that there',
-  EROFS: 'the disk is read-only',
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
   EISDIR: 'it is a folder, expected a file',
   ENOTDIR: 'a part of the path is a file, expected a folder',
   ENOTEMPTY: 'the folder is not empty',
@@ -74,9 +73,9 @@ const systemSentences: Readonly<Record<string, string>> = {
 
 /** What the operating system refused, where it names a path or an address: the user's disk, not our bug. */
 function explainSystem(error: unknown): string | null {
-  if (!(error instanceof Error) || !('syscall' in error) || !('code' in error)) return null
-  const sentence = systemSentences[String(error.code)]
+  if (!(error instanceof Error) || !('syscall' in error)) return null
+  const sentence = systemSentences[systemCode(error)]
   const subject = 'path' in error ? error.path : 'port' in error ? `port ${String(error.port)}` : null
   if (sentence === undefined || typeof subject !== 'string') return null
-  return `${printable(subject)}: ${sentence} (${String(error.syscall)}: ${String(error.code)})`
+  return `${printable(subject)}: ${sentence} (${String(error.syscall)}: ${systemCode(error)})`
 }

@@ -13,11 +13,14 @@ import {
 } from '../dataset/exports/core/run-export.ts'
 import { parseShares } from '../dataset/exports/core/split.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
+import { checkSummaries } from '../dataset/checks/registry.ts'
 import { exportFormats, findFormat } from '../dataset/exports/registry.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
+import { commandsOf, readRunReport } from './run-report.ts'
 import { readVersion } from './version.ts'
-import { readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
 import { counted, shellWord } from './words.ts'
@@ -62,6 +65,7 @@ export async function runExport(args: readonly string[]): Promise<number> {
   const { store, config } = await openRunFolder(flags.run)
   await refuseFull(flags.out)
   const progress = showProgress()
+  const made = await readRunReport(flags.run)
   const report = await writeFolderWhole(flags.out, async (staging) => {
     const report = await exportRun({
       ...flags,
@@ -71,6 +75,8 @@ export async function runExport(args: readonly string[]): Promise<number> {
       ports: { readImage: readLocalImage, toJpeg: encodeJpeg },
       split: flags.split === null ? null : { ...flags.split, previous: await readPrevious(flags.previous) },
       command: ['export', ...args].map(shellWord).join(' '),
+      checkSummaries,
+      labelCommands: made === null ? [] : commandsOf(made),
       version: await readVersion(),
       clock: () => new Date(),
       onProgress: progress.show,
@@ -108,8 +114,10 @@ function parseFlags(args: readonly string[]): Flags {
     )
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`export needs a place: coglabel export ${run} --format ${values.format} --out OUT`)
+  const out = needText(
+    values.out,
+    `export needs a place: coglabel export ${run} --format ${values.format} --out OUT`,
+  )
   const format = findFormat(values.format)
   const split =
     values.split === undefined
@@ -123,7 +131,7 @@ function parseFlags(args: readonly string[]): Flags {
     throw new UserError('--previous is for a split; give --split as well')
   return {
     run,
-    out: values.out,
+    out,
     format,
     imageMode: readImageMode(values.images, format),
     stripsMetadata: values['strip-metadata'],
@@ -143,7 +151,7 @@ function readImageMode(text: string | undefined, { name, imageModes: allowed }: 
 
 async function refuseFull(out: string): Promise<void> {
   const names = await readdir(out).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (systemCode(error) === 'ENOENT') return []
     throw new UserError(
       `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
     )
@@ -180,8 +188,7 @@ async function readLocalImage(uri: string): Promise<Uint8Array | null> {
       `${uri} is not on this machine; export with --images reference, or download the images first`,
     )
   return await readFile(fileURLToPath(uri)).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return null
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return null
     throw error
   })
 }

@@ -2,6 +2,12 @@
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 
+/** A flag's text where a verb cannot do without it. Throws UserError with the complaint where it is not given, or empty. */
+export function needText(text: string | undefined, complaint: string): string {
+  if (text === undefined || text === '') throw new UserError(complaint)
+  return text
+}
+
 /** A flag's number, or undefined where the flag is not given. Throws UserError for any other text. */
 export function readNumber(
   flag: string,

@@ -1,12 +1,14 @@
 // The command line of `coglabel label`, parsed once into plain settings. It does not know how they are used.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { defaultHealthLimits, type HealthLimits, healthRates } from '../dataset/checks/health.ts'
+import type { HealthLimits } from '../schemas/health.ts'
+import { describeHealth, readHealth } from './health-flag.ts'
 import { UserError } from '../schemas/errors.ts'
-import { DedupeKind, type InputRules } from '../schemas/input-rules.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import { FailureCode } from '../schemas/failure.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
-import { readChoice, readNumber } from './flag-values.ts'
+import { needText, readNumber } from './flag-values.ts'
+import { inputOptions, inputUsage, readInputRules } from './input-flags.ts'
 import type { LabelLimits } from './label-stop.ts'
 import { type DecodeFlags, decodeOptions, decodeUsage, readDecodeFlags } from './decode-flags.ts'
 import { type CacheFlags, cacheOptions, cacheUsage, readCacheFlags } from './cache-flags.ts'
@@ -30,9 +32,7 @@ ${askUsage}
   --hour-cost USD        what an hour of this machine costs; run.json then has what the run did
   --plan FILE            what coglabel plan --save wrote; run.json compares it with what comes
   --dedupe exact|near    leave out images whose bytes, or looks, the source has already; found before the first is asked
-  --min-side N           leave out images with fewer pixels along a side
-  --max-aspect R         leave out images that are more than R times as long as wide, or wide as long
-  --skip-blank           leave out images of hardly more than one colour
+${inputUsage}
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records, as shares:
                          ${describeHealth()}
 ${decodeUsage}
@@ -74,11 +74,10 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     throw new UserError(
       `label takes one source, but there is also "${rest.join('" "')}"; give their common folder or a manifest`,
     )
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`label needs a place for the labels: coglabel label ${src} --out DIR`)
+  const out = needText(values.out, `label needs a place for the labels: coglabel label ${src} --out DIR`)
   return {
     src,
-    out: values.out,
+    out,
     model: readModelFlags(values),
     ...readAskFlags(values),
     firstImages: readNumber('--limit', values.limit, z.int().min(1)),
@@ -91,47 +90,6 @@ export function parseLabelFlags(args: readonly string[]): LabelFlags | null {
     keyValueCache: readCacheFlags(values),
     decode: readDecodeFlags(values),
   }
-}
-
-type InputValues = { [name in 'dedupe' | 'min-side' | 'max-aspect']?: string | undefined } & {
-  'skip-blank'?: boolean | undefined
-}
-
-function readInputRules(values: InputValues): InputRules | undefined {
-  const dedupe = readChoice('--dedupe', values.dedupe, DedupeKind.options)
-  const minSide = readNumber('--min-side', values['min-side'], z.int().positive())
-  const maxAspect = readNumber('--max-aspect', values['max-aspect'], z.number().min(1))
-  const rules: InputRules = {
-    ...(minSide === undefined ? {} : { minSide }),
-    ...(maxAspect === undefined ? {} : { maxAspect }),
-    ...(values['skip-blank'] === true ? { blank: true } : {}),
-    ...(dedupe === undefined ? {} : { dedupe }),
-  }
-  return Object.keys(rules).length === 0 ? undefined : rules
-}
-
-function describeHealth(): string {
-  return Object.entries(defaultHealthLimits.most)
-    .map(([name, most]) => `${name}=${most}`)
-    .join(' ')
-}
-
-function readHealth(text: string | undefined): HealthLimits | null {
-  if (text === 'off') return null
-  const limits = { window: defaultHealthLimits.window, most: { ...defaultHealthLimits.most } }
-  for (const pair of text === undefined ? [] : text.split(',')) {
-    const [name = '', value = ''] = pair.trim().split('=')
-    const rate = healthRates.find((known) => known === name)
-    const number = readNumber(
-      `--health ${name}`,
-      value,
-      name === 'window' ? z.int().min(10).max(100_000) : z.number().min(0),
-    )
-    if (rate !== undefined && number !== undefined) limits.most[rate] = number
-    else if (name === 'window' && number !== undefined) limits.window = number
-    else throw new UserError(`--health has "${pair}"; expected off, window=N or one of ${describeHealth()}`)
-  }
-  return limits
 }
 
 type LimitValues = { [name in 'max-images' | 'max-minutes' | 'max-cost' | 'hour-cost']?: string | undefined }
@@ -175,10 +133,7 @@ function readArgs(args: readonly string[]) {
       ...modelOptions,
       'out': { type: 'string' },
       'health': { type: 'string' },
-      'dedupe': { type: 'string' },
-      'min-side': { type: 'string' },
-      'max-aspect': { type: 'string' },
-      'skip-blank': { type: 'boolean' },
+      ...inputOptions,
       'limit': { type: 'string' },
       'retry-failed': { type: 'string' },
       'max-images': { type: 'string' },

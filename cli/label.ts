@@ -16,6 +16,7 @@ import type { ImageDecoder } from '../gpu-worker/image/prepare.ts'
 import { type Duplicate, findDuplicates } from '../gpu-worker/pipeline/duplicates.ts'
 import { defaultRunLimits, labelSource } from '../gpu-worker/pipeline/run.ts'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import type { InputRules } from '../schemas/input-rules.ts'
 import { runConfigKey, type RunConfig } from '../schemas/run-config.ts'
 import type { RunSession } from '../schemas/run-report.ts'
@@ -27,7 +28,7 @@ import type { OpenEngineOptions } from './open-engine.ts'
 import { startProgress, type ProgressOutput } from './progress.ts'
 import { readEstimate, writeRunReport } from './run-report.ts'
 import { renderSummary } from './summary.ts'
-import { counted } from './words.ts'
+import { counted, shellWord } from './words.ts'
 
 export type LabelRoot = {
   openEngine: (options: OpenEngineOptions) => Promise<Engine>
@@ -64,7 +65,8 @@ export async function runLabel(
   })
   const decoder = root.openDecoder(flags.decode.pool)
   try {
-    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root })
+    const command = ['label', ...args].map(shellWord).join(' ')
+    return await labelWithEngine({ flags, out, source, scan, engine, decoder, root, command })
   } finally {
     await Promise.all([engine.close(), decoder.close()])
   }
@@ -78,6 +80,8 @@ type LabelJob = {
   engine: Engine
   decoder: ImageDecoder
   root: LabelRoot
+  /** As it was typed, for who wants to do it again. */
+  command: string
 }
 
 async function labelWithEngine(job: LabelJob): Promise<number> {
@@ -95,7 +99,8 @@ async function labelWithEngine(job: LabelJob): Promise<number> {
   }
   await sealRun({ store, runId: config.runId, clock: root.clock })
   const view = await writeLabelsView(store, out)
-  const { session, plannedImages } = ran
+  const { plannedImages } = ran
+  const session = { ...ran.session, command: job.command }
   const report = await writeRunReport({ out, runId: config.runId, plannedImages, estimate, session, view })
   root.print(
     renderSummary({
@@ -241,7 +246,7 @@ function exitCode({ ended }: RunSession, view: LabelsView): number {
 
 async function checkOutFolder(out: string, { isYes }: LabelFlags): Promise<void> {
   const names: string[] = await readdir(out).catch((error: unknown) => {
-    const code = error instanceof Error && 'code' in error ? error.code : ''
+    const code = systemCode(error)
     if (code === 'ENOENT') return []
     throw new UserError(
       `--out ${out} cannot be used: ${code === 'ENOTDIR' ? 'it is a file, expected a folder' : String(error)}`,

@@ -142,6 +142,12 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
 }
 
+// A reader that has seen enough (`| head`) or a terminal that was closed must not end a run half way.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error
+  })
+
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(args: readonly string[]): Promise<number> {

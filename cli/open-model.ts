@@ -10,13 +10,13 @@ import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { Target } from '../schemas/model-manifest.ts'
-import { manifestFileName } from '../schemas/model-manifest.ts'
+import { manifestFileName, manifestVersion } from '../schemas/model-manifest.ts'
 
 /** The checkpoint that ships with the package. */
 export const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
 
-/** Part of every cache name: raised when the compiler writes something else for the same checkpoint. */
-const compiledCacheVersion = 2
+/** Part of every cache name beside the manifest's version: raised when the compiler writes something better in the same format. */
+const compiledCacheVersion = 3
 
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */
@@ -97,7 +97,7 @@ async function usableCache(asked: string | undefined): Promise<string> {
 
 /** Tells checkpoints apart without reading gigabytes: names, sizes, times and the first 64 KiB of every file. */
 async function fingerprint(folder: string): Promise<string> {
-  const hash = createHash('sha256').update(`compiled ${compiledCacheVersion}`)
+  const hash = createHash('sha256').update(`compiled ${manifestVersion} ${compiledCacheVersion}`)
   for (const name of (await readdir(folder)).toSorted()) {
     const path = join(folder, name)
     const stats = await stat(path)

@@ -1,64 +1,54 @@
 // Pictures of records: what of a record is drawn, over which image. It does not know verbs or run folders.
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { contentOfRecord } from '../dataset/exports/core/content.ts'
 import { decodeImage, type DecodedImage } from '../gpu-worker/image/decode.ts'
 import type { DrawnPhrase } from '../gpu-worker/image/draw.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
-import { GroundedCaptionOutput, GroundOutput } from '../schemas/task-output.ts'
 
 /** The boxes and the text of one picture. */
 export type PictureText = { phrases: DrawnPhrase[]; caption: string }
 
-/** Tasks whose records can be drawn, the fullest first. */
-export const drawnTasks = ['grounded-caption', 'ground', 'caption'] as const
-export type DrawnTask = (typeof drawnTasks)[number]
-
-export function isDrawnTask(task: string): task is DrawnTask {
-  return drawnTasks.some((drawn) => drawn === task)
+/** Whether a label has places: by its shape, so that tasks of the user are drawn too. */
+export function hasPlaces({ output }: LabelRecord): boolean {
+  if (output === null) return false
+  if ('phrases' in output || 'phrase' in output || 'regions' in output) return true
+  return 'boxes' in output && output.boxes !== undefined && output.boxes.length > 0
 }
 
-/** What the records of one image and task say together; null when none of them has a label. */
-export function describePicture(task: DrawnTask, records: readonly LabelRecord[]): PictureText | null {
-  const outputs = records.flatMap(({ output }) => (output === null ? [] : [output]))
-  if (outputs.length === 0) return null
-  switch (task) {
-    case 'grounded-caption':
-      return describeCaption(GroundedCaptionOutput.parse(outputs[0]))
-    case 'ground': {
-      // What was found for a caption says more than single phrases.
-      const ofCaption = outputs.find((output) => 'phrases' in output)
-      if (ofCaption !== undefined) return describeCaption(ofCaption)
-      return describeGround(outputs.map((output) => GroundOutput.parse(output)))
-    }
-    case 'caption': {
-      const [output] = outputs
-      return { caption: output !== undefined && 'text' in output ? output.text : '', phrases: [] }
-    }
+const separator = ' · '
+
+/**
+ * What the records of one image and task say together: texts first, then what was asked for by itself, as in "the dog ·
+ * the cat (not there)". Null when none of them has a label that can be drawn.
+ */
+export function describePicture(records: readonly LabelRecord[]): PictureText | null {
+  const contents = records.map(contentOfRecord)
+  const said: PictureText = { phrases: [], caption: '' }
+  for (const { text, regions } of contents.filter((content) => content.text !== null)) {
+    const start = addWords(said, text ?? '')
+    for (const { text: words, boxes, span } of regions)
+      said.phrases.push({
+        text: words,
+        boxes,
+        ...(span === null ? {} : { span: { start: start + span.start, end: start + span.end } }),
+      })
   }
+  for (const { regions } of contents.filter((content) => content.text === null))
+    for (const { text: words, boxes } of regions) {
+      const start = addWords(said, words)
+      if (boxes.length === 0) said.caption += ' (not there)'
+      else said.phrases.push({ text: words, boxes, span: { start, end: start + words.length } })
+    }
+  return said.caption === '' ? null : said
 }
 
-function describeCaption({ text, phrases }: GroundedCaptionOutput): PictureText {
-  const drawn = phrases.map(({ text: words, boxes, start, end }) => ({
-    text: words,
-    boxes,
-    span: { start, end },
-  }))
-  return { caption: text, phrases: drawn }
-}
-
-/** Several phrases, one after the other: "the dog · the cat (not there)". */
-function describeGround(outputs: readonly GroundOutput[]): PictureText {
-  const separator = ' · '
-  const phrases: DrawnPhrase[] = []
-  let caption = ''
-  for (const { phrase, boxes } of outputs) {
-    if (caption !== '') caption += separator
-    const start = caption.length
-    caption += phrase
-    if (boxes.length > 0) phrases.push({ text: phrase, boxes, span: { start, end: caption.length } })
-    else caption += ' (not there)'
-  }
-  return { caption, phrases }
+/** Returns where the words begin. */
+function addWords(said: PictureText, words: string): number {
+  if (said.caption !== '') said.caption += separator
+  const start = said.caption.length
+  said.caption += words
+  return start
 }
 
 export type OpenedImage = { ok: true; image: DecodedImage } | { ok: false; reason: string }

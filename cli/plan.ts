@@ -25,7 +25,7 @@ import { runPilot } from './pilot.ts'
 import { datesOf, instancesOf, readPrices } from './prices.ts'
 
 /** CogVLM's own chat() on an A100, in answers a second: 2.5 s for a caption (CogVLM issue 75). */
-export const yardstickPerSecond = 0.4
+const yardstickPerSecond = 0.4
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */
 export async function runPlan(args: readonly string[], root: LabelRoot): Promise<number> {

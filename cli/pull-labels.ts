@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { labelsViewName, writeLabelsView } from '../dataset/labels-view.ts'
 import { pullRun } from '../dataset/pull.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
-import { UserError } from '../schemas/errors.ts'
+import { needText } from './flag-values.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
 import { counted } from './words.ts'
@@ -26,14 +26,13 @@ export async function runPullLabels(args: readonly string[], root: VerbRoot): Pr
   const options = { ...placeOptions, out: { type: 'string' } } as const
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options })
   const runId = needOne(positionals, { verb: 'pull-labels', name: 'RUN' })
-  if (values.out === undefined || values.out === '')
-    throw new UserError(`where to? coglabel pull-labels ${runId} --out DIR`)
-  const out = resolve(values.out)
+  const out = needText(values.out, `where to? coglabel pull-labels ${runId} --out DIR`)
+  const folder = resolve(out)
   const place = await openPlaceOf(values)
   try {
     await needRun(place, runId)
-    await mkdir(out, { recursive: true })
-    const to = openFsStore(out)
+    await mkdir(folder, { recursive: true })
+    const to = openFsStore(folder)
     const ticker = startTicker(root)
     const tally = await pullRun({
       from: place.runStoreOf(runId),
@@ -46,10 +45,10 @@ export async function runPullLabels(args: readonly string[], root: VerbRoot): Pr
       root.print(`nothing of ${runId} is sealed yet; coglabel seal ${runId} seals what is done`)
       return 0
     }
-    const view = await writeLabelsView(to, out)
+    const view = await writeLabelsView(to, folder)
     root.print(
       `copied ${counted(tally.copied, 'file')} (${tally.copiedBytes} bytes), ${tally.known} were there already\n` +
-        `labels: ${join(values.out, labelsViewName)} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`,
+        `labels: ${join(out, labelsViewName)} (${counted(view.records, 'line')}, ${counted(view.images, 'image')})`,
     )
     return Object.values(view.byTask).some(({ failed }) => failed > 0) ? 3 : 0
   } finally {

@@ -11,7 +11,9 @@ export const pushModelUsage = `coglabel push-model DIR [options]
 Uploads a compiled model (made by coglabel compile) under weights/<digest>/ of a place, and prints the URI that workers
 take as COGLABEL_MODEL. What is there already is not sent again: run the same command again after it broke off.
 
-${placeUsage}`
+${placeUsage}
+
+Exit code: 0 all is there, 1 fatal, 2 wrong usage.`
 
 /** Runs the verb; returns the exit code. */
 export async function runPushModel(args: readonly string[]): Promise<number> {

@@ -1,5 +1,6 @@
 // `coglabel reconcile`: asks again for the images of a run that have no labels, whatever became of their messages.
 import { parseArgs } from 'node:util'
+import { tallyLines } from '../dataset/checks/run-health.ts'
 import { openShards } from '../dataset/plan-sources.ts'
 import { reconcileRun } from '../dataset/reconcile.ts'
 import { sealRun } from '../dataset/seal.ts'
@@ -31,7 +32,7 @@ export async function runReconcile(args: readonly string[], root: VerbRoot): Pro
     const onTheirWay = visible + inFlight + delayed
     if (onTheirWay > 0)
       root.tell(`${counted(onTheirWay, 'message')} in the queue; images of theirs may be asked for twice`)
-    await sealRun({ store, runId, clock: root.clock })
+    await sealRun({ store, runId, clock: root.clock, tally: tallyLines })
     const ticker = startTicker(root)
     const specs = hashSpecs(config.tasks, config)
     const { listed, missing, messages } = await reconcileRun({

@@ -1,15 +1,17 @@
 // `coglabel report`: a run as one HTML file, for people who would rather look. It does not know how the page is made.
-import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { countImage, countSeen, countVerdict, emptyStatistics } from '../dataset/exports/core/statistics.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
+import { checkSummaries } from '../dataset/checks/registry.ts'
 import { readVerdicts } from '../dataset/verdicts.ts'
+import { type AnsweredQuestion, measureGivenAway } from '../dataset/metrics/given-away.ts'
 import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
 import { UserError } from '../schemas/errors.ts'
-import { RunReport, runReportName } from '../schemas/run-report.ts'
+import type { LabelRecord } from '../schemas/label-record.ts'
+import { readRunReport } from './run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { reviewCache } from './review.ts'
 import type { VerbRoot } from './verb-root.ts'
@@ -30,6 +32,8 @@ labels drawn over them. It needs no other file, loads nothing, and may be mailed
 Exit code: 0 written, 1 fatal, 2 wrong usage.`
 
 const maxFailuresShown = 20
+/** Of which it is worked out what they give away: more say the same. */
+const maxQuestions = 200_000
 const defaultPictures = 48
 /** Each takes about 15 kB. */
 const maxPictures = 2000
@@ -50,13 +54,15 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   const { store, config } = await openRunFolder(run)
   const index = await openRunIndex(store, reviewCache(run))
   try {
-    const { statistics, failures } = await countRun(index)
+    const { statistics, failures, questions } = await countRun(index)
     for (const verdict of (await readVerdicts(store)).values()) countVerdict(statistics, verdict)
     const html = renderReport({
       config,
       statistics,
-      sessions: await readSessions(run),
+      sessions: await readRunReport(run),
+      guesses: measureGivenAway(questions),
       failures,
+      checkSummaries,
       pictures: await drawPictures(index, { count: wanted, seed, ...openPictures({ store, place: null }) }),
       chosen:
         index.images.length <= wanted
@@ -74,28 +80,36 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
 
 async function countRun(index: RunIndex) {
   const statistics = emptyStatistics()
-  const failures: ReportFailure[] = []
+  const failures = new Map<string, ReportFailure>()
+  const questions: AnsweredQuestion[] = []
   for await (const { records } of index.readAll()) {
     for (const record of records) {
       countSeen(statistics, record)
       const { source, task, error } = record
-      if (error !== null && failures.length < maxFailuresShown)
-        failures.push({ key: source.key, task, ...error })
+      if (questions.length < maxQuestions) questions.push(...questionsOf(record))
+      if (error !== null) noteFailure(failures, { key: source.key, task, ...error })
     }
     countImage(statistics, { records: records.filter(({ output }) => output !== null), split: null })
   }
-  return { statistics, failures }
+  return { statistics, failures: [...failures.values()], questions }
 }
 
-/** What run.json tells, where it can be read: it is a view, and may be of another version. */
-async function readSessions(run: string): Promise<RunReport | null> {
-  const text = await readFile(join(run, runReportName), 'utf8').catch(() => null)
-  if (text === null) return null
-  try {
-    return RunReport.parse(JSON.parse(text))
-  } catch {
-    return null
-  }
+/** What fails in one task mostly fails in all: once for each image and reason. */
+function noteFailure(
+  failures: Map<string, ReportFailure>,
+  { key, task, code, message }: { key: string; task: string; code: string; message: string },
+): void {
+  const name = JSON.stringify([key, code, message])
+  const known = failures.get(name)
+  if (known === undefined && failures.size < maxFailuresShown)
+    failures.set(name, { key, tasks: [task], code, message })
+  else if (known?.tasks.includes(task) === false) known.tasks.push(task)
+}
+
+/** What was asked and answered, where the label stands. */
+function questionsOf({ output, status }: LabelRecord): AnsweredQuestion[] {
+  if (status !== 'ok' || output === null || !('turns' in output)) return []
+  return output.turns.map(({ kind, question, answer }) => ({ kind, question, answer }))
 }
 
 type Draw = { count: number; seed: number } & Pick<ReturnType<typeof openPictures>, 'readThumbnail'>

@@ -53,6 +53,18 @@ export async function writeRunReport(command: ReportOfCommand): Promise<RunRepor
   return report
 }
 
+/** What run.json tells, where it can be read: it is a view, and may be of another version. */
+export async function readRunReport(run: string): Promise<RunReport | null> {
+  const text = await readFile(join(run, runReportName), 'utf8').catch(() => null)
+  const report = text === null ? undefined : RunReport.safeParse(parseJson(text))
+  return report?.success === true ? report.data : null
+}
+
+/** The commands that made the labels, each once, oldest first. */
+export function commandsOf({ sessions }: RunReport): string[] {
+  return [...new Set(sessions.flatMap(({ command }) => command ?? []))]
+}
+
 /** Null where there is none, of this run and version: a view is made anew. */
 async function readReport(path: string, runId: string): Promise<RunReport | null> {
   const text = await readFile(path, 'utf8').catch(() => null)

@@ -5,6 +5,7 @@ import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { explainWriteError } from '../dataset/stores/fs.ts'
+import { isRunning } from '../gpu-worker/model/compiled-folder.ts'
 
 /**
  * Gives `write` a folder and puts it at `out` when that returns; `out` may be an empty folder. Whatever ends the command
@@ -41,15 +42,5 @@ async function removeLeftovers(parent: string, prefix: string): Promise<void> {
     const processId = Number(name.slice(prefix.length))
     if (!name.startsWith(prefix) || !Number.isInteger(processId) || isRunning(processId)) continue
     await rm(join(parent, name), { recursive: true, force: true })
-  }
-}
-
-function isRunning(processId: number): boolean {
-  try {
-    process.kill(processId, 0)
-    return true
-  } catch (error) {
-    // EPERM: it is there and somebody else's.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
 }

@@ -1,6 +1,11 @@
 // `coglabel status`: how a run stands. Live on a terminal, once elsewhere; as JSON for programs.
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { type HealthReport, worrying } from '../dataset/checks/health.ts'
+import { healthSettingOf, readRunHealth } from '../dataset/checks/run-health.ts'
+import { readControl } from '../dataset/run-control.ts'
+import type { ObjectStore } from '../dataset/stores/object-store.ts'
+import type { RunConfig } from '../schemas/run-config.ts'
 import type { Comparison } from '../dataset/run-estimate.ts'
 import type { EstimateRange } from '../schemas/estimate.ts'
 import { isAllSealed, openRunStatus, type RunStatus } from '../dataset/run-status.ts'
@@ -19,7 +24,8 @@ it has cost. On a terminal it stays until everything is sealed or you interrupt 
   --worker-hour USD      what an hour of one worker costs (what the deployment says)
 ${placeUsage}
 
-Exit code: 0 all is sealed, 1 fatal, 2 wrong usage, 3 all is sealed and there are failures or dead letters, 4 not all.`
+Exit code: 0 all is sealed, 1 fatal, 2 wrong usage, 3 all is sealed and there are failures or dead letters, 4 not all,
+5 not all, and the run is paused for what its checks found.`
 
 const everyMs = 2000
 
@@ -44,18 +50,40 @@ export async function runStatus(args: readonly string[], root: VerbRoot): Promis
     const config = await needRun(place, runId)
     const status = openRunStatus(place, config, workerHourUsd === undefined ? {} : { workerHourUsd })
     const isLive = root.progress.isTerminal && values.json !== true && values.once !== true
+    let known: WatchedHealth | null = null
     for (let drawnLines = 0; ;) {
       const found = await status.look(root.clock())
+      const health = await watchHealth(place.runStoreOf(runId), { config, found, known })
+      known = health
       const isOver = !isLive || isAllSealed(found) || stop.signal.aborted
-      if (values.json === true) root.print(JSON.stringify(found, null, 2))
-      else if (isLive) drawnLines = draw(renderStatus(found), { drawnLines, root })
-      else root.print(renderStatus(found).join('\n'))
+      if (values.json === true) root.print(JSON.stringify({ ...found, health: health.report }, null, 2))
+      else if (isLive) drawnLines = draw(renderStatus(found, health.worries), { drawnLines, root })
+      else root.print(renderStatus(found, health.worries).join('\n'))
       if (isOver) return exitCode(found)
       await root.sleep(everyMs, stop.signal)
     }
   } finally {
     silence()
     place.close()
+  }
+}
+
+type WatchedHealth = { generation: number; report: HealthReport | null; worries: string[] }
+
+/** How the checks say the last records are; read again when there are more. */
+async function watchHealth(
+  store: ObjectStore,
+  { config, found, known }: { config: RunConfig; found: RunStatus; known: WatchedHealth | null },
+): Promise<WatchedHealth> {
+  const generation = found.sealed.generations
+  if (known?.generation === generation) return known
+  const standing = await readControl(store)
+  const limits = healthSettingOf(config, standing)
+  const report = await readRunHealth(store, { config, standing, lastGeneration: generation })
+  return {
+    generation,
+    report,
+    worries: report === null || limits === 'off' ? [] : worrying(report, limits),
   }
 }
 
@@ -71,12 +99,12 @@ function draw(
 }
 
 function exitCode(status: RunStatus): number {
-  if (!isAllSealed(status)) return 4
+  if (!isAllSealed(status)) return status.control.cause === 'health' ? 5 : 4
   return status.sealed.failed > 0 || status.deadLetters > 0 ? 3 : 0
 }
 
 /** The status as lines for people. Pure. */
-export function renderStatus(status: RunStatus): string[] {
+function renderStatus(status: RunStatus, worries: readonly string[] = []): string[] {
   const { expected, committed, sealed, parts, queue, spend, recordsPerSecond, etaMs } = status
   const of = expected === null ? '' : ` of ${expected.records}`
   const share =
@@ -89,14 +117,29 @@ export function renderStatus(status: RunStatus): string[] {
   const usd = spend.usd === null ? '' : `, ${spend.usd.toFixed(2)} USD`
   return [
     `run        ${status.runId} (${status.source}) at ${status.place}`,
+    ...controlLines(status),
     `expected   ${expected === null ? 'whatever arrives' : `${expected.images} images, ${expected.records} records${expected.isComplete ? '' : '; the plan is not complete'}`}`,
     `committed  ${committed.isEstimate ? 'about ' : ''}${committed.records}${of} records${share}  (${parts.unsealed} parts not sealed)`,
     `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
+    ...(worries.length === 0 ? [] : [`health     ${worries.join(', ')} of the last records`]),
     `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
     `speed      ${speed}${eta}`,
     `spend      ${hours}${usd}; assumes ${spend.assumes}`,
     ...(status.plan === null ? [] : [planLine(status.plan)]),
   ]
+}
+
+/** A run that is not worked on: since when, why, and what there is to do about it. */
+function controlLines({ control: { state, since, cause, reason }, runId }: RunStatus): string[] {
+  if (state === 'running') return []
+  const why = reason === null ? '' : `: ${reason}`
+  const next =
+    state === 'cancelled'
+      ? ''
+      : cause === 'health'
+        ? `; look at some labels, then coglabel resume ${runId}, with --health off whatever comes`
+        : `; coglabel resume ${runId} goes on`
+  return [`${state.padEnd(10)} since ${since ?? 'some time'}${why}${next}`]
 }
 
 function planLine({ planned, heading, verdict }: Comparison): string {

@@ -12,13 +12,17 @@ import { uploadImages, type UploadTally } from '../dataset/upload.ts'
 import { countItemRecords } from '../gpu-worker/tasks/registry.ts'
 import { askedRun } from './asked-run.ts'
 import { UserError } from '../schemas/errors.ts'
+import type { HealthSetting } from '../schemas/health.ts'
+import type { InputRules } from '../schemas/input-rules.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { RunId } from '../schemas/work-message.ts'
 import { type AskFlags, askOptions, askUsage, readAskFlags } from './ask-flags.ts'
 import { chooseEndpoint, type ChosenModel, chooseModel } from './choose-model.ts'
 import { readNumber } from './flag-values.ts'
+import { describeHealth, healthOption, readHealthSetting } from './health-flag.ts'
 import { endpointOptions, type EndpointFlags, readModelFlags } from './model-flags.ts'
 import { readEstimate } from './run-report.ts'
+import { inputOptions, inputUsage, readSharedInputRules } from './input-flags.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { openSubmitSource, standingSource, type SubmitSource } from './submit-source.ts'
 import { startTicker, type VerbRoot } from './verb-root.ts'
@@ -42,7 +46,11 @@ ${placeUsage}
   --grounding DIR|DIGEST a second model, for tasks of the role grounding
 ${askUsage}
   --run NAME             the run's id (derived from everything above)
+  --dedupe exact         leave out images whose bytes the run has already, whichever worker saw them
+${inputUsage}
   --claims               workers claim an image before they label it: for events that come again and again
+  --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
+                         ${describeHealth()}
   --cost-cap USD         ask for no capacity beyond this spend
   --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
@@ -54,6 +62,8 @@ type SubmitFlags = AskFlags & {
   endpoint: EndpointFlags | null
   grounding: string | undefined
   runId: string | undefined
+  health: HealthSetting | undefined
+  input: InputRules | undefined
   costCapUsd: number | undefined
   hasClaims: boolean
   planPath: string | undefined
@@ -186,10 +196,12 @@ type Models = Pick<SubmitSource, 'source' | 'brings'> & {
 
 /** The settings of the run that the flags ask for. */
 export function wantedRun(
-  flags: AskFlags & Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'>,
+  flags: AskFlags &
+    Pick<SubmitFlags, 'costCapUsd' | 'hasClaims'> &
+    Partial<Pick<SubmitFlags, 'health' | 'input'>>,
   { source, chosen, grounding, brings }: Models,
 ): WantedRun {
-  const { hasClaims, costCapUsd } = flags
+  const { hasClaims, costCapUsd, health, input } = flags
   const about = ({ model, template, capabilities }: ChosenModel) => ({
     name: model.name,
     template,
@@ -207,6 +219,8 @@ export function wantedRun(
     template: chosen.template,
     ...(grounding === null || asked.itemTasks === undefined ? {} : { groundingTemplate: grounding.template }),
     ...asked,
+    ...(input === undefined ? {} : { input }),
+    ...(health === undefined ? {} : { health }),
     ...(hasClaims ? { claims: 'on' as const } : {}),
     ...(costCapUsd === undefined ? {} : { costCapUsd }),
   }
@@ -220,6 +234,8 @@ function parseSubmitFlags(args: readonly string[]) {
       ...askOptions,
       ...placeOptions,
       ...endpointOptions,
+      ...healthOption,
+      ...inputOptions,
       'standing': { type: 'boolean' },
       'model': { type: 'string' },
       'grounding': { type: 'string' },
@@ -245,6 +261,8 @@ function parseSubmitFlags(args: readonly string[]) {
     endpoint: readModelFlags(values).endpoint,
     grounding: values.grounding,
     runId: values.run,
+    health: readHealthSetting(values.health),
+    input: readSharedInputRules(values),
     costCapUsd: readNumber('--cost-cap', values['cost-cap'], z.number().positive()),
     hasClaims: values.claims === true,
     planPath: values.plan,

@@ -19,7 +19,9 @@ export const traceUsage = `coglabel trace COMPILED_DIR --case CASE.json --out OU
 
 CASE.json: {"pixel_values": {"file": "x.safetensors", "tensor": "name"} | null, "input_ids": [...],
 "token_type_ids": [...], "position_ids": [...] (optional), "max_new_tokens": 24}; files are relative to CASE.json.
-OUT: image_features [N+2,H], hidden [L,T,H], final_norm [T,H], last_logits [V], greedy_ids [max_new_tokens].`
+OUT: image_features [N+2,H], hidden [L,T,H], final_norm [T,H], last_logits [V], greedy_ids [max_new_tokens].
+
+Exit code: 0 written, 1 fatal, 2 wrong usage.`
 
 const Ids = z.array(z.int().nonnegative()).min(1).max(1_000_000)
 

@@ -41,7 +41,7 @@ const cases = {
 type Case = keyof typeof cases
 
 const secondsPerHour = 3600
-export const hoursPerMonth = 730
+const hoursPerMonth = 730
 
 /** After its last task: an auto scaling group waits fifteen minutes, managed instances as infra/managed-pool.ts says. */
 export const idleTailSeconds = { 'instances': 900, 'managed-instances': 300 }

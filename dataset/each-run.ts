@@ -7,7 +7,8 @@ import { openShards } from './plan-sources.ts'
 import { planRun } from './plan.ts'
 import { readControl, type RunState } from './run-control.ts'
 import { readRun } from './run-folder.ts'
-import { sealRun } from './seal.ts'
+import { sealRun, type TallyLines } from './seal.ts'
+import type { ObjectStore } from './stores/object-store.ts'
 
 /** How many records each image of a run gets, where some bring their own questions or phrases. */
 export type CountRecords = (config: RunConfig, image: WorkImage) => number
@@ -36,15 +37,27 @@ export async function planRuns(options: EachRun & { countRecords: CountRecords }
   })
 }
 
+export type SealRuns = EachRun & {
+  tally: TallyLines
+  /** Looks at a running run that has new generations; returns why it was paused, or null. */
+  guard: (run: {
+    store: ObjectStore
+    config: RunConfig
+    lastGeneration: number
+    now: Date
+  }) => Promise<string | null>
+}
+
 /** Seals whatever is finished, also of runs that are paused or cancelled: it was paid for. */
-export async function sealRuns(options: EachRun): Promise<RunOutcomes> {
-  return await eachRun(options, async ({ runId }) => {
-    const { generations } = await sealRun({
-      store: options.place.runStoreOf(runId),
-      runId,
-      clock: options.clock,
-    })
-    return generations === 0 ? null : { generations }
+export async function sealRuns({ tally, guard, ...options }: SealRuns): Promise<RunOutcomes> {
+  const { place, clock } = options
+  return await eachRun(options, async (config, state) => {
+    const { runId } = config
+    const store = place.runStoreOf(runId)
+    const { generations, lastGeneration } = await sealRun({ store, runId, clock, tally })
+    if (generations === 0) return null
+    const paused = state === 'running' ? await guard({ store, config, lastGeneration, now: clock() }) : null
+    return { generations, ...(paused === null ? {} : { paused }) }
   })
 }
 

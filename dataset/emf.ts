@@ -20,7 +20,7 @@ export type EmfMetric = {
   value: number | readonly number[]
 }
 
-export const maxEmfMetrics = 100
+const maxEmfMetrics = 100
 export const maxEmfValues = 100
 const maxEmfDimensions = 30
 const maxEmfBytes = 256 * 1024

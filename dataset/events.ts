@@ -201,11 +201,6 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
   return { kind: 'work', items, skipped: found.length - items.length }
 }
 
-/** Where the images of a standing run are put, as a prefix of keys. */
-export function incomingPrefixOf(runId: string): string {
-  return `${incomingPrefix}${runId}/`
-}
-
 /** The run that an uploaded key names, or null. */
 export function runOfKey(key: string): string | null {
   if (!key.startsWith(incomingPrefix)) return null

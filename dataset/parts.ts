@@ -7,7 +7,7 @@ import { putInOpenWindow } from './part-windows.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 /** A hostile or broken object must not fill the memory when it is unpacked. */
-export const maxUnpackedBytes = 1024 * 1024 * 1024
+const maxUnpackedBytes = 1024 * 1024 * 1024
 
 export type Part = { name: string; bytes: Uint8Array }
 
@@ -29,14 +29,6 @@ export function packLines(lines: readonly string[]): Uint8Array {
   packed.fill(0, 4, 8)
   packed[9] = 255
   return new Uint8Array(packed)
-}
-
-/** The lines of a packed object. Throws UserError when it is missing or damaged. */
-export async function readLines(store: ObjectStore, key: string): Promise<string[]> {
-  const bytes = await store.get(key)
-  if (bytes === null)
-    throw new UserError(`${store.uri}${key} is missing; the run folder was changed by hand, restore the file`)
-  return unpackLines(bytes, `${store.uri}${key}`)
 }
 
 /** The lines of a packed object's bytes; `name` is for the message when they are damaged. */

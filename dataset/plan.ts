@@ -27,7 +27,7 @@ export type PlanLimits = {
   batchesInFlight: number
 }
 
-export const defaultPlanLimits: PlanLimits = {
+const defaultPlanLimits: PlanLimits = {
   imagesPerPage: 5000,
   ownBytesPerPage: 256 * maxWorkMessageBytes,
   batchesInFlight: 4,

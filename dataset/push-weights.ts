@@ -21,7 +21,7 @@ import type { ObjectStore } from './stores/object-store.ts'
 export type PushLimits = { pieceBytes: number; piecesInFlight: number }
 
 /** 256 MiB of memory at most; a request a second at half a gigabit. */
-export const defaultPushLimits: PushLimits = { pieceBytes: 64 * 1024 * 1024, piecesInFlight: 4 }
+const defaultPushLimits: PushLimits = { pieceBytes: 64 * 1024 * 1024, piecesInFlight: 4 }
 
 export type PushModel = {
   /** Of the compiled model. */

@@ -38,7 +38,7 @@ export type DeadLetterFacts = {
 }
 
 /** The runs that a message is about. */
-export function runsOf(body: string): string[] {
+function runsOf(body: string): string[] {
   const event = readQueueBody(body)
   return event.kind === 'work' ? [...new Set(event.items.map(({ runId }) => runId))] : []
 }

@@ -1,6 +1,7 @@
 // Pausing, resuming and cancelling a run: a create-only sequence of entries below control/, whose last one counts.
 // It does not know who labels.
 import { RetryableError, UserError } from '../schemas/errors.ts'
+import type { HealthSetting } from '../schemas/health.ts'
 import {
   type RunAction,
   RunControlEntry,
@@ -12,9 +13,16 @@ import type { ObjectStore } from './stores/object-store.ts'
 export type RunState = 'running' | 'paused' | 'cancelled'
 
 /** How a run stands after its first `entries` entries. */
-export type RunStanding = { state: RunState; entries: number }
+export type RunStanding = {
+  state: RunState
+  entries: number
+  /** The last of them; null when there is none. */
+  last: RunControlEntry | null
+  /** When its checks are to stop it, where somebody has said so since it began. */
+  health: HealthSetting | null
+}
 
-export const untouchedRun: RunStanding = { state: 'running', entries: 0 }
+export const untouchedRun: RunStanding = { state: 'running', entries: 0, last: null, health: null }
 
 /** Entries that are read at once, and that a run may have: a person's switches, not a program's. */
 const maxEntries = 10_000
@@ -31,9 +39,20 @@ export async function readControl(
   while (standing.state !== 'cancelled' && standing.entries < maxEntries) {
     const entry = await readEntry(store, standing.entries + 1)
     if (entry === null) break
-    standing = { state: stateAfter[entry.action], entries: standing.entries + 1 }
+    standing = {
+      state: stateAfter[entry.action],
+      entries: standing.entries + 1,
+      last: entry,
+      health: entry.health ?? standing.health,
+    }
   }
   return standing
+}
+
+export type RunSwitch = Pick<RunControlEntry, 'action' | 'cause' | 'reason' | 'health'> & {
+  now: Date
+  /** How the run stood when this was decided: whoever has switched it since has the word. */
+  decidedAt?: RunStanding
 }
 
 /**
@@ -42,20 +61,26 @@ export async function readControl(
  */
 export async function controlRun(
   store: ObjectStore,
-  { action, now }: { action: RunAction; now: Date },
+  { now, decidedAt, ...said }: RunSwitch,
 ): Promise<{ before: RunState; after: RunState }> {
-  const entry: RunControlEntry = { v: runControlVersion, action, createdAt: now.toISOString() }
+  const { action } = said
+  const entry: RunControlEntry = RunControlEntry.parse({
+    v: runControlVersion,
+    ...said,
+    createdAt: now.toISOString(),
+  })
   const bytes = Buffer.from(`${JSON.stringify(entry)}\n`)
   let standing = untouchedRun
   for (let races = 0; races < maxRaces; races += 1) {
     standing = await readControl(store, standing)
     const { state: before, entries } = standing
+    if (decidedAt !== undefined && entries !== decidedAt.entries) return { before, after: before }
     const after = stateAfter[action]
     if (before === 'cancelled' && action !== 'cancel')
       throw new UserError(
         `the run ${store.uri} is cancelled, which is for good; submit its images again as another run`,
       )
-    if (before === after) return { before, after }
+    if (before === after && said.health === undefined) return { before, after }
     if (entries >= maxEntries)
       throw new UserError(`the run ${store.uri} was switched ${entries} times; it takes no more`)
     if ((await store.putIfAbsent(controlKey(entries + 1), bytes)) === 'created') return { before, after }

@@ -8,7 +8,12 @@ import type { ObjectStore } from './stores/object-store.ts'
 export type WantedRun = Omit<RunConfig, 'v' | 'runId' | 'createdAt'>
 
 /** The id of a run that is given none: a caller knows where to put it before it is there. */
-export function wantedRunId({ claims: _claims, costCapUsd: _cap, ...identity }: WantedRun): string {
+export function wantedRunId({
+  claims: _claims,
+  costCapUsd: _cap,
+  health: _health,
+  ...identity
+}: WantedRun): string {
   return runIdOf(identity)
 }
 
@@ -71,6 +76,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   compare('template', standing.template, asked.template)
   compare('tasks', taskNames(standing), taskNames(asked))
   compare('tasks with questions of the manifest', standing.itemTasks, asked.itemTasks)
+  compare('how those are asked', standing.itemAsk, asked.itemAsk)
   if (lines.every((line) => !line.startsWith('tasks'))) {
     for (const [index, spec] of asked.tasks.entries()) compareSpecs(compare, standing.tasks[index], spec)
   }
@@ -79,6 +85,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   compare('images left out', standing.input, asked.input)
   compare('checks', standing.checks, asked.checks)
   compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
+  compare('health', standing.health, asked.health)
   compare('cost cap', standing.costCapUsd, asked.costCapUsd)
   return lines
 }

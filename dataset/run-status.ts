@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { RecordTiming } from '../schemas/label-record.ts'
 import { partsPrefix, PartKey, RecordHead } from '../schemas/part.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
+import type { PauseCause } from '../schemas/run-control.ts'
 import type { SealedManifest, StatusCounts } from '../schemas/sealed-manifest.ts'
 import { type ChainLink, readChain } from './chain.ts'
 import { unpackLines } from './parts.ts'
@@ -13,6 +14,7 @@ import { openShards } from './plan-sources.ts'
 import { readPlan } from './plan.ts'
 import type { Place } from './place.ts'
 import type { QueueStats } from './queues/work-queue.ts'
+import { readControl, type RunStanding, type RunState } from './run-control.ts'
 import { type Comparison, comparePlan, readKeptEstimate } from './run-estimate.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
 
@@ -21,6 +23,8 @@ export type RunStatus = {
   place: string
   source: RunConfig['source']['kind']
   createdAt: string
+  /** Whether it may be worked on, and who said otherwise, when and why. */
+  control: { state: RunState; since: string | null; cause: PauseCause | null; reason: string | null }
   /** What the plan asks for; null for a run that labels whatever arrives. */
   expected: { images: number; messages: number; records: number; isComplete: boolean } | null
   /** Durable records; those that are not sealed yet may hold some twice. */
@@ -94,7 +98,8 @@ export function openRunStatus(
   return {
     async look(now) {
       await followChain(store, known)
-      const [unsealed, expected, queue, dead] = await Promise.all([
+      const [standing, unsealed, expected, queue, dead] = await Promise.all([
+        readControl(store),
         readUnsealed(store, known),
         readExpected(place, { config, store }),
         place.queue.stats(),
@@ -116,6 +121,7 @@ export function openRunStatus(
         place: place.uri,
         source: config.source.kind,
         createdAt: config.createdAt,
+        control: controlOf(standing),
         expected,
         committed: { records: committed, isEstimate: unsealed.isEstimate },
         sealed,
@@ -133,6 +139,12 @@ export function openRunStatus(
       }
     },
   }
+}
+
+function controlOf({ state, last }: RunStanding): RunStatus['control'] {
+  if (last === null || state === 'running') return { state, since: null, cause: null, reason: null }
+  const { createdAt: since, cause = 'person', reason = null } = last
+  return { state, since, cause, reason }
 }
 
 async function followChain(store: ObjectStore, known: Known): Promise<void> {

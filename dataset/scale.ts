@@ -97,7 +97,8 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
     planned.messages += found.expected?.messages ?? 0
     const isOver = hasSpentCap(found, watched)
     // Workers give back what a paused run has in the queue, so that its messages wait for a decision of a person.
-    if (isOver && state === 'running') await controlRun(store, { action: 'pause', now })
+    if (isOver && state === 'running')
+      await controlRun(store, { action: 'pause', cause: 'cost-cap', reason: capReason(found, watched), now })
     standings.push(isOver ? 'capped' : state === 'paused' ? 'paused' : 'working')
   }
   const rests = standings.length > 0 && !standings.includes('working')
@@ -120,6 +121,10 @@ async function watch(place: Place, { runs }: Memory, runId: string): Promise<Wat
 
 function hasSpentCap({ spend }: RunStatus, { costCapUsd }: Watched): boolean {
   return costCapUsd !== undefined && spend.usd !== null && spend.usd >= costCapUsd
+}
+
+function capReason({ spend }: RunStatus, { costCapUsd }: Watched): string {
+  return `it has spent about ${spend.usd?.toFixed(2)} USD, and its cap is ${costCapUsd}`
 }
 
 /** One metric for each pool; the alarms that set capacity read them. */

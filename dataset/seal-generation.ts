@@ -1,6 +1,7 @@
 // One generation of sealed data: the rows of some parts become shards, ids and a manifest that is not yet in the chain.
 // It does not know how parts are found or who races for the place.
 import { UserError } from '../schemas/errors.ts'
+import type { HealthTally } from '../schemas/health.ts'
 import { type RecordStatus, statusRank } from '../schemas/label-record.ts'
 import { RecordHead } from '../schemas/part.ts'
 import {
@@ -29,6 +30,7 @@ export type GenerationPlan = {
   partsFrom: number
   checkpoint: SealedManifest['checkpoint']
   maxShardBytes: number
+  tally: ((lines: readonly string[]) => HealthTally) | undefined
   now: Date
 }
 
@@ -42,7 +44,7 @@ export async function writeGeneration(
   store: ObjectStore,
   plan: GenerationPlan,
 ): Promise<Generation | NoGeneration> {
-  const { runId, state, parts, partsFrom, checkpoint, maxShardBytes, now } = plan
+  const { runId, state, parts, partsFrom, checkpoint, maxShardBytes, tally, now } = plan
   const generation = (state.last?.generation ?? 0) + 1
   const candidates = await readRows(store, parts)
   if ('missingPart' in candidates) return candidates
@@ -69,6 +71,7 @@ export async function writeGeneration(
     totals: addTotals(state.totals, rows, ranks),
     partsFrom,
     ...(checkpoint === undefined ? {} : { checkpoint }),
+    ...(tally === undefined ? {} : { health: tally(rows.map(({ line }) => line)) }),
     createdAt: now.toISOString(),
   }
   return { manifest, ids: ids.bytes }

@@ -1,6 +1,7 @@
 // Sealing: parts that no manifest names become shards and more generations of the chain. Any number of sealers may
 // race; the one that creates the next manifest wins. It does not know tasks or where records came from.
 import type { IdRunHead } from '../schemas/checkpoint.ts'
+import type { HealthTally } from '../schemas/health.ts'
 import { InvariantError, UserError } from '../schemas/errors.ts'
 import type { SealedManifest } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
@@ -39,9 +40,25 @@ export const defaultSealLimits: SealLimits = {
   checkpointEvery: 8,
 }
 
-export type SealSummary = { generations: number; totals: SealedManifest['totals'] }
+export type SealSummary = {
+  /** Added now. */
+  generations: number
+  /** The last of the chain; 0 when nothing is sealed. */
+  lastGeneration: number
+  totals: SealedManifest['totals']
+}
 
-export type SealOptions = { store: ObjectStore; runId: string; clock: () => Date; limits?: SealLimits }
+export type SealOptions = {
+  store: ObjectStore
+  runId: string
+  clock: () => Date
+  limits?: SealLimits
+  /** Counts what checks found in the rows of a generation, for whoever watches the run; left out, nothing is counted. */
+  tally?: TallyLines | undefined
+}
+
+/** Lines of records. */
+export type TallyLines = (lines: readonly string[]) => HealthTally
 
 export type Sealer = {
   /** Seals every part that is there when it begins; says how many generations it added and all rows by task. */
@@ -54,21 +71,21 @@ export async function sealRun(options: SealOptions): Promise<SealSummary> {
 }
 
 /** A sealer that remembers the chain from one sealing to the next, for processes that seal again and again. */
-export function openSealer({ store, runId, clock, limits = defaultSealLimits }: SealOptions): Sealer {
+export function openSealer({ store, runId, clock, limits = defaultSealLimits, tally }: SealOptions): Sealer {
   let kept: SealState | null = null
   return {
     async seal() {
       const state = kept ?? (await loadState(store))
       // What fails half-way is loaded anew.
       kept = null
-      const generations = await sealOnce({ store, runId, clock, limits, state })
+      const generations = await sealOnce({ store, runId, clock, limits, tally, state })
       kept = state
-      return { generations, totals: state.totals }
+      return { generations, lastGeneration: state.last?.generation ?? 0, totals: state.totals }
     },
   }
 }
 
-type Sealing = Required<SealOptions> & { state: SealState }
+type Sealing = Required<Omit<SealOptions, 'tally'>> & Pick<SealOptions, 'tally'> & { state: SealState }
 
 /** One listing, cut into generations. */
 async function sealOnce(sealing: Sealing): Promise<number> {
@@ -102,7 +119,7 @@ type Commit = {
 
 /** Adds one generation of those of the parts that nobody else has sealed; returns 0 when none is left. */
 async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0 | 1> {
-  const { store, runId, clock, limits, state } = sealing
+  const { store, runId, clock, limits, state, tally } = sealing
   for (;;) {
     const unsealed = parts.filter((part) => isUnsealed(state, part))
     if (unsealed.length === 0) return 0
@@ -117,6 +134,7 @@ async function commit(sealing: Sealing, { parts, partsFrom }: Commit): Promise<0
             partsFrom: Math.max(partsFrom, state.partsFrom),
             checkpoint: checkpoint?.named,
             maxShardBytes: limits.maxShardBytes,
+            tally,
             now: clock(),
           })
     if (checkpoint === 'damaged-checkpoint' || generation === 'damaged-checkpoint') {

@@ -89,7 +89,7 @@ function busy(service: FaultTarget['service']): { status: number; code: string }
 }
 
 /** Mulberry32: numbers in [0, 1). */
-export function seededRandom(seed: number): () => number {
+function seededRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

@@ -6,7 +6,7 @@ import { AwsError, hashHex } from './wire.ts'
 import { childrenOf, childText, type XmlElement } from './xml.ts'
 
 /** Every part but the last has at least so many bytes; S3's own limit. */
-export const minPartBytes = 5 * 1024 * 1024
+const minPartBytes = 5 * 1024 * 1024
 const maxPartNumber = 10_000
 
 /** Opens an upload and returns its id. */

@@ -29,7 +29,7 @@ export type Queue = {
 
 const maxVisibilityMs = 12 * 60 * 60 * 1000
 
-export const defaultAttributes: Readonly<Record<string, string>> = {
+const defaultAttributes: Readonly<Record<string, string>> = {
   VisibilityTimeout: '30',
   DelaySeconds: '0',
   ReceiveMessageWaitTimeSeconds: '0',
@@ -168,7 +168,7 @@ export function untilVisible(queue: Queue, nowMs: number): number {
   return Math.max(1, leastMs)
 }
 
-export function readRedrivePolicy(queue: Queue): { arn: string; maxReceives: number } | null {
+function readRedrivePolicy(queue: Queue): { arn: string; maxReceives: number } | null {
   const text = queue.attributes['RedrivePolicy']
   if (text === undefined || text === '') return null
   // Checked when it was set.

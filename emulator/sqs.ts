@@ -162,7 +162,7 @@ async function dispatch(context: SqsContext, operation: string, body: unknown): 
 }
 
 /** The queue of an ARN; throws AwsError where there is none. */
-export function queueByArn(state: SqsState, arn: string): Queue {
+function queueByArn(state: SqsState, arn: string): Queue {
   return findQueue(state, arn.split(':').at(-1) ?? '')
 }
 

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { checkSummaries } from '../dataset/checks/registry.ts'
 import { exportToStore } from '../dataset/exports/core/export-to-store.ts'
 import { findFormat } from '../dataset/exports/registry.ts'
 import { readRun } from '../dataset/run-folder.ts'
@@ -27,6 +28,7 @@ export async function handler(event: unknown): Promise<{ indexKey: string; recor
       config,
       format: findFormat(format),
       folder,
+      checkSummaries,
       version: 'cloud',
       readImage: async (uri) => {
         const { hostname, pathname } = new URL(uri)

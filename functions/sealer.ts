@@ -1,4 +1,6 @@
-// Lambda root: seals what workers have finished, of the runs it is given or of all. Any number may run at once.
+// Lambda root: seals what workers have finished, of the runs it is given or of all, and pauses those whose labels have
+// gone bad. Any number may run at once.
+import { guardRun, tallyLines } from '../dataset/checks/run-health.ts'
 import { type RunOutcomes, sealRuns } from '../dataset/each-run.ts'
 import { type FunctionContext, functionPlace, RunsEvent, untilTimeIsShort } from './settings.ts'
 
@@ -6,5 +8,12 @@ import { type FunctionContext, functionPlace, RunsEvent, untilTimeIsShort } from
 export async function handler(event: unknown, context?: FunctionContext): Promise<RunOutcomes> {
   const { runIds } = RunsEvent.parse(event)
   const place = await functionPlace()
-  return await sealRuns({ place, runIds, clock: () => new Date(), stop: untilTimeIsShort(context) })
+  return await sealRuns({
+    place,
+    runIds,
+    clock: () => new Date(),
+    stop: untilTimeIsShort(context),
+    tally: tallyLines,
+    guard: guardRun,
+  })
 }

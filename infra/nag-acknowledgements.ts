@@ -120,11 +120,13 @@ function runObjects(config: InfraConfig): Acknowledgement[] {
   const digests = new Set(config.fleets.map(digestOf))
   const thumbnails: readonly AcknowledgedStack[] = config.review.isOn ? ['compute', 'pipeline'] : ['compute']
   return [
-    ...Object.entries({ ...runKeys, 'thumbs/*': thumbnails }).map(([key, stacks]) => ({
-      stacks,
-      id: objects(labels, `runs/*/${key}`),
-      reason: 'Runs come and go without a deployment; of each the role has this one kind of object.',
-    })),
+    ...Object.entries({ ...runKeys, 'thumbs/*': thumbnails, 'seen/*': ['compute'] as const }).map(
+      ([key, stacks]) => ({
+        stacks,
+        id: objects(labels, `runs/*/${key}`),
+        reason: 'Runs come and go without a deployment; of each the role has this one kind of object.',
+      }),
+    ),
     {
       stacks: ['compute'],
       id: objects(labels, 'claims/*'),

@@ -9,6 +9,7 @@ import { closedWindowsPrefix, partsPrefix } from '../schemas/part.ts'
 import { planPrefix } from '../schemas/plan-page.ts'
 import { runConfigKey } from '../schemas/run-config.ts'
 import { runControlPrefix } from '../schemas/run-control.ts'
+import { seenImagesPrefix } from '../schemas/seen-image.ts'
 import { sealedManifestsPrefix } from '../schemas/sealed-manifest.ts'
 import { thumbnailsPrefix } from '../schemas/thumbnail.ts'
 import { verdictsPrefix } from '../schemas/verdict.ts'
@@ -33,14 +34,14 @@ export type Access = {
   dataKeyArn: string | null
 }
 
-/** A worker: creates parts, claims and thumbnails; overwrites, deletes and lists no labels. */
+/** A worker: creates parts, claims, thumbnails and markers of bytes it has seen; overwrites, deletes and lists no labels. */
 export function workerStatements(
   access: Access,
   { fleet, sendsTo, digest }: { fleet: FleetNames; sendsTo: readonly FleetNames[]; digest: string },
 ): PolicyStatement[] {
   const { names, config } = access
   const ownClaims = `${claimsPrefix}*`
-  const created = [...ofRuns(`${partsPrefix}*`, `${thumbnailsPrefix}*`), ownClaims]
+  const created = [...ofRuns(`${partsPrefix}*`, `${thumbnailsPrefix}*`, `${seenImagesPrefix}*`), ownClaims]
   const read = [
     ...ofRuns(runConfigKey, `${runControlPrefix}*`, `${closedWindowsPrefix}*`, ...chain),
     ownClaims,
@@ -88,11 +89,11 @@ export function plannerStatements(access: Access, fleet: FleetNames): PolicyStat
   ]
 }
 
-/** Sees no images: what it seals are records. */
+/** Sees no images: what it seals are records. It pauses a run by its word in `control/`. */
 export function sealerStatements(access: Access): PolicyStatement[] {
   const { names } = access
-  const written = ofRuns(`${closedWindowsPrefix}*`, `${sealedPrefix}*`, ...chain)
-  const read = ofRuns(runConfigKey, `${runControlPrefix}*`, `${partsPrefix}*`)
+  const written = ofRuns(`${closedWindowsPrefix}*`, `${runControlPrefix}*`, `${sealedPrefix}*`, ...chain)
+  const read = ofRuns(runConfigKey, `${partsPrefix}*`)
   return [
     ...placeStatements(names),
     allow(['s3:GetObject'], objectArns(names.labels, [...read, ...written])),

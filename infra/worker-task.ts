@@ -23,7 +23,7 @@ const readyFile = '/tmp/ready'
 /** Longer than any look at the queue is apart from the next, however much work is held. */
 const readyAgeSeconds = 600
 
-export const repositoryRoot = fileURLToPath(new URL('..', import.meta.url))
+const repositoryRoot = fileURLToPath(new URL('..', import.meta.url))
 
 /** Where a model that was never pushed would be: nobody is asked to run it. */
 export function digestOf({ model }: FleetConfig): string {

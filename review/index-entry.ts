@@ -3,10 +3,10 @@ import { z } from 'zod'
 import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
 import { contentOfRecord, questionOf } from '../dataset/exports/core/content.ts'
 import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
-import { linesOf } from './said.ts'
+import { linesOf } from './page/text.js'
 
 /** Characters of a record that the plain text filter looks at: as many as the page shows at once. */
-export const searchedChars = 6000
+const searchedChars = 6000
 
 const IndexedRecord = z.object({
   recordId: z.string(),

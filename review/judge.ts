@@ -3,8 +3,7 @@ import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { Box, TaskOutput } from '../schemas/task-output.ts'
-import { draftOf, type LabelForm } from './label-form.ts'
-import { shapeOf } from './said.ts'
+import { draftOf, type LabelForm, shapeOf } from './label-form.ts'
 
 /** Throws UserError, which says what to mend, for an output that is no label of the record's task. */
 export function checkEdit(record: LabelRecord, output: TaskOutput, form: LabelForm): void {

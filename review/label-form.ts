@@ -10,13 +10,25 @@ import type { RunConfig } from '../schemas/run-config.ts'
 import type { AnswerForm, TaskDefinition } from '../schemas/task-file.ts'
 import type { Box, QaTurn, TaskOutput, YesNoProbe } from '../schemas/task-output.ts'
 import type { TaskSpec } from '../schemas/task-spec.ts'
-import { type OutputShape, shapeOf } from './said.ts'
 
 /** A label that is still to be written: numbers and choices have no value yet. */
 export type Draft =
   | TaskOutput
   | { counts: { object: string; count: number | null }[] }
   | { probes: (Omit<YesNoProbe, 'answer'> & { answer: YesNoProbe['answer'] | null })[] }
+
+export type OutputShape =
+  | 'text'
+  | 'phrases'
+  | 'ground'
+  | 'turns'
+  | 'probes'
+  | 'counts'
+  | 'regions'
+  | 'tags'
+  | 'lines'
+  | 'questions'
+  | 'value'
 
 export type LabelForm = {
   /** Null where this version does not know the task. */
@@ -44,6 +56,20 @@ export function labelForm(record: LabelRecord, config: RunConfig): LabelForm {
     boxes: definition?.boxes ?? null,
     shape: record.output === null ? shapeOfRecordless(schema, { spec, definition }) : shapeOf(record.output),
   }
+}
+
+/** By what is in it, never by the name of the task. */
+export function shapeOf(output: TaskOutput): OutputShape {
+  if ('turns' in output) return 'turns'
+  if ('phrase' in output) return 'ground'
+  if ('phrases' in output) return 'phrases'
+  if ('text' in output) return 'text'
+  if ('probes' in output) return 'probes'
+  if ('counts' in output) return 'counts'
+  if ('regions' in output) return 'regions'
+  if ('tags' in output) return 'tags'
+  if ('lines' in output) return 'lines'
+  return 'questions' in output ? 'questions' : 'value'
 }
 
 /** What somebody begins with who writes the label of a record that has none; null where nobody can tell its shape. */
@@ -79,7 +105,7 @@ export function draftOf(record: LabelRecord, { shape, boxes }: LabelForm): Draft
 }
 
 /** What was asked, one by one, without the template around each. */
-export function questionsOf({ prompt }: Pick<LabelRecord, 'prompt'>): string[] {
+function questionsOf({ prompt }: Pick<LabelRecord, 'prompt'>): string[] {
   const found =
     prompt.template === 'base'
       ? []

@@ -31,11 +31,18 @@ th,td{padding:6px 18px 6px 0;border-bottom:1px solid var(--line);text-align:righ
 thead th{font-weight:500;color:var(--soft);font-size:12px}
 th:first-child,.text{text-align:left}
 tbody th{font-weight:500}
+.wide{overflow-x:auto}
+td{white-space:nowrap}
+td.text{max-width:60ch;min-width:20ch;white-space:normal}
+.note{margin:10px 0 0;color:var(--soft);max-width:80ch;overflow-wrap:anywhere}
+.warning{margin:14px 0 0;padding:10px 14px;border:1px solid var(--bad);border-radius:6px;color:var(--bad)}
+pre{margin:8px 0 0;white-space:pre-wrap;overflow-wrap:anywhere;font:13px/1.5 ui-monospace,Menlo,Consolas,monospace}
 .charts{display:flex;flex-wrap:wrap;gap:14px}
 .charts img{width:365px;border:1px solid var(--line);border-radius:8px;max-width:100%;height:auto}
 .failures{padding-left:18px;color:var(--soft);font-size:13px;overflow-wrap:anywhere}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:30px 24px;margin-top:18px}
 .gallery article{min-width:0}
+@media(max-width:560px){main{padding:24px 16px 60px}.figures{gap:10px 28px}.figures dd{font-size:26px}.charts img{width:100%}}
 .picture{position:relative}
 .picture img{display:block;width:100%;border-radius:4px}
 .picture svg{position:absolute;inset:0;width:100%;height:100%}

@@ -2,12 +2,14 @@
 // Pure: facts in, HTML out. Text of models and files is escaped, and no script can run.
 import { createHash } from 'node:crypto'
 import { histogramSvg } from '../dataset/exports/core/histogram-svg.ts'
+import { familyOf, judgeLicence } from '../dataset/exports/core/model-families.ts'
 import type { Statistics } from '../dataset/exports/core/statistics.ts'
 import { contentOfRecord } from '../dataset/exports/core/content.ts'
 import { failureSentences } from '../schemas/failure.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport } from '../schemas/run-report.ts'
+import { linesOf } from './page/text.js'
 import { wilson } from './interval.ts'
 import { reportStyle } from './report-style.ts'
 
@@ -17,15 +19,27 @@ export type ReportPicture = {
   picture: { bytes: Uint8Array; mime: string } | { problem: string }
   records: readonly LabelRecord[]
 }
-export type ReportFailure = { key: string; task: string; code: string; message: string }
+/** How often questions of a kind are answered right by who sees no image. */
+export type ReportGuess = {
+  kind: string
+  questions: number
+  chance: number
+  byWords: number
+  isGivenAway: boolean
+}
+/** One image, and in which tasks it failed with this. */
+export type ReportFailure = { key: string; tasks: string[]; code: string; message: string }
 
 export type ReportFacts = {
   config: RunConfig
   statistics: Statistics
   /** What run.json says; null where the run was not made on one machine. */
   sessions: RunReport | null
-  /** The first few. */
+  guesses: readonly ReportGuess[]
+  /** The first few images. */
   failures: readonly ReportFailure[]
+  /** What each check looks for. */
+  checkSummaries: ReadonlyMap<string, string>
   pictures: readonly ReportPicture[]
   /** How the pictures were chosen. */
   chosen: string
@@ -48,7 +62,17 @@ export function renderReport(facts: ReportFacts): string {
 </head>
 <body>
 <main>
-${[head(facts), tasks(facts), charts(facts), checks(facts), judged(facts), failures(facts), gallery(facts)]
+${[
+  head(facts),
+  tasks(facts),
+  charts(facts),
+  checks(facts),
+  guesses(facts),
+  judged(facts),
+  failures(facts),
+  models(facts),
+  gallery(facts),
+]
   .filter((part) => part !== '')
   .join('\n')}
 </main>
@@ -62,7 +86,7 @@ function head({ config, statistics, sessions, createdAt }: ReportFacts): string 
   const made =
     statistics.from === null || statistics.to === null
       ? ''
-      : `, labelled ${day(statistics.from)} to ${day(statistics.to)}`
+      : `, labelled ${span(day(statistics.from), day(statistics.to))}`
   const figures = [
     figure(statistics.images, 'images'),
     figure(ok + filtered + failed, 'records'),
@@ -82,9 +106,51 @@ function head({ config, statistics, sessions, createdAt }: ReportFacts): string 
   return `<header>
 <h1>${foreign(config.runId)}</h1>
 <p>${foreign(config.model.name)} · ${escapeHtml(config.model.weights)} · ${foreign(config.source.uri)}${made}. Written ${day(createdAt)}.</p>
-<dl class="figures">${figures.join('')}</dl>
+${warnings(statistics)}<dl class="figures">${figures.join('')}</dl>
 </header>`
 }
+
+function span(from: string, to: string): string {
+  return from === to ? from : `${from} to ${to}`
+}
+
+/** Weights that are not free bind what is made with them: said before anything else. */
+function warnings({ models: used }: Statistics): string {
+  const bound = Object.values(used).flatMap((model) => {
+    const { isFree, sentence } = judgeLicence(model.licence)
+    const { terms } = familyOf(model)
+    return [...(isFree ? [] : [sentence]), ...(terms === null ? [] : [terms])]
+  })
+  return [...new Set(bound)]
+    .map(
+      (sentence) =>
+        `<p class="warning"><strong>Not free to use as you like:</strong> ${foreign(sentence)}.</p>\n`,
+    )
+    .join('')
+}
+
+/** Which model said it, from what it grew, and what it was asked. */
+function models({ statistics: { models: used, prompts }, config, sessions }: ReportFacts): string {
+  const rows = Object.values(used).map((model) => {
+    const { baseModel } = familyOf(model)
+    return `<tr><th scope="row">${foreign(model.name)}</th><td class="text">${foreign(`${model.weights}, ${model.engine}`)}</td><td class="text">${foreign(model.licence === '' ? 'not stated' : model.licence)}</td><td class="text">${escapeHtml(baseModel)}</td><td>${model.records.toLocaleString('en')}</td></tr>`
+  })
+  if (rows.length === 0) return ''
+  const biases = [...new Set(Object.values(used).map((model) => familyOf(model).biases))]
+  const asked = Object.values(prompts).map(
+    ({ task, taskVersion, question, records }) =>
+      `<tr><th scope="row">${foreign(task)}</th><td>${taskVersion}</td><td class="text">${foreign(question)}</td><td>${records.toLocaleString('en')}</td></tr>`,
+  )
+  const { temperature, seed } = config.sampling
+  const commands = (sessions?.sessions ?? []).flatMap(({ command }) => command ?? [])
+  const made = [...new Set(commands)].slice(-maxCommands).map((one) => `<pre>coglabel ${foreign(one)}</pre>`)
+  return `${table('Model', ['model', 'weights and engine', 'licence', 'base language model', 'records'], rows)}
+<p class="note">Inherited biases: ${biases.map(foreign).join('; ')}. Temperature ${temperature}, seed ${seed}.</p>
+${table('What was asked', ['task', 'version', 'prompt', 'records'], asked)}${made.length === 0 ? '' : `<section><h2>Made by</h2>${made.join('')}</section>`}`
+}
+
+/** The last ones: a run may be gone on with by a new command every day. */
+const maxCommands = 5
 
 function figure(value: number, name: string, kind = ''): string {
   return `<div class="${kind}"><dt>${name}</dt><dd>${value.toLocaleString('en')}</dd></div>`
@@ -115,12 +181,28 @@ function charts({ statistics }: ReportFacts): string {
   return `<section><h2>Lengths and boxes</h2><div class="charts">${images.join('')}</div></section>`
 }
 
-function checks({ statistics }: ReportFacts): string {
+function checks({ statistics, checkSummaries }: ReportFacts): string {
   const rows = Object.entries(statistics.checks).map(([name, { passed, failed, scores, scoreSum }]) => {
     const share = passed / Math.max(1, passed + failed)
-    return `<tr><th scope="row">${foreign(name)}</th><td>${passed} of ${passed + failed}</td><td>${percent(share)}</td><td>${scores === 0 ? '' : (scoreSum / scores).toFixed(3)}</td></tr>`
+    return `<tr><th scope="row">${foreign(name)}</th><td>${passed} of ${passed + failed}</td><td>${percent(share)}</td><td>${scores === 0 ? '' : (scoreSum / scores).toFixed(3)}</td><td class="text">${escapeHtml(checkSummaries.get(name) ?? '')}</td></tr>`
   })
-  return rows.length === 0 ? '' : table('Checks', ['check', 'passed', 'share', 'mean score'], rows)
+  const { cutOff, repaired } = statistics
+  const notes = [
+    ...(cutOff === 0 ? [] : [`${counted(cutOff, 'label')} cut off at the limit of its length`]),
+    ...(repaired === 0 ? [] : [`${counted(repaired, 'label')} mended before it parsed`]),
+  ]
+  const note = notes.length === 0 ? '' : `<p class="note">${escapeHtml(notes.join(' · '))}</p>`
+  if (rows.length === 0) return note
+  return table('Checks', ['check', 'passed', 'share', 'mean score', 'looks for'], rows) + note
+}
+
+function guesses({ guesses: kinds }: ReportFacts): string {
+  const rows = kinds.map(
+    ({ kind, questions, chance, byWords, isGivenAway }) =>
+      `<tr><th scope="row">${foreign(kind)}</th><td>${questions.toLocaleString('en')}</td><td>${percent(chance)}</td><td>${percent(byWords)}</td><td>${isGivenAway ? 'given away' : ''}</td></tr>`,
+  )
+  const head = ['kind', 'asked', 'always the commonest answer', 'the commonest to these words', '']
+  return rows.length === 0 ? '' : table('Questions answered without the image', head, rows)
 }
 
 function judged({ statistics: { verdicts } }: ReportFacts): string {
@@ -141,8 +223,8 @@ function failures({ statistics, failures: shown }: ReportFacts): string {
       `<tr><th scope="row">${escapeHtml(code)}</th><td>${count}</td><td class="text">${escapeHtml(sentences[code] ?? '')}</td></tr>`,
   )
   const examples = shown.map(
-    ({ key, task, message }) =>
-      `<li>${foreign(key)} · ${escapeHtml(task)}: ${foreign(message.slice(0, 500))}</li>`,
+    ({ key, tasks: inTasks, message }) =>
+      `<li>${foreign(key)}: ${foreign(message)} <span class="task">${escapeHtml(inTasks.length > 3 ? `${inTasks.length} tasks` : inTasks.join(', '))}</span></li>`,
   )
   return `${table('What failed', ['code', 'records', 'means'], rows)}<ul class="failures">${examples.join('')}</ul>`
 }
@@ -153,15 +235,37 @@ function gallery({ pictures, chosen }: ReportFacts): string {
 }
 
 function pictureCard({ key, picture, records }: ReportPicture): string {
-  const boxed = records.find((record) =>
-    contentOfRecord(record).regions.some(({ boxes }) => boxes.length > 0),
-  )
+  const boxed = fullestOf(records)
   const size = records.find(({ image }) => image !== null)?.image ?? { width: 4, height: 3 }
   const shown =
     'problem' in picture
       ? `<p class="problem">${foreign(picture.problem)}</p>`
       : `<img src="data:${escapeHtml(picture.mime)};base64,${Buffer.from(picture.bytes).toString('base64')}" alt="${escapeHtml(key)}">${boxed === undefined ? '' : boxesSvg(boxed, size)}`
-  return `<article><div class="picture">${shown}</div><h3>${foreign(key)}</h3>${records.map((record) => said(record, record === boxed)).join('')}</article>`
+  return `<article><div class="picture">${shown}</div><h3>${foreign(key)}</h3>${recordLines(records, boxed)}</article>`
+}
+
+/** Whose boxes are drawn: those of words that stand in a text, or else the first. */
+function fullestOf(records: readonly LabelRecord[]): LabelRecord | undefined {
+  const boxed = records.filter((record) =>
+    contentOfRecord(record).regions.some(({ boxes }) => boxes.length > 0),
+  )
+  return boxed.find((record) => contentOfRecord(record).text !== null) ?? boxed[0]
+}
+
+/** What every record says; those that failed alike share a line. */
+function recordLines(records: readonly LabelRecord[], boxed: LabelRecord | undefined): string {
+  const without = new Map<string, string[]>()
+  for (const { output, task, error } of records) {
+    if (output !== null) continue
+    const why = error?.code ?? 'left out'
+    without.set(why, [...(without.get(why) ?? []), task])
+  }
+  const lines = records.flatMap((record) => (record.output === null ? [] : [said(record, record === boxed)]))
+  const failed = [...without].map(
+    ([why, inTasks]) =>
+      `<p><span class="task">${escapeHtml([...new Set(inTasks)].join(', '))}</span><span class="bad">${escapeHtml(why)}</span></p>`,
+  )
+  return [...lines, ...failed].join('')
 }
 
 /** Over the picture, in a frame of a thousand to the longer side, so that lines are of one width. */
@@ -181,8 +285,6 @@ function boxesSvg(record: LabelRecord, { width, height }: { width: number; heigh
 function said(record: LabelRecord, isDrawn: boolean): string {
   const { text, turns, regions } = contentOfRecord(record)
   const name = `<span class="task">${escapeHtml(record.task)}</span>`
-  if (record.output === null)
-    return `<p>${name}<span class="bad">${escapeHtml(record.error?.code ?? 'left out')}</span></p>`
   if (turns.length > 0)
     return turns
       .map(
@@ -190,11 +292,14 @@ function said(record: LabelRecord, isDrawn: boolean): string {
           `<p>${name}<span class="question">${foreign(question)}</span> ${foreign(answer)}</p>`,
       )
       .join('')
+  // Questions without answers, empty lists: what the review page shows of them.
+  if (text === null && regions.length === 0)
+    return record.output === null ? '' : `<p>${name}${foreign(linesOf(record.output).join(' · '))}</p>`
   if (text === null)
     return regions
       .map(
-        (region) =>
-          `<p>${name}${words(region.text, isDrawn && region.boxes.length > 0 ? 0 : null)}${region.boxes.length === 0 ? ' · not there' : ''}</p>`,
+        (region, index) =>
+          `<p>${name}${words(region.text, isDrawn && region.boxes.length > 0 ? index : null)}${region.boxes.length === 0 ? ' · not there' : ''}</p>`,
       )
       .join('')
   let [html, at] = ['', 0]
@@ -211,8 +316,21 @@ function words(text: string, hue: number | null): string {
   return hue === null ? foreign(text) : `<span class="words hue-${hue % 8}">${foreign(text)}</span>`
 }
 
+const textColumns = new Set([
+  'means',
+  'looks for',
+  'prompt',
+  'weights and engine',
+  'licence',
+  'base language model',
+])
+
 function table(title: string, names: readonly string[], rows: readonly string[]): string {
-  return `<section><h2>${title}</h2><table><thead><tr>${names.map((name) => `<th scope="col"${name === 'means' ? ' class="text"' : ''}>${name}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></section>`
+  return `<section><h2>${title}</h2><div class="wide" role="region" aria-label="${title}" tabindex="0"><table><thead><tr>${names.map((name) => `<th scope="col"${textColumns.has(name) ? ' class="text"' : ''}>${name}</th>`).join('')}</tr></thead><tbody>${rows.join('')}</tbody></table></div></section>`
+}
+
+function counted(count: number, thing: string): string {
+  return `${count.toLocaleString('en')} ${thing}${count === 1 ? '' : 's'}`
 }
 
 function percent(share: number): string {

@@ -13,7 +13,7 @@ import { checkEdit } from './judge.ts'
 import { labelForm } from './label-form.ts'
 import { countRun, type RunCounts } from './run-counts.ts'
 import { openRunIndex, type RunIndex } from './run-index.ts'
-import { makeView, type View, type ViewQuery } from './view.ts'
+import { makeView, type View, ViewQuery } from './view.ts'
 
 export type ReviewedRun = {
   config: RunConfig
@@ -62,11 +62,20 @@ export async function openReviewedRun({ store, against, cacheFolder, clock }: Op
   const other = against === null ? null : await openOther(against, { cacheFolder, images: index.images })
   let refreshedMs = clock().getTime()
   const views = new Map<string, Promise<View>>()
+  // What everybody sees first depends on nobody's verdicts, so it is ready before anybody asks.
+  const whole = JSON.stringify(ViewQuery.parse({}))
+  const everything = makeView(ViewQuery.parse({}), {
+    images: index.images,
+    verdicts: verdicts.newest,
+    wanted: null,
+    differing: null,
+  })
   const make = async (query: ViewQuery): Promise<View> => {
     if (clock().getTime() - refreshedMs > refreshMs) {
       refreshedMs = clock().getTime()
       await verdicts.refresh()
     }
+    if (JSON.stringify(query) === whole) return everything
     return makeView(query, {
       images: index.images,
       verdicts: verdicts.newest,

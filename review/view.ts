@@ -5,7 +5,7 @@ import { RecordStatus } from '../schemas/label-record.ts'
 import type { Verdict } from '../schemas/verdict.ts'
 import type { IndexedImage, IndexedRecord } from './index-entry.ts'
 import { wilson } from './interval.ts'
-import { linesOf } from './said.ts'
+import { linesOf } from './page/text.js'
 
 const Flag = z.literal('1').transform(() => true)
 

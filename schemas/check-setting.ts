@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { TaskName } from './task-spec.ts'
 
-export const CheckName = z
+const CheckName = z
   .string()
   .regex(/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/)
   .max(60)

@@ -18,7 +18,7 @@ export type CacheFormat = z.infer<typeof CacheFormat>
 export const prefixSlots = 4
 
 /** Values of the CPU graph's input `attention_way`; model/attention.ts says what each is for. */
-export const attentionWays = { causal: 0, plain: 1, turned: 2, several: 3, tall: 4 } as const
+export const attentionWays = { causal: 0, plain: 1, turned: 2, several: 3, tall: 4, severalTall: 5 } as const
 
 const Bytes = z.int().nonnegative()
 const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
@@ -39,7 +39,7 @@ export const QuantizedMatrix = z.strictObject({
 })
 export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
 
-export const manifestVersion = 3
+export const manifestVersion = 4
 
 export const ModelManifest = z.strictObject({
   v: z.literal(manifestVersion),

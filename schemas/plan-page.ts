@@ -4,7 +4,7 @@ import { z } from 'zod'
 export const planPageVersion = 1
 export const planPrefix = 'plan/'
 
-export const PlanShardName = z
+const PlanShardName = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,99}$/)
   .describe('one listing of the source: prefix, or list-00000 for the first file of a list')

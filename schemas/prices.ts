@@ -1,12 +1,12 @@
 // What the cloud costs: prices as data, each with its source, date and region. It does not know what anybody needs.
 import { z } from 'zod'
 
-export const pricesVersion = 1
+const pricesVersion = 1
 
 const Usd = z.number().nonnegative()
 const SourceId = z.string().regex(/^[a-z0-9-]+$/)
 
-export const PriceSource = z.strictObject({
+const PriceSource = z.strictObject({
   name: z.string().min(1).describe('what it is, for people'),
   asOf: z.string().min(1).describe('date of the prices, as the source has it'),
 })

@@ -1,6 +1,7 @@
 // What a run is: its source, model, tasks and sampling. Written once as config.json and never changed.
 import { z } from 'zod'
 import { CheckSetting } from './check-setting.ts'
+import { HealthSetting } from './health.ts'
 import { InputRules } from './input-rules.ts'
 import { PromptTemplate } from './model-manifest.ts'
 import { Sampling } from './sampling.ts'
@@ -10,7 +11,7 @@ import { BucketName, ObjectKey, RunId } from './work-message.ts'
 
 export const runConfigVersion = 2
 /** Read too: the same without buckets, standing runs, a second model, `claims` and `costCapUsd`. */
-export const olderRunConfigVersion = 1
+const olderRunConfigVersion = 1
 export const runConfigKey = 'config.json'
 
 export const RunModel = z.strictObject({
@@ -58,6 +59,17 @@ export const RunSource = z.discriminatedUnion('kind', [
 ])
 export type RunSource = z.infer<typeof RunSource>
 
+export const ItemAsk = z.strictObject({
+  isConstrained: z.boolean().describe('whether answers are held to the form of their task'),
+  prefix: TaskSpec.shape.prefix.describe('before what tasks of the role grounding ask'),
+  samples: TaskSpec.shape.samples,
+  hasShortAnswers: z
+    .literal(true)
+    .optional()
+    .describe('questions with short answers are put in the vqa template'),
+})
+export type ItemAsk = z.infer<typeof ItemAsk>
+
 export const RunConfig = z
   .strictObject({
     v: z.literal([runConfigVersion, olderRunConfigVersion]),
@@ -76,6 +88,7 @@ export const RunConfig = z
       .array(TaskName)
       .optional()
       .describe("tasks that ask an image its manifest line's own questions or phrases, where it has some"),
+    itemAsk: ItemAsk.optional().describe('how those are asked; runs of earlier builds say nothing of it'),
     sampling: RunSampling,
     input: InputRules.optional().describe('images that are not asked about'),
     checks: z
@@ -83,6 +96,9 @@ export const RunConfig = z
       .max(64)
       .optional()
       .describe('quality gates of every record, in this order; none when left out'),
+    health: HealthSetting.optional().describe(
+      'when what the checks find pauses a run of a place; limits of ours when left out',
+    ),
     claims: z
       .enum(['on', 'off'])
       .optional()

@@ -1,7 +1,10 @@
-// One word from the operator to a run: pause, resume or cancel. It does not know who obeys.
+// One word to a run, from a person or from what watches it: pause, resume or cancel. It does not know who obeys.
 import { z } from 'zod'
+import { HealthSetting } from './health.ts'
 
-export const runControlVersion = 1
+export const runControlVersion = 2
+/** Read too: the same without a reason and without limits. */
+const olderRunControlVersion = 1
 export const runControlPrefix = 'control/'
 
 export const RunAction = z
@@ -9,9 +12,19 @@ export const RunAction = z
   .describe('pause: label nothing for now; resume: go on; cancel: drop what is left, for good')
 export type RunAction = z.infer<typeof RunAction>
 
+export const PauseCause = z
+  .enum(['person', 'health', 'cost-cap'])
+  .describe('who switched: a person, what the checks found, or the spend')
+export type PauseCause = z.infer<typeof PauseCause>
+
 export const RunControlEntry = z.strictObject({
-  v: z.literal(runControlVersion),
+  v: z.literal([runControlVersion, olderRunControlVersion]),
   action: RunAction,
+  cause: PauseCause.optional().describe('a person when left out'),
+  reason: z.string().max(1000).optional().describe('for people, why'),
+  health: HealthSetting.optional().describe(
+    'from here on, in the place of what the run began with; of a resume',
+  ),
   createdAt: z.iso.datetime(),
 })
 export type RunControlEntry = z.infer<typeof RunControlEntry>

@@ -26,6 +26,7 @@ export const RunSession = z.strictObject({
     .string()
     .nullable()
     .describe('what ended it: a flag as it was given, or the rate that went past its limit'),
+  command: z.string().exactOptional().describe("without the program's name; earlier builds did not note it"),
   labelled: z.int().nonnegative().describe('images, those that were done before left out'),
   durationMs: z.number().nonnegative().describe('of labelling; loading the model is not in it'),
   usd: z

@@ -1,6 +1,7 @@
 // One generation of sealed data. The generations form a chain, each naming the digest of the one before;
 // readers trust nothing that the chain does not name.
 import { z } from 'zod'
+import { HealthTally } from './health.ts'
 import { RecordId } from './label-record.ts'
 import { PartKey } from './part.ts'
 
@@ -10,7 +11,7 @@ export const sealedManifestsPrefix = 'manifests/'
 export const Sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const Count = z.int().nonnegative()
 
-export const CheckpointKey = z
+const CheckpointKey = z
   .string()
   .regex(/^checkpoints\/[0-9]{8}-[0-9a-f]{16}\.json$/)
   .describe('checkpoints/<99999999 minus its generation, so the newest is listed first>-<16 hex>.json')
@@ -64,6 +65,9 @@ export const SealedManifest = z.strictObject({
     .describe(
       'the state of the chain just before this generation, written by its sealer, in some generations',
     ),
+  health: HealthTally.optional().describe(
+    'of the rows of this generation; absent where its sealer did not count',
+  ),
   createdAt: z.iso.datetime(),
 })
 export type SealedManifest = z.infer<typeof SealedManifest>

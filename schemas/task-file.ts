@@ -23,7 +23,7 @@ export const AnswerForm = z.discriminatedUnion('kind', [
 ])
 export type AnswerForm = z.infer<typeof AnswerForm>
 
-export const BoxPolicy = z
+const BoxPolicy = z
   .enum(['never', 'allowed', 'always'])
   .describe('never: boxes are taken out of the answer; always: an answer without one is a failure')
 

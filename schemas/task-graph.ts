@@ -4,7 +4,7 @@ import { type TaskSpec, upstreamOf } from './task-spec.ts'
 type GraphSpec = Pick<TaskSpec, 'task' | 'ordinal' | 'role' | 'after' | 'besides'>
 
 /** The spec of a task whose output others take: its first. */
-export function firstOf<Spec extends GraphSpec>(specs: readonly Spec[], task: string): Spec | undefined {
+function firstOf<Spec extends GraphSpec>(specs: readonly Spec[], task: string): Spec | undefined {
   return specs.find((spec) => spec.task === task && spec.ordinal === 0)
 }
 

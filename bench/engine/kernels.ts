@@ -28,7 +28,8 @@ export async function measureRoofline(runs: number): Promise<number> {
   const builder = new GraphBuilder('roofline')
   let x = builder.input('x', 'float32', [1, rooflineSide])
   for (let index = 0; index < rooflineCount; index++) {
-    x = builder.op('MatMul', [x, noiseWeight(builder, 'float32', [rooflineSide, rooflineSide])])
+    const weight = noiseWeight(builder, 'float32', { dims: [rooflineSide, rooflineSide], seed: index })
+    x = builder.op('MatMul', [x, weight])
   }
   builder.output('y', x, [1, rooflineSide])
   return await withGraph(builder.graph, async (session) => {
@@ -57,12 +58,12 @@ export async function measureProduct(product: Product, runs: number): Promise<nu
 function multiply(builder: GraphBuilder, x: Value, { format, depth, width }: Product): Value {
   switch (format) {
     case 'fp32':
-      return builder.op('Gemm', [x, noiseWeight(builder, 'float32', [width, depth])], {
+      return builder.op('Gemm', [x, noiseWeight(builder, 'float32', { dims: [width, depth] })], {
         attributes: { transB: 1 },
       })
     case 'int8': {
       const zero = builder.input('zero', 'uint8', [])
-      return builder.op('MatMulInteger', [x, noiseWeight(builder, 'int8', [depth, width]), zero], {
+      return builder.op('MatMulInteger', [x, noiseWeight(builder, 'int8', { dims: [depth, width] }), zero], {
         elementType: 'int32',
       })
     }
@@ -70,8 +71,9 @@ function multiply(builder: GraphBuilder, x: Value, { format, depth, width }: Pro
     case 'int8-block': {
       const bits = format === 'int4' ? 4 : 8
       const blocks = Math.ceil(depth / 32)
-      const weight = noiseWeight(builder, 'uint8', [width, blocks, bits * 4])
-      return builder.op('MatMulNBits', [x, weight, noiseWeight(builder, 'float32', [width * blocks])], {
+      const weight = noiseWeight(builder, 'uint8', { dims: [width, blocks, bits * 4] })
+      const scales = noiseWeight(builder, 'float32', { dims: [width * blocks] })
+      return builder.op('MatMulNBits', [x, weight, scales], {
         domain: 'com.microsoft',
         attributes: { K: depth, N: width, bits, block_size: 32, accuracy_level: 4 },
       })
@@ -79,10 +81,11 @@ function multiply(builder: GraphBuilder, x: Value, { format, depth, width }: Pro
   }
 }
 
+/** Weights of another seed hold other numbers: the runtime packs equal ones once, and reads them from its caches. */
 function noiseWeight(
   builder: GraphBuilder,
   elementType: 'float32' | 'int8' | 'uint8',
-  dims: readonly number[],
+  { dims, seed = 0 }: { dims: readonly number[]; seed?: number },
 ): Value {
   const count = dims.reduce((product, size) => product * size, 1)
   const byteCount = elementType === 'float32' ? count * 4 : count
@@ -91,15 +94,15 @@ function noiseWeight(
     dims,
     byteCount,
     write: async (sink) => {
-      const piece = elementType === 'float32' ? bytesOf(noiseFloats(1 << 20)) : noiseBytes(1 << 22)
+      const piece = elementType === 'float32' ? bytesOf(noiseFloats(1 << 20, seed)) : noiseBytes(1 << 22)
       for (let at = 0; at < byteCount; at += piece.length) await sink(piece.subarray(0, byteCount - at))
     },
   })
 }
 
 /** Small numbers from a short cycle: kernels do not look at values, and denormals would slow them. */
-function noiseFloats(count: number): Float32Array {
-  return Float32Array.from({ length: count }, (_, index) => (((index * 37) % 101) - 50) / 2000)
+function noiseFloats(count: number, seed = 0): Float32Array {
+  return Float32Array.from({ length: count }, (_, index) => ((((index + seed) * 37) % 101) - 50) / 2000)
 }
 
 function noiseBytes(count: number): Uint8Array {

@@ -44,7 +44,8 @@ export function towerProducts(manifest: ModelManifest): CountedProduct[] {
   ]
   const adapter: Shape[] = [
     { name: 'model.vision.linear_proj.linear_proj.weight', depth: width, width: hiddenSize },
-    { name: 'model.vision.linear_proj.gate_up', depth: hiddenSize, width: 2 * inner },
+    { name: 'model.vision.linear_proj.gate_proj.weight', depth: hiddenSize, width: inner },
+    { name: 'model.vision.linear_proj.dense_h_to_4h.weight', depth: hiddenSize, width: inner },
     { name: 'model.vision.linear_proj.dense_4h_to_h.weight', depth: inner, width: hiddenSize },
   ]
   return [
@@ -76,7 +77,8 @@ function expertShapes(manifest: ModelManifest, expert: 'vision' | 'language'): S
       width: (headCount + 2 * kvHeadCount) * headDim,
     },
     { name: `${attention}_dense.weight`, depth: headCount * headDim, width: hiddenSize },
-    { name: `${mlp}.gate_up`, depth: hiddenSize, width: 2 * inner },
+    { name: `${mlp}.gate_proj.weight`, depth: hiddenSize, width: inner },
+    { name: `${mlp}.up_proj.weight`, depth: hiddenSize, width: inner },
     { name: `${mlp}.down_proj.weight`, depth: inner, width: hiddenSize },
   ]
 }

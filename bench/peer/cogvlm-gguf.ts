@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openCheckpoint } from '../../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../../gpu-worker/model/checkpoint.ts'
+import { clipMean, clipStd } from '../../gpu-worker/model/compile.ts'
 import { matrixOf } from '../../gpu-worker/model/matrix.ts'
 import { readVariant } from '../../gpu-worker/model/variants/config.ts'
 import type { Variant } from '../../gpu-worker/model/variants/config.ts'
@@ -12,7 +13,7 @@ import { writeGguf } from './gguf.ts'
 import type { Gguf, GgufTensor, GgufValue, TensorType } from './gguf.ts'
 
 /** Decoder: matrices in `type`, norms in float32. Rows of query, key and value stand as in the checkpoint. */
-export function textGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
+function textGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
   const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
   const tensor = namer(checkpoint)
   const tensors = [
@@ -98,7 +99,7 @@ function vocabularyFields(size: number): Record<string, GgufValue> {
 }
 
 /** Tower and adapter: matrices in `type`, everything else in float32. */
-export function towerGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
+function towerGguf(checkpoint: Checkpoint, type: TensorType): Gguf {
   const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
   const tensor = namer(checkpoint)
   const patches = 'model.vision.patch_embedding'
@@ -157,8 +158,8 @@ function towerFields({ tower, hiddenSize }: Variant): Record<string, GgufValue> 
     'clip.vision.block_count': u32(tower.layerCount),
     'clip.vision.attention.head_count': u32(tower.headCount),
     'clip.vision.attention.layer_norm_epsilon': { kind: 'f32', value: tower.epsilon },
-    'clip.vision.image_mean': { kind: 'f32s', value: [0.48145466, 0.4578275, 0.40821073] },
-    'clip.vision.image_std': { kind: 'f32s', value: [0.26862954, 0.26130258, 0.27577711] },
+    'clip.vision.image_mean': { kind: 'f32s', value: clipMean },
+    'clip.vision.image_std': { kind: 'f32s', value: clipStd },
   }
 }
 

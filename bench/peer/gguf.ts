@@ -47,7 +47,7 @@ export async function writeGguf(path: string, { fields, tensors }: Gguf): Promis
 }
 
 /** Magic, version, counts, fields, and of each tensor its name, shape, type and place. */
-export function encodeHeader({ fields, tensors }: Gguf): Buffer {
+function encodeHeader({ fields, tensors }: Gguf): Buffer {
   const entries = Object.entries(fields)
   const parts = [Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(entries.length)]
   for (const [key, value] of entries) parts.push(string(key), encodeValue(value))

@@ -1,13 +1,11 @@
 // The same stages in this engine: tower, image prefill, steps of several prompts behind one image, and all of one image.
 import { openCompiledModel } from '../../gpu-worker/engine/compiled-model.ts'
 import { openDecoder } from '../../gpu-worker/engine/decoder.ts'
-import type { Decoder } from '../../gpu-worker/engine/decoder-contract.ts'
 import { generate } from '../../gpu-worker/engine/generation.ts'
 import { imagePrefix, textPrefix } from '../../gpu-worker/engine/prefix.ts'
 import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
-import type { Prefix } from '../../gpu-worker/engine/sequence.ts'
-import { greedySampling } from '../../schemas/sampling.ts'
 import { median } from '../engine/samples.ts'
+import { noisePixels, randomPrompts, timeSteps } from '../engine/workload.ts'
 
 export type Ours = {
   measureImage(): Promise<{ towerMs: number; prefillMs: number }>
@@ -27,21 +25,12 @@ export async function openOurs(modelFolder: string): Promise<Ours> {
   const decoder = await openDecoder(compiled)
   const { vision, language } = compiled.manifest
   const random = seededRandom(7)
-  const pixels = Float32Array.from({ length: 3 * vision.imageSize ** 2 }, () => random() * 3.6 - 1.8)
+  const pixels = noisePixels(vision.imageSize, random)
   const bos = await textPrefix(decoder)
   const prefix = await imagePrefix(decoder, bos, pixels)
-  const answer = (one: Decoder, behind: Prefix, { count, tokens }: { count: number; tokens: number }) =>
-    generate(one, behind, {
-      requests: Array.from({ length: count }, () => ({
-        tokenIds: Array.from(
-          { length: promptTokens },
-          () => 3 + Math.floor(random() * (language.vocabSize - 3)),
-        ),
-        maxNewTokens: tokens + 1,
-        sampling: greedySampling,
-        stopIds: [],
-      })),
-    })
+  const { vocabSize } = language
+  const prompts = (count: number, steps: number) =>
+    randomPrompts({ count, promptTokens, steps, vocabSize, random })
   return {
     measureImage: async () => {
       const startMs = performance.now()
@@ -52,32 +41,15 @@ export async function openOurs(modelFolder: string): Promise<Ours> {
     },
     measureStep: async (count, tokens) => {
       const { timed, steps } = timeSteps(decoder, count)
-      await answer(timed, prefix, { count, tokens })
+      await generate(timed, prefix, { requests: prompts(count, tokens) })
       return median(steps())
     },
     measureWhole: async (count, tokens) => {
       const startMs = performance.now()
-      await answer(decoder, await imagePrefix(decoder, bos, pixels), { count, tokens })
+      const answered = await imagePrefix(decoder, bos, pixels)
+      await generate(decoder, answered, { requests: prompts(count, tokens) })
       return performance.now() - startMs
     },
     close: () => decoder.close(),
   }
-}
-
-/** A step lasts from one run's start to the next one's, so it holds everything between; only full ones count. */
-function timeSteps(decoder: Decoder, count: number): { timed: Decoder; steps: () => number[] } {
-  const starts: { atMs: number; rows: number }[] = []
-  const timed: Decoder = {
-    ...decoder,
-    run: (step) => {
-      starts.push({ atMs: performance.now(), rows: step.positionIds.length })
-      return decoder.run(step)
-    },
-  }
-  const steps = (): number[] =>
-    starts.flatMap(({ atMs, rows }, index) => {
-      const next = starts[index + 1]
-      return rows === count && next !== undefined ? [next.atMs - atMs] : []
-    })
-  return { timed, steps }
 }

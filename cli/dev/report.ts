@@ -49,6 +49,8 @@ export type Reporter = {
   arrived(answered: Answered): string | null
   /** A line for each image of these records. */
   sealed(records: readonly LabelRecord[]): string[]
+  /** A line about a run that its breaker has paused; `again` names it for whoever goes on with it. */
+  paused(reason: string, again: string): string
 }
 
 /** Follows images from their arrival to their labels. */
@@ -68,6 +70,8 @@ export function startReport({
       arrivedAtMs.set(key, clock().getTime())
       return line(key, 'arrived')
     },
+    paused: (reason, again) =>
+      `${clock().toTimeString().slice(0, 8)}  paused: ${reason}; what arrives waits in the queue\n  npx coglabel resume ${again}`,
     sealed(records) {
       return [...Map.groupBy(records, ({ source }) => source.key)].map(([key, own]) => {
         const sinceMs = clock().getTime() - (arrivedAtMs.get(key) ?? clock().getTime())

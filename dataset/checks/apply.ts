@@ -1,7 +1,7 @@
 // The gates of a run over the labels of one image. It does not know how a gate judges, nor how labels are made.
 import type { CheckSetting } from '../../schemas/check-setting.ts'
 import type { LabelRecord, RecordCheck } from '../../schemas/label-record.ts'
-import type { AnswerTwice, CheckContext, Judged } from './check.ts'
+import type { CheckContext, Judged, SecondAnswers } from './check.ts'
 import { findCheck } from './registry.ts'
 
 /**
@@ -11,19 +11,16 @@ import { findCheck } from './registry.ts'
 export function applyChecks(
   records: readonly LabelRecord[],
   settings: readonly CheckSetting[],
-  context: Omit<CheckContext, 'siblings'> & { alone?: ReadonlyMap<string, readonly AnswerTwice[]> },
+  context: Omit<CheckContext, 'siblings'> & { twice?: ReadonlyMap<string, SecondAnswers> },
 ): LabelRecord[] {
   const labels = records.filter(isJudged)
   return records.map((record) => {
     if (!isJudged(record)) return record
-    const alone = context.alone?.get(record.recordId)
     const siblings = labels.filter((other) => other !== record)
     const found = settingsFor(record, settings).flatMap(
       (setting): { check: RecordCheck; isFiltering: boolean }[] => {
-        const finding = findCheck(setting.name).judge(alone === undefined ? record : { ...record, alone }, {
-          ...context,
-          siblings,
-        })
+        const label = { ...record, ...context.twice?.get(record.recordId) }
+        const finding = findCheck(setting.name).judge(label, { ...context, siblings })
         if (finding === null) return []
         return [{ check: { name: setting.name, ...finding }, isFiltering: setting.action === 'filter' }]
       },

@@ -13,9 +13,14 @@ export type Judged = Pick<
   output: TaskOutput
   /** Each answer as it was among the image's other prompts, and by itself; where that was tried. */
   alone?: readonly AnswerTwice[]
+  /** Each answer, and what the same question gets without the image; where that was tried. */
+  blind?: readonly AnswerTwice[]
 }
 
-export type AnswerTwice = { among: string; by: string }
+export type AnswerTwice = { question?: string; among: string; by: string }
+
+/** What was asked a second time about one label. */
+export type SecondAnswers = Pick<Judged, 'alone' | 'blind'>
 
 /** A thing that a text names: where, and its noun in the singular. */
 export type Thing = { start: number; end: number; head: string }
@@ -45,6 +50,8 @@ export type Check = {
   needs?: { task: string; after: string }
   /** Each prompt must be asked a second time, by itself. */
   asksAlone?: true
+  /** The tasks whose prompts must be asked again without the image, unless the run's setting names others. */
+  asksBlind?: readonly string[]
   /** How often each prompt must be asked at least. */
   needsSamples?: number
   /** Null where the label is none of its business. Pure, but for what `texts` remembers. */

@@ -1,34 +1,19 @@
 // How a run's labels are doing while it runs: rates of what its checks find, over the last so many records, and when one
 // of them says that going on would be a waste. Pure; it does not know who stops.
+import { type HealthLimits, healthRates, type HealthRate, type HealthTally } from '../../schemas/health.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { proseOf, wordsOf } from './said.ts'
 
-export const healthRates = [
-  'loops',
-  'stock-openings',
-  'refusals',
-  'duplicates',
-  'bad-boxes',
-  'length-drift',
-] as const
-export type HealthRate = (typeof healthRates)[number]
-
-export type HealthLimits = {
-  /** Records that a rate is taken over; none is judged before there are so many. */
-  window: number
-  /** Shares from which the run had better stop; of the drift, how many times longer or shorter captions became. */
-  most: Readonly<Record<HealthRate, number>>
-}
-
 /**
  * Proposals of ours but for the duplicates: a service that fails answers alike, and half a percent of one text is known
- * from a data set that was ruined so (LVD-2M: one caption 4,000 times).
+ * from a data set that was ruined so (LVD-2M: one caption 4,000 times). Stock openings alone stop no run: whole models
+ * have the habit ("The image showcases …" of CogVLM), and scripts take it off afterwards, so they are only told.
  */
 export const defaultHealthLimits: HealthLimits = {
   window: 200,
   most: {
     'loops': 0.05,
-    'stock-openings': 0.8,
+    'stock-openings': 1,
     'refusals': 0.02,
     'duplicates': 0.005,
     'bad-boxes': 0.2,
@@ -57,15 +42,86 @@ export type HealthReport = {
   tripped: string | null
 }
 
-/** What of one record counts. */
-type Seen = { found: ReadonlyMap<string, boolean>; task: string; words: number | null }
+/** What one record counts. */
+export function tallyRecord(record: TalliedRecord): HealthTally {
+  const { checks = [], task, output, repairs = [] } = record
+  if (output === null) return noTally
+  const found = new Map(checks.map(({ name, pass }) => [name, pass]))
+  // What was drawn again until it was right has cost as much.
+  if (repairs.some((repair) => repair.startsWith('asked again'))) found.set('repetition-loop', false)
+  const text = proseOf(output)
+  return {
+    records: 1,
+    checks: Object.fromEntries([...found].map(([name, pass]) => [name, { judged: 1, found: pass ? 0 : 1 }])),
+    words: text === null ? {} : { [task]: { texts: 1, words: wordsOf(text).length } },
+  }
+}
+
+export type TalliedRecord = Pick<LabelRecord, 'task' | 'output' | 'repairs'> &
+  Partial<Pick<LabelRecord, 'checks'>>
+
+const noTally: HealthTally = { records: 0, checks: {}, words: {} }
+
+export function sumTallies(tallies: readonly HealthTally[]): HealthTally {
+  const sum: HealthTally = { records: 0, checks: {}, words: {} }
+  for (const { records, checks, words } of tallies) {
+    sum.records += records
+    for (const [name, { judged, found }] of Object.entries(checks)) {
+      const own = (sum.checks[name] ??= { judged: 0, found: 0 })
+      own.judged += judged
+      own.found += found
+    }
+    for (const [task, { texts, words: count }] of Object.entries(words)) {
+      const own = (sum.words[task] ??= { texts: 0, words: 0 })
+      own.texts += texts
+      own.words += count
+    }
+  }
+  return sum
+}
+
+/** The last records of a run, and those that it began with, once there are so many. */
+export type HealthWindow = { now: HealthTally; first: HealthTally | null }
+
+export function ratesOf(window: HealthWindow): HealthReport['rates'] {
+  const rates = Object.fromEntries(healthRates.map((rate) => [rate, rateOf(rate, window)?.value ?? null]))
+  // Every rate has its entry.
+  return rates as HealthReport['rates']
+}
+
+/** What is past its limit, in a sentence; null while all is well, and before there are enough records to say so. */
+export function findTrip(window: HealthWindow, { window: least, most }: HealthLimits): string | null {
+  if (window.now.records < least) return null
+  for (const rate of healthRates) {
+    const found = rateOf(rate, window)
+    if (found === null || found.found < leastFound || found.value <= most[rate]) continue
+    return `${describeRate(rate, found.value)} over the last ${window.now.records} records; the limit is ${formatRate(rate, most[rate])}`
+  }
+  return null
+}
+
+function rateOf(rate: HealthRate, { now, first }: HealthWindow): { value: number; found: number } | null {
+  if (rate === 'length-drift') return driftOf(now, first)
+  const { judged = 0, found = 0 } = now.checks[checkOf[rate]] ?? {}
+  return judged === 0 ? null : { value: found / judged, found }
+}
+
+/** The task whose captions changed most, as a factor of 1 or more. */
+function driftOf(now: HealthTally, first: HealthTally | null): { value: number; found: number } | null {
+  const factors = Object.entries(now.words).flatMap(([task, { texts, words }]) => {
+    const before = first?.words[task]
+    if (before === undefined || before.words === 0 || words === 0) return []
+    const factor = words / texts / (before.words / before.texts)
+    return [Math.max(factor, 1 / factor)]
+  })
+  return factors.length === 0 ? null : { value: Math.max(...factors), found: leastFound }
+}
 
 /** A class, because it holds the last records. */
 export class HealthMonitor {
   readonly #limits: HealthLimits
-  readonly #window: Seen[] = []
-  /** Mean words of each task's captions in the first window. */
-  #firstWords: ReadonlyMap<string, number> | null = null
+  readonly #last: HealthTally[] = []
+  #first: HealthTally | null = null
   #records = 0
   #tripped: string | null = null
 
@@ -78,53 +134,28 @@ export class HealthMonitor {
     for (const record of records) {
       if (record.output === null) continue
       this.#records += 1
-      this.#window.push(see(record))
-      if (this.#window.length > this.#limits.window) this.#window.shift()
+      this.#last.push(tallyRecord(record))
+      if (this.#last.length > this.#limits.window) this.#last.shift()
     }
-    if (this.#window.length >= this.#limits.window) {
-      this.#firstWords ??= meanWords(this.#window)
-      this.#tripped ??= this.#findTrip()
+    const now = sumTallies(this.#last)
+    if (now.records >= this.#limits.window) {
+      this.#first ??= now
+      this.#tripped ??= findTrip({ now, first: this.#first }, this.#limits)
     }
-    return this.report()
+    return this.#reportOf(now)
   }
 
   report(): HealthReport {
-    const rates = Object.fromEntries(healthRates.map((rate) => [rate, this.#rateOf(rate)?.value ?? null]))
-    // Every rate has its entry.
-    return { records: this.#records, rates: rates as HealthReport['rates'], tripped: this.#tripped }
+    return this.#reportOf(sumTallies(this.#last))
   }
 
-  #rateOf(rate: HealthRate): { value: number; found: number } | null {
-    if (rate === 'length-drift') return this.#drift()
-    const name = checkOf[rate]
-    const judged = this.#window.flatMap(({ found }) => found.get(name) ?? [])
-    const found = judged.filter((pass) => !pass).length
-    return judged.length === 0 ? null : { value: found / judged.length, found }
-  }
-
-  /** The task whose captions changed most, as a factor of 1 or more. */
-  #drift(): { value: number; found: number } | null {
-    if (this.#firstWords === null) return null
-    const factors = [...meanWords(this.#window)].flatMap(([task, words]) => {
-      const before = this.#firstWords?.get(task) ?? 0
-      return before === 0 || words === 0 ? [] : [Math.max(words / before, before / words)]
-    })
-    return factors.length === 0 ? null : { value: Math.max(...factors), found: leastFound }
-  }
-
-  #findTrip(): string | null {
-    for (const rate of healthRates) {
-      const now = this.#rateOf(rate)
-      const most = this.#limits.most[rate]
-      if (now === null || now.found < leastFound || now.value <= most) continue
-      return `${describeRate(rate, now.value)} over the last ${this.#limits.window} records; the limit is ${formatRate(rate, most)}`
-    }
-    return null
+  #reportOf(now: HealthTally): HealthReport {
+    return { records: this.#records, rates: ratesOf({ now, first: this.#first }), tripped: this.#tripped }
   }
 }
 
 /** "loops 6.0 %", "captions 2.3 times as long or short". */
-export function describeRate(rate: HealthRate, value: number): string {
+function describeRate(rate: HealthRate, value: number): string {
   return rate === 'length-drift'
     ? `captions ${formatRate(rate, value)} as long or short`
     : `${rate} ${formatRate(rate, value)}`
@@ -135,35 +166,10 @@ function formatRate(rate: HealthRate, value: number): string {
 }
 
 /** The rates that have come half way to their limits, for a line of progress. */
-export function worrying({ rates }: HealthReport, { most }: HealthLimits): string[] {
+export function worrying({ rates }: Pick<HealthReport, 'rates'>, { most }: HealthLimits): string[] {
   return healthRates.flatMap((rate) => {
     const value = rates[rate]
     const from = rate === 'length-drift' ? 1 + (most[rate] - 1) / 2 : most[rate] / 2
     return value !== null && value > from ? [describeRate(rate, value)] : []
   })
-}
-
-function see({ checks, task, output, repairs = [] }: LabelRecord): Seen {
-  const found = new Map(checks.map(({ name, pass }) => [name, pass]))
-  // What was drawn again until it was right has cost as much.
-  if (repairs.some((repair) => repair.startsWith('asked again'))) found.set('repetition-loop', false)
-  const text = output === null ? null : proseOf(output)
-  return {
-    found,
-    task,
-    words: text === null ? null : wordsOf(text).length,
-  }
-}
-
-function meanWords(window: readonly Seen[]): Map<string, number> {
-  const byTask = Map.groupBy(
-    window.filter(({ words }) => words !== null),
-    ({ task }) => task,
-  )
-  return new Map(
-    [...byTask].map(([task, own]) => [
-      task,
-      own.reduce((sum, { words }) => sum + (words ?? 0), 0) / own.length,
-    ]),
-  )
 }

@@ -34,6 +34,6 @@ export const refusal: Check = {
 }
 
 /** What stands between quotation marks was read off the image. */
-export function withoutQuotes(text: string): string {
+function withoutQuotes(text: string): string {
   return text.replaceAll(/["“][^"”]{1,300}["”]/g, '""')
 }

@@ -2,6 +2,7 @@
 import type { CheckSetting } from '../../schemas/check-setting.ts'
 import { UserError } from '../../schemas/errors.ts'
 import { batchInvariance } from './batch-invariance.ts'
+import { blindAnswer } from './blind-answer.ts'
 import { boxSanity } from './box-sanity.ts'
 import { captionBoxes } from './caption-boxes.ts'
 import type { Check } from './check.ts'
@@ -12,6 +13,7 @@ import { length } from './length.ts'
 import { nearDuplicate } from './near-duplicate.ts'
 import { refusal } from './refusal.ts'
 import { regionCycle } from './region-cycle.ts'
+import { regionName } from './region-name.ts'
 import { repetitionLoop } from './repetition-loop.ts'
 import { selfConsistency } from './self-consistency.ts'
 import { stockOpening } from './stock-opening.ts'
@@ -27,10 +29,17 @@ export const checks: readonly Check[] = [
   captionBoxes,
   nearDuplicate,
   regionCycle,
+  regionName,
   entityProbes,
   selfConsistency,
   batchInvariance,
+  blindAnswer,
 ]
+
+/** What each looks for, by its name. */
+export const checkSummaries: ReadonlyMap<string, string> = new Map(
+  checks.map(({ name, summary }) => [name, summary]),
+)
 
 /** Those of a run that names none. */
 export const defaultChecks: readonly CheckSetting[] = checks

@@ -45,7 +45,7 @@ function highest(findings: readonly Finding[]): Finding | null {
  * Length of the longest subsequence that stands twice in the text with no character in the same place: the longest
  * common subsequence of the text with itself off the diagonal. At most 128 characters, so at most 16,384 steps.
  */
-export function longestRepeatingSubsequence(text: string): number {
+function longestRepeatingSubsequence(text: string): number {
   let row = new Uint16Array(text.length + 1)
   for (let i = 1; i <= text.length; i += 1) {
     const next = new Uint16Array(text.length + 1)

@@ -1,7 +1,7 @@
 // What was said of other images of a run, found again by likeness: MinHash over pairs of words. It does not know records.
 
 /** Texts that are remembered; the older half is forgotten beyond. Up to about 1 kB each. */
-export const defaultMaxTexts = 100_000
+const defaultMaxTexts = 100_000
 
 /** Shared pairs of words out of all of both (Jaccard): one word in ten may differ. */
 const nearShare = 0.7

@@ -115,8 +115,8 @@ function setsOf({ records }: ExportImage): Record<string, Labels> {
   const singles: Turn[] = []
   const several: Turn[] = []
   for (const record of records) {
-    const content = contentOfRecord(record)
-    if (content.text !== null) captions.push(writeInline(content, perMilleDialect).trim())
+    const { text: caption, regions } = contentOfRecord(record)
+    if (caption !== null) captions.push(writeInline({ text: caption, regions }, perMilleDialect).trim())
     else {
       const turns = turnsOf(record, perMilleDialect)
       ;(turns.length > 1 ? several : singles).push(...turns)

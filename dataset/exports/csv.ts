@@ -3,7 +3,8 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../../schemas/errors.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
-import { contentOfRecord, questionOf } from './core/content.ts'
+import { questionOf } from './core/content.ts'
+import { askedOf, exchangesOf } from './core/conversation.ts'
 import { perMilleDialect, readInline, writeInline } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, FileSink, RawRow, WriterContext } from './core/format.ts'
 import { dataFiles } from './core/row-format.ts'
@@ -31,6 +32,7 @@ export const csv: ExportFormat = {
   name: 'csv',
   summary: 'CSV for eyes, one line a question or text; formulas defused',
   imageModes: ['reference', 'copy', 'link'],
+  hubFiles: /^[^/]+\.csv$/,
   lost: [
     'where the words of a box begin, and all beyond thousandths of its sides',
     'that questions of one record belong together, but by their recordId',
@@ -103,11 +105,12 @@ export const csv: ExportFormat = {
 }
 
 function linesOf(record: LabelRecord, image: Pick<Cells, 'image' | 'width' | 'height'>): Cells[] {
-  const content = contentOfRecord(record)
-  const turns =
-    content.turns.length > 0
-      ? content.turns
-      : [{ question: questionOf(record), answer: writeInline(content, perMilleDialect) }]
+  const said = exchangesOf(record).map((exchange) => ({
+    question: askedOf(exchange, (box) => perMilleDialect.write([box])),
+    answer: writeInline({ text: exchange.answer, regions: exchange.regions }, perMilleDialect),
+  }))
+  // What only asks has a line too: eyes look for every record.
+  const turns = said.length > 0 ? said : [{ question: questionOf(record), answer: '' }]
   const checks = record.checks.map(({ name, pass, score }) =>
     `${name}: ${pass ? 'pass' : 'fail'} ${score ?? ''}`.trim(),
   )

@@ -26,6 +26,7 @@ export const grit = rowFormat({
   name: 'grit',
   summary: 'GRIT: grounded captions with character spans, one a line',
   imageModes: ['reference', 'copy', 'link'],
+  hubFiles: /^[^/]+\.jsonl$/,
   extension: 'jsonl',
   lost: [
     'everything that is no grounded text: plain captions, questions and answers, boxes that were asked for',

@@ -1,6 +1,7 @@
 // SageMaker Ground Truth's augmented manifest: a line an image, boxes and caption as label attributes, and what people
 // decided as verification and adjustment attributes. Rekognition Custom Labels reads the boxes.
 import { z } from 'zod'
+import type { LabelRecord } from '../../schemas/label-record.ts'
 import type { Box, TaskOutput } from '../../schemas/task-output.ts'
 import { categoryName } from './core/category.ts'
 import { captionOf, contentOf } from './core/content.ts'
@@ -48,9 +49,9 @@ export const groundTruth = rowFormat({
   ],
   async rowsOf(image, context) {
     const before = regionBoxes(
-      image.records.map((record) => outputBefore(record.recordId, record.output, image)),
+      image.records.map((record) => ({ task: record.task, output: outputBefore(record, image) })),
     )
-    const after = regionBoxes(image.records.map(({ output }) => output))
+    const after = regionBoxes(image.records)
     const caption = captionOf(image.records)
     const edits = boxReviews(image).filter(({ verdict }) => verdict === 'edit')
     const adjustedAt =
@@ -178,28 +179,26 @@ export function readReviews(value: unknown): ManifestReview[] {
 
 type ClassedBox = { name: string; box: Box }
 
-function regionBoxes(outputs: readonly (TaskOutput | null)[]): ClassedBox[] {
-  return outputs.flatMap((output) =>
+function regionBoxes(said: readonly { task: string; output: TaskOutput | null }[]): ClassedBox[] {
+  return said.flatMap(({ task, output }) =>
     output === null
       ? []
-      : contentOf(output).regions.flatMap(({ text: words, boxes }) =>
+      : contentOf(output, { questions: [], task }).regions.flatMap(({ text: words, boxes }) =>
           boxes.map((box) => ({ name: categoryName(words), box })),
         ),
   )
 }
 
-function outputBefore(
-  recordId: string,
-  output: TaskOutput | null,
-  { reviews }: ExportImage,
-): TaskOutput | null {
+function outputBefore({ recordId, output }: LabelRecord, { reviews }: ExportImage): TaskOutput | null {
   const edit = reviews.find((review) => review.recordId === recordId && review.verdict === 'edit')
   return edit === undefined ? output : edit.before
 }
 
 /** Reviews of records that have boxes now, or had. */
 function boxReviews({ reviews }: ExportImage): Review[] {
-  return reviews.filter(({ before, after }) => regionBoxes([before, after]).length > 0)
+  return reviews.filter(
+    ({ task, before, after }) => regionBoxes([before, after].map((output) => ({ task, output }))).length > 0,
+  )
 }
 
 type BoxesOptions = {

@@ -20,6 +20,7 @@ export const kosmos2 = rowFormat({
   name: 'kosmos2',
   summary: 'Kosmos-2: texts with phrase tags and patch indices, one a line',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.jsonl$/,
   extension: 'jsonl',
   lost: [
     'boxes to half a cell of a 32 x 32 grid: a side may move by a 64th of the image, more where a box is one cell wide',

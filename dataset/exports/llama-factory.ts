@@ -28,6 +28,7 @@ export const llamaFactory = rowFormat({
   name: 'llama-factory',
   summary: 'LLaMA-Factory: a JSON array of messages, with dataset_info.json',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^(?!dataset_info)[^/]+\.json$/,
   extension: 'json',
   lost: [
     'the recordId',

@@ -1,25 +1,17 @@
 // LLaVA: one JSON array; of each record a conversation that begins with the image. Boxes are fractions in the text.
 // Read: haotian-liu/LLaVA llava/train/train.py at 0034661, and its docs/Finetune_Custom_Data.md.
-import { z } from 'zod'
-import {
-  defuse,
-  imageMarker,
-  labelOfTurns,
-  pairTurns,
-  restore,
-  separatorIn,
-  turnsOf,
-  vicunaSeparators,
-} from './core/conversation.ts'
+import { imageMarker, labelOfTurns, turnsOf } from './core/conversation.ts'
 import { fractionDialect } from './core/dialect.ts'
+import {
+  imageIsOnePath,
+  LlavaRow,
+  noSeparatorInText,
+  saidIn,
+  saidOfTurn,
+  turnsOfSaid,
+} from './core/llava-rows.ts'
 import { rowFormat } from './core/row-format.ts'
-import { alternates, countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
-
-const Row = z.object({
-  id: z.string(),
-  image: z.string(),
-  conversations: z.array(z.object({ from: z.string(), value: z.string() })),
-})
+import { alternates, countOf, field, list, nameOf } from './core/rules.ts'
 
 const dataset = 'haotian-liu/LLaVA docs/Finetune_Custom_Data.md'
 const trainer = 'haotian-liu/LLaVA llava/train/train.py'
@@ -28,6 +20,7 @@ export const llava = rowFormat({
   name: 'llava',
   summary: 'LLaVA: a JSON array of conversations',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.json$/,
   extension: 'json',
   lost: [
     'where the words of a box begin, and all beyond three decimals of its sides',
@@ -39,23 +32,16 @@ export const llava = rowFormat({
     for (const record of image.records) {
       const turns = turnsOf(record, fractionDialect)
       if (turns.length === 0) continue
-      const conversations = turns.flatMap(({ question, answer }, index) => [
-        {
-          from: 'human',
-          value: `${index === 0 ? `${imageMarker}\n` : ''}${defuse(question, vicunaSeparators)}`,
-        },
-        { from: 'gpt', value: defuse(answer, vicunaSeparators) },
-      ])
+      const conversations = turns.flatMap((turn, index) =>
+        saidOfTurn(turn, index === 0 ? (asked) => `${imageMarker}\n${asked}` : undefined),
+      )
       rows.push({ id: record.recordId, image: await image.place(), conversations })
     }
     return rows
   },
   readRow(value) {
-    const { id, image, conversations } = Row.parse(value)
-    const texts = conversations.map(({ value: said }) =>
-      restore(said.replace(`${imageMarker}\n`, ''), vicunaSeparators),
-    )
-    const turns = pairTurns(texts)
+    const { id, image, conversations } = LlavaRow.parse(value)
+    const turns = turnsOfSaid(conversations, `${imageMarker}\n`)
     const label = labelOfTurns(turns, { recordId: id, dialect: fractionDialect })
     return { image, width: null, height: null, labels: [label] }
   },
@@ -67,19 +53,13 @@ export const llava = rowFormat({
       problem: (row) =>
         typeof field(row.value, 'id') === 'string' ? null : nameOf(row, field(row.value, 'id') ?? null),
     },
-    {
-      name: 'image-is-one-path',
-      says: 'image is one path below --image_folder, and opens',
-      source: `${trainer} LazySupervisedDataset.__getitem__`,
-      problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
-    },
+    imageIsOnePath(`${trainer} LazySupervisedDataset.__getitem__`),
     {
       name: 'image-once',
       says: 'the marker <image> stands once, in the first turn: one image is put in its place',
       source: `${trainer} preprocess_multimodal`,
       problem(row) {
-        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
-        const counts = values.map((value) => countOf(imageMarker, value))
+        const counts = saidIn(row.value).map((said) => countOf(imageMarker, said))
         const total = counts.reduce((sum, count) => sum + count, 0)
         return total === 1 && counts[0] === 1
           ? null
@@ -96,22 +76,13 @@ export const llava = rowFormat({
           ['human', 'gpt'],
         ),
     },
-    {
-      name: 'no-separator-in-a-text',
-      says: 'no text holds </s> or " ASSISTANT: ": the trainer cuts there, counts wrong and learns nothing of the row',
-      source: `${trainer} preprocess_v1`,
-      problem(row) {
-        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
-        const found = separatorIn(values)
-        return found === null ? null : `${nameOf(row, field(row.value, 'id'))} has ${JSON.stringify(found)}`
-      },
-    },
+    noSeparatorInText(`${trainer} preprocess_v1`),
     {
       name: 'no-empty-turn',
       says: 'no turn is empty: an empty answer teaches silence',
       source: `${trainer} preprocess_v1`,
       problem: (row) =>
-        list(field(row.value, 'conversations')).every((turn) => text(field(turn, 'value')).trim() !== '')
+        saidIn(row.value).every((said) => said.trim() !== '')
           ? null
           : `${nameOf(row, field(row.value, 'id'))} has an empty turn`,
     },

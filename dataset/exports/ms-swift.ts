@@ -5,9 +5,17 @@
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { Box } from '../../schemas/task-output.ts'
-import { contentOfRecord, questionOf } from './core/content.ts'
-import { defuse, imageMarker, pairTurns, restore, type Turn, turnsOf } from './core/conversation.ts'
-import { absentAnswer } from './core/dialect.ts'
+import {
+  askedOf,
+  defuse,
+  type Exchange,
+  exchangesOf,
+  imageMarker,
+  pairTurns,
+  restore,
+  type Turn,
+} from './core/conversation.ts'
+import { perMilleDialect } from './core/dialect.ts'
 import type { ReadRegion } from './core/format.ts'
 import { rowFormat } from './core/row-format.ts'
 import { alternates, countOf, field, list, missingImage, text } from './core/rules.ts'
@@ -34,6 +42,7 @@ export const msSwift = rowFormat({
   name: 'ms-swift',
   summary: 'ms-swift: messages with objects, one conversation a line',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.jsonl$/,
   extension: 'jsonl',
   lost: [
     'the recordId and everything else of a record but its questions, answers, phrases and boxes',
@@ -57,13 +66,10 @@ export const msSwift = rowFormat({
   readRow(value) {
     const { messages, images, objects } = Row.parse(value)
     const turns = pairTurns(messages.map(({ content }) => content.replace(imageMarker, '')))
-    const { answers, regions } = fill(
-      turns.map(({ answer }) => answer),
-      objects ?? { ref: [], bbox: [] },
-    )
-    const plain = turns.map(({ question }, index) => ({
+    const { turns: filled, regions } = fill(turns, objects ?? { ref: [], bbox: [] })
+    const plain = filled.map(({ question, answer }) => ({
       question: restore(question, markers),
-      answer: restore(answers[index] ?? '', markers),
+      answer: restore(answer, markers),
     }))
     const label = { recordId: null, text: null, turns: plain, regions }
     return { image: images[0] ?? '', width: null, height: null, labels: [label] }
@@ -141,61 +147,71 @@ export const msSwift = rowFormat({
 
 type Grounded = { turns: Turn[]; ref: string[]; bbox: Box[] }
 
-/** The turns of a record; where it has regions, their words and boxes as placeholders in the one answer. */
+/** The turns of a record; where it has regions, their words and boxes as placeholders. */
 function conversationOf(record: LabelRecord): Grounded {
-  const content = contentOfRecord(record)
-  const [asked] = content.regions
-  const question = defuse(questionOf(record), markers).trim()
-  if (content.text === null && asked !== undefined) {
-    const isThere = asked.boxes.length > 0
-    const answer = isThere ? refMarker + boxMarker.repeat(asked.boxes.length) : absentAnswer
-    return { turns: [{ question, answer }], ref: isThere ? [asked.text] : [], bbox: asked.boxes }
-  }
-  if (content.text === null || content.regions.length === 0) {
-    const turns = turnsOf(record, null).map((turn) => ({
-      question: defuse(turn.question, markers),
-      answer: defuse(turn.answer, markers),
-    }))
-    return { turns, ref: [], bbox: [] }
-  }
   const grounded: Grounded = { turns: [], ref: [], bbox: [] }
-  let answer = ''
-  let from = 0
-  for (const { text: words, span, boxes } of content.regions) {
-    // Words inside words that have boxes already cannot have a placeholder of their own.
-    if (span === null || span.start < from) continue
-    answer +=
-      defuse(content.text.slice(from, span.start), markers) + refMarker + boxMarker.repeat(boxes.length)
-    grounded.ref.push(words)
-    grounded.bbox.push(...boxes)
-    from = span.end
+  for (const exchange of exchangesOf(record)) {
+    // A marker of ours must not be taken for one of the text's own.
+    const question = askedOf(
+      { ...exchange, question: defuse(exchange.question, markers) },
+      () => boxMarker,
+    ).trim()
+    const { answer, ref, bbox } = placeholders(exchange)
+    if (answer === '') continue
+    grounded.turns.push({ question, answer })
+    grounded.ref.push(...ref)
+    grounded.bbox.push(...(exchange.at === null ? [] : [exchange.at]), ...bbox)
   }
-  answer += defuse(content.text.slice(from), markers)
-  return { ...grounded, turns: [{ question, answer: answer.trim() }] }
+  return grounded
 }
 
-/** Puts the words back where their placeholders stand, and the boxes beside them. */
+function placeholders({ answer: said, regions }: Exchange): { answer: string; ref: string[]; bbox: Box[] } {
+  const [ref, bbox]: [string[], Box[]] = [[], []]
+  let answer = ''
+  let from = 0
+  for (const { span, boxes } of regions) {
+    // Words inside words that have boxes already cannot have a placeholder of their own.
+    if (span === null || span.start < from) continue
+    const words = said.slice(span.start, span.end)
+    answer += defuse(said.slice(from, span.start), markers)
+    if (words !== '') {
+      answer += refMarker
+      ref.push(words)
+    }
+    answer += boxMarker.repeat(boxes.length)
+    bbox.push(...boxes)
+    from = span.end
+  }
+  return { answer: (answer + defuse(said.slice(from), markers)).trim(), ref, bbox }
+}
+
+/** Puts the words back where their placeholders stand, and the boxes beside them; a question's own box into its text. */
 function fill(
-  texts: readonly string[],
+  turns: readonly Turn[],
   { ref, bbox }: { ref: readonly string[]; bbox: readonly Box[] },
-): { answers: string[]; regions: ReadRegion[] } {
+): { turns: Turn[]; regions: ReadRegion[] } {
   const regions: ReadRegion[] = []
   let [nextRef, nextBox] = [0, 0]
-  const answers = texts.map((written) => {
+  const filled = turns.map(({ question: asked, answer: written }) => {
+    const question = asked.replaceAll(boxMarker, () => {
+      nextBox += 1
+      return perMilleDialect.write(bbox.slice(nextBox - 1, nextBox))
+    })
     let answer = ''
     let from = 0
-    for (const match of written.matchAll(/<ref-object>((?:<bbox>)*)/g)) {
+    for (const match of written.matchAll(/(<ref-object>)?((?:<bbox>)+)|<ref-object>/g)) {
       answer += written.slice(from, match.index)
-      const words = ref[nextRef] ?? ''
-      const count = countOf(boxMarker, match[1] ?? '')
+      const hasWords = match[0].startsWith(refMarker)
+      const words = hasWords ? (ref[nextRef] ?? '') : ''
+      const count = countOf(boxMarker, match[2] ?? '')
       const boxes = bbox.slice(nextBox, nextBox + count)
       regions.push({ text: words, start: answer.length, end: answer.length + words.length, boxes })
       answer += words
       from = match.index + match[0].length
-      nextRef += 1
+      nextRef += hasWords ? 1 : 0
       nextBox += count
     }
-    return answer + written.slice(from)
+    return { question, answer: answer + written.slice(from) }
   })
-  return { answers, regions }
+  return { turns: filled, regions }
 }

@@ -24,6 +24,7 @@ export const openaiChat = rowFormat({
   name: 'openai-chat',
   summary: 'OpenAI chat messages, one conversation a line',
   imageModes: ['embed', 'reference'],
+  hubFiles: /^[^/]+\.jsonl$/,
   extension: 'jsonl',
   lost: [
     'the recordId and the name of an embedded image: a line may hold messages only',

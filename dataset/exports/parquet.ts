@@ -117,6 +117,7 @@ export const parquet: ExportFormat = {
   name: 'parquet',
   summary: 'Parquet: typed columns, one row a record',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.parquet$/,
   lost: [
     'raw answers, sampling but its seed, timings, and the tokens of prompts',
     'fields of the source (meta)',

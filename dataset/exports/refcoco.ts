@@ -40,6 +40,7 @@ export const refcoco: ExportFormat = {
   name: 'refcoco',
   summary: 'RefCOCO: instances.json with refs.json, and refs(coglabel).p for REFER',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^refs\.json$/,
   lost: [
     'phrases with several boxes or none: a reference means one thing',
     'texts, questions and answers, and where in a text a phrase stands',

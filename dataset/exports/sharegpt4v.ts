@@ -1,22 +1,12 @@
 // ShareGPT4V: captions only, in LLaVA's shape with the image behind the question. Boxes and questions are left out.
 import { z } from 'zod'
 import { contentOfRecord } from './core/content.ts'
-import {
-  defuse,
-  imageMarker,
-  labelOfTurns,
-  pairTurns,
-  restore,
-  separatorIn,
-  turnsOf,
-  vicunaSeparators,
-} from './core/conversation.ts'
+import { imageMarker, labelOfTurns, plainTurnsOf } from './core/conversation.ts'
+import { imageIsOnePath, LlavaRow, noSeparatorInText, saidOfTurn, turnsOfSaid } from './core/llava-rows.ts'
 import { rowFormat } from './core/row-format.ts'
-import { countOf, field, list, missingImage, nameOf, text } from './core/rules.ts'
+import { countOf, field, list, nameOf, text } from './core/rules.ts'
 
-const Row = z.object({
-  id: z.string(),
-  image: z.string(),
+const Row = LlavaRow.extend({
   conversations: z.tuple([
     z.object({ from: z.literal('human'), value: z.string() }),
     z.object({ from: z.literal('gpt'), value: z.string() }),
@@ -29,6 +19,7 @@ export const sharegpt4v = rowFormat({
   name: 'sharegpt4v',
   summary: 'ShareGPT4V: a JSON array of captions',
   imageModes: ['copy', 'link', 'reference'],
+  hubFiles: /^[^/]+\.json$/,
   extension: 'json',
   lost: [
     'every record that is not a text: questions and answers, boxes that were asked for',
@@ -39,11 +30,8 @@ export const sharegpt4v = rowFormat({
     const rows = []
     for (const record of image.records) {
       if (contentOfRecord(record).text === null) continue
-      for (const { question, answer } of turnsOf(record, null)) {
-        const conversations = [
-          { from: 'human', value: `${defuse(question, vicunaSeparators)}\n${imageMarker}` },
-          { from: 'gpt', value: defuse(answer, vicunaSeparators) },
-        ]
+      for (const turn of plainTurnsOf(record)) {
+        const conversations = saidOfTurn(turn, (asked) => `${asked}\n${imageMarker}`)
         rows.push({ id: record.recordId, image: await image.place(), conversations })
       }
     }
@@ -51,10 +39,7 @@ export const sharegpt4v = rowFormat({
   },
   readRow(value) {
     const { id, image, conversations } = Row.parse(value)
-    const texts = conversations.map(({ value: said }) =>
-      restore(said.replace(`\n${imageMarker}`, ''), vicunaSeparators),
-    )
-    const turns = pairTurns(texts)
+    const turns = turnsOfSaid(conversations, `\n${imageMarker}`)
     return {
       image,
       width: null,
@@ -63,22 +48,8 @@ export const sharegpt4v = rowFormat({
     }
   },
   rules: [
-    {
-      name: 'image-is-one-path',
-      says: 'image is one path below --image_folder, and opens',
-      source,
-      problem: (row, { files }) => missingImage(field(row.value, 'image'), files),
-    },
-    {
-      name: 'no-separator-in-a-text',
-      says: 'no text holds </s> or " ASSISTANT: ": the trainer cuts there, counts wrong and learns nothing of the row',
-      source: `${source} preprocess_v1`,
-      problem(row) {
-        const values = list(field(row.value, 'conversations')).map((turn) => text(field(turn, 'value')))
-        const found = separatorIn(values)
-        return found === null ? null : `${nameOf(row, field(row.value, 'id'))} has ${JSON.stringify(found)}`
-      },
-    },
+    imageIsOnePath(source),
+    noSeparatorInText(`${source} preprocess_v1`),
     {
       name: 'one-question-one-caption',
       says: 'a row is one human turn with the marker <image> once, and one gpt turn',

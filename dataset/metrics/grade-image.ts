@@ -30,15 +30,6 @@ export type Grade = {
   question?: string
 }
 
-/** Metrics of the whole image, always graded; questions add those of their kinds. */
-export const imageMetrics = [
-  'caption recall',
-  'caption precision',
-  'caption counts',
-  'caption boxes Acc@0.5',
-  'caption boxes precision',
-] as const
-
 /** Grades one image. A metric with nothing to get right on this image has total 0. */
 export function gradeImage(gold: GoldLine, said: Said, vocabulary: Vocabulary): Grade[] {
   return [

@@ -1,7 +1,7 @@
 // MME (Fu et al. 2023): two yes-no questions about each image, one of each answer, in fourteen subtasks. It does not
 // know who answered.
 
-export const perceptionSubtasks = [
+const perceptionSubtasks = [
   'existence',
   'count',
   'position',
@@ -13,7 +13,7 @@ export const perceptionSubtasks = [
   'artwork',
   'OCR',
 ] as const
-export const reasoningSubtasks = [
+const reasoningSubtasks = [
   'commonsense_reasoning',
   'numerical_calculation',
   'text_translation',

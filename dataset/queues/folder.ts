@@ -6,6 +6,7 @@ import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
+import { diskSentences, systemCode } from '../../schemas/system-error.ts'
 import { systemClock, type Clock } from './clock.ts'
 import { formatName, freeToken, isVisible, parseName, type MessageName } from './folder-names.ts'
 import { checkLeaseMs, checkSend } from './limits.ts'
@@ -333,15 +334,13 @@ async function unlessGone<T>(act: () => Promise<T>): Promise<T | null> {
   try {
     return await act()
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null
+    if (systemCode(error) === 'ENOENT') return null
     throw error
   }
 }
 
 const sentences: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full',
-  EDQUOT: 'the disk quota is used up',
-  EROFS: 'the disk is read-only',
+  ...diskSentences,
   EACCES: 'access is not permitted',
   EPERM: 'access is not permitted',
   ENOTDIR: 'a part of the path is a file, not a folder',
@@ -353,19 +352,15 @@ async function explained<T>(state: State, act: () => Promise<T>): Promise<T> {
   try {
     return await act()
   } catch (error) {
-    const sentence = sentences[errorCode(error)]
+    const sentence = sentences[systemCode(error)]
     if (sentence !== undefined)
       throw new UserError(
         `the queue in ${state.messages} failed: ${sentence}; no message was lost, mend it and run again`,
         { cause: error },
       )
-    if (errorCode(error) === '') throw error
-    throw new RetryableError(`the queue in ${state.messages} failed with ${errorCode(error)}`, {
+    if (systemCode(error) === '') throw error
+    throw new RetryableError(`the queue in ${state.messages} failed with ${systemCode(error)}`, {
       cause: error,
     })
   }
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 }

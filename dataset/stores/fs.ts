@@ -7,6 +7,7 @@ import { dirname, join, resolve, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { UserError } from '../../schemas/errors.ts'
+import { diskSentences, systemCode } from '../../schemas/system-error.ts'
 import { checkKey, compareKeys, defaultPageSize, type ObjectHead, type ObjectStore } from './object-store.ts'
 
 /** Half-written files live here, on the same disk, and under no key. */
@@ -90,7 +91,7 @@ async function createFile({ root, key, bytes }: CreateFile): Promise<'created' |
     }
     await link(temp, path)
   } catch (error) {
-    if (errorCode(error) === 'EEXIST') return 'exists'
+    if (systemCode(error) === 'EEXIST') return 'exists'
     throw error
   } finally {
     await rm(temp, { force: true })
@@ -150,7 +151,7 @@ async function openInside({ root, key }: Place): Promise<number | null> {
     // Never blocks on a pipe, and never follows a link that appeared since.
     return await openFile(real, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(errorCode(error))) return null
+    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO'].includes(systemCode(error))) return null
     throw error
   }
 }
@@ -218,8 +219,8 @@ async function headOf(root: string, { key, isFolder }: Entry): Promise<ObjectHea
 async function readFolder(root: string, folder: string): Promise<Entry[]> {
   const path = join(root, folder)
   const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
-    if (['ENOENT', 'ENOTDIR'].includes(errorCode(error))) return []
-    if (!['EACCES', 'EPERM'].includes(errorCode(error))) throw error
+    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return []
+    if (!['EACCES', 'EPERM'].includes(systemCode(error))) throw error
     throw new UserError(`the folder ${path} may not be listed; permit it or move it away`, { cause: error })
   })
   return entries
@@ -237,24 +238,18 @@ export function explainWriteError(
   { path, sizeBytes }: { path: string; sizeBytes?: number },
 ): unknown {
   const sentences: Readonly<Record<string, string>> = {
-    ENOSPC: 'the disk is full',
-    EDQUOT: 'the disk quota is used up',
+    ...diskSentences,
     EFBIG: 'the file would pass the limit on file sizes (ulimit -f)',
-    EROFS: 'the disk is read-only',
     EACCES: 'writing there is not permitted',
     EPERM: 'writing there is not permitted, or the disk has no hard links',
     ENOTDIR: 'a part of the path is a file, not a folder',
     EEXIST: 'a part of the path is a file, not a folder',
     ENAMETOOLONG: 'the path is too long for this disk',
   }
-  const sentence = sentences[errorCode(error)]
+  const sentence = sentences[systemCode(error)]
   if (sentence === undefined) return error
   return new UserError(
     `could not write ${sizeBytes === undefined ? '' : `${sizeBytes} bytes to `}${path}: ${sentence}; nothing half-written was left, mend it and run the same command again`,
     { cause: error },
   )
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 }

@@ -98,7 +98,7 @@ async function rasterise(icon: Icon, { width, height }: { width: number; height:
 }
 
 /** The smallest box around every visible pixel. */
-export function visibleBox({ rgba, width, height }: Raster): PixelBox {
+function visibleBox({ rgba, width, height }: Raster): PixelBox {
   let [x0, y0, x1, y1] = [width, height, 0, 0]
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {

@@ -3,7 +3,7 @@
 import type { WorkerEvent } from '../pipeline/worker-loop.ts'
 import { encodeEmf, type EmfMetric, maxEmfValues } from '../../dataset/emf.ts'
 
-export const metricsNamespace = 'coglabel'
+const metricsNamespace = 'coglabel'
 const service = 'gpu-worker'
 
 /** Every metric with its unit. */

@@ -4,8 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { planAdmission } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
 import type { Decoder } from './decoder-contract.ts'
-import { SuffixCache } from './kv-cache.ts'
-import type { PrefixRows } from './kv-cache.ts'
+import type { PrefixRows, Suffix } from './kv-cache.ts'
 import { planStep, stepMask } from './scheduler.ts'
 import type { StepPlan } from './scheduler.ts'
 import { extendAnswer, longestRows, startSequence } from './sequence.ts'
@@ -48,7 +47,7 @@ type Job = {
 type State = {
   decoder: Decoder
   needs: CacheNeeds
-  suffix: SuffixCache
+  suffix: Suffix
   openBytes: number
   openings: Opening[]
   jobs: Job[]
@@ -63,7 +62,7 @@ export function createBatch(decoder: Decoder, needs: CacheNeeds): Batch {
   const state: State = {
     decoder,
     needs,
-    suffix: new SuffixCache(decoder.shape),
+    suffix: decoder.openSuffix(),
     openBytes: 0,
     openings: [],
     jobs: [],
@@ -92,6 +91,7 @@ export function createBatch(decoder: Decoder, needs: CacheNeeds): Batch {
       })
       const close = (): void => {
         state.openBytes -= bytes
+        decoder.freePrefix(prefix.rows)
         wake()
       }
       return { prefix, close }
@@ -193,6 +193,7 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
       pending,
       prefixLength: prefix.rows.length,
     })),
+    { maxSlots: decoder.slotCount },
   )
   const byId = new Map(running.map((sequence) => [sequence.id, sequence]))
   const owners = plan.rows.map(({ sequence }) => sequence)

@@ -2,7 +2,7 @@
 import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import type { Kernel } from './kernel.ts'
-import type { CacheRows, CacheShape, NewRows, PrefixRows } from './kv-cache.ts'
+import type { CacheShape, PrefixRows, StepRows, Suffix } from './kv-cache.ts'
 import type { HostTensor } from './session.ts'
 
 /** Rows of a run: V vision rows, E embedded rows and L tokens, in this order; R = V + E + L, and E + L is not 0. */
@@ -20,9 +20,9 @@ export type DecoderRows = {
 
 /** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
 export type DecoderStep = DecoderRows & {
-  /** At most `prefixSlots`, all prefixes of one length. */
+  /** At most the decoder's `slotCount`, all prefixes of one length. */
   slots: readonly { prefix: PrefixRows; rowCount: number }[]
-  suffix: CacheRows
+  suffix: Suffix['rows']
   /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
   mask: Float32Array
 }
@@ -33,16 +33,26 @@ export type Ran = {
   traced: Readonly<Record<string, HostTensor>>
 }
 
+export type StepRan = Ran & { newRows: StepRows }
+
 export type Decoder = {
   readonly compiled: CompiledModel
   readonly shape: CacheShape
   readonly cacheFormat: CacheFormat
   readonly kernel: Kernel
+  /** Images whose rows can be in one step. */
+  readonly slotCount: number
+  /** Nothing before the first token. */
+  emptyPrefix(): PrefixRows
+  /** For the rows of sequences, none yet. */
+  openSuffix(): Suffix
   /** Image rows [patchRows + 2, hidden] of pixels [3, S, S]. */
   encodeImage(pixels: Float32Array): Promise<Float32Array>
   /** Runs rows in causal order behind a prefix: the prefix that the two make together. */
   extend(rows: DecoderRows, prefix: PrefixRows): Promise<Ran & { prefix: PrefixRows }>
-  /** Runs a step: keys and values of its rows. */
-  run(step: DecoderStep): Promise<Ran & { newRows: NewRows }>
+  /** Runs a step: what its suffix is to append. */
+  run(step: DecoderStep): Promise<StepRan>
+  /** Gives back what a prefix holds on a device; it is not to be used any more. */
+  freePrefix(prefix: PrefixRows): void
   close(): Promise<void>
 }

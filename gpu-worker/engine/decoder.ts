@@ -4,19 +4,23 @@ import { join } from 'node:path'
 import { InvariantError, UserError } from '../../schemas/errors.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
+import { masked } from './attention-mask.ts'
 import type { CompiledModel } from './compiled-model.ts'
-import { emptyRows } from './kv-cache.ts'
+import { emptyPrefix, emptyRows, SuffixCache } from './kv-cache.ts'
 import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
-import type { Decoder, DecoderRows, DecoderStep, Ran } from './decoder-contract.ts'
-import { extendByStep, maskWithPrefix } from './one-way.ts'
+import type { Decoder, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
+import { extendOnDevice, heldOutputs, stepOnDevice } from './decoder-device.ts'
+import { expectFloats, float32, int64, layerNumbers, runGraph } from './decoder-run.ts'
+import type { Feeds, Loaded } from './decoder-run.ts'
+import { blankRows, DeviceSuffix, freeRows } from './device-cache.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
 import { openCachedSession } from './prepacked.ts'
 import { openBoth, openInTurns } from './residence.ts'
 import { openSession } from './session.ts'
-import type { HostTensor, Session } from './session.ts'
+import type { GraphTensor, HostTensor, Session } from './session.ts'
 
 export type DecoderOptions = {
   threads?: number
@@ -38,22 +42,24 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
   const { folder, manifest } = compiled
   if (lowMemory === true && device !== 'cpu')
     throw new UserError(`--low-memory is for the CPU's memory and does nothing on ${device}; leave it out`)
-  const threadOption = { device, ...threadsFor(compiled, threads) }
+  const threadOption = threadsFor(compiled, threads)
   const kernel = await detectKernel(compiled)
-  const open = (graph: string): Promise<Session> =>
-    profilePrefix === undefined
-      ? openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
-      : openSession({
-          graph: join(folder, graph),
-          profilePrefix: `${profilePrefix}-${graph}`,
-          ...threadOption,
-        })
+  // Graphs for GPUs keep their own cache, whichever device runs them.
+  const isCpu = manifest.target === 'cpu'
+  const open = (graph: string, bytes?: Uint8Array): Promise<Session> => {
+    if (bytes === undefined && device === 'cpu' && profilePrefix === undefined)
+      return openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
+    return openSession({
+      graph: bytes === undefined ? join(folder, graph) : { bytes, weightsFolder: folder },
+      device,
+      heldOutputs: isCpu || graph === manifest.graphs.vision ? [] : heldOutputs(compiled),
+      ...(profilePrefix === undefined ? {} : { profilePrefix: `${profilePrefix}-${graph}` }),
+      ...threadOption,
+    })
+  }
   const residence = await (lowMemory === true ? openInTurns : openBoth)({
     openTower: () => open(manifest.graphs.vision),
-    openDecoder: () =>
-      decoderGraph === undefined
-        ? open(decoderFile(compiled, cacheFormat))
-        : openSession({ graph: { bytes: decoderGraph, weightsFolder: folder }, ...threadOption }),
+    openDecoder: () => open(decoderFile(compiled, cacheFormat), decoderGraph),
   })
   const shape = manifest.language
   let tables: RotaryTables | undefined
@@ -64,29 +70,33 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     }
     return tables
   }
-  const loaded = { compiled, kernel, cacheFormat }
-  const run: Decoder['run'] = (step) =>
-    residence.step((decoder) => runStep({ ...loaded, decoder, tables: tablesFor(tableLength(step)) }, step))
+  const withTables = (decoder: Session, rows: DecoderRows): Loaded => ({
+    compiled,
+    kernel,
+    cacheFormat,
+    decoder,
+    tables: tablesFor(tableLength(rows)),
+  })
   return {
     compiled,
     shape,
     kernel,
     cacheFormat,
+    slotCount: isCpu ? prefixSlots : 1,
+    emptyPrefix: () => (isCpu ? emptyPrefix(shape, cacheFormat) : blankRows(shape)),
+    openSuffix: () => (isCpu ? new SuffixCache(shape) : new DeviceSuffix(shape)),
     encodeImage: (pixels) => residence.tower((vision) => encodeImage({ vision, compiled, kernel }, pixels)),
     extend: (rows, prefix) =>
-      hasWays(compiled)
-        ? residence[rows.visionRows.length > 0 ? 'prefill' : 'step']((decoder) =>
-            extendPrefix({ ...loaded, decoder, tables: tablesFor(tableLength(rows)) }, rows, prefix),
-          )
-        : extendByStep({ run, shape }, rows, prefix),
-    run,
+      residence[rows.visionRows.length > 0 ? 'prefill' : 'step']((decoder) =>
+        (isCpu ? extendPrefix : extendOnDevice)(withTables(decoder, rows), rows, prefix),
+      ),
+    run: (step) =>
+      residence.step<StepRan>((decoder) => (isCpu ? runStep : stepOnDevice)(withTables(decoder, step), step)),
+    freePrefix: (prefix) => {
+      if (prefix.format === 'device') freeRows(prefix)
+    },
     close: residence.close,
   }
-}
-
-/** Graphs for GPUs have one way of attention, and no input to choose it. */
-function hasWays({ manifest }: CompiledModel): boolean {
-  return manifest.target === 'cpu'
 }
 
 function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
@@ -125,14 +135,6 @@ async function encodeImage(
   return expectFloats(features)
 }
 
-type Loaded = {
-  decoder: Session
-  compiled: CompiledModel
-  kernel: Kernel
-  tables: RotaryTables
-  cacheFormat: CacheFormat
-}
-
 async function extendPrefix(
   loaded: Loaded,
   rows: DecoderRows,
@@ -147,6 +149,7 @@ async function extendPrefix(
     rows,
     outputNames: kinds.flatMap(names),
     feeds: {
+      ...nothing,
       ...prefixFeeds(loaded, [past]),
       ...suffixFeeds(loaded.compiled, emptyRows(manifest.language)),
       // Not read: who sees whom is the way itself.
@@ -175,8 +178,10 @@ async function extendPrefix(
 }
 
 async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRows: NewRows }> {
-  const { positionIds } = step
-  const { slots, suffix, mask } = neverEmpty(loaded, step)
+  const { positionIds, slots } = step
+  const { suffix, mask } = neverEmpty(loaded, step)
+  if (slots.some(({ prefix }) => prefix.length === 0))
+    throw new InvariantError('a step has an empty prefix: the causal way makes the first')
   const rowCount = positionIds.length
   const layers = layerNumbers(loaded.compiled)
   const keyNames = layers.map((layer) => `new_keys.${layer}`)
@@ -185,6 +190,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
     rows: step,
     outputNames: [...keyNames, ...valueNames],
     feeds: {
+      ...nothing,
       ...prefixFeeds(
         loaded,
         slots.map(({ prefix }) => prefix),
@@ -203,31 +209,28 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
   return { ...ran, newRows: { length: rowCount, keys: pick(keyNames), values: pick(valueNames) } }
 }
 
-/**
- * A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so what is empty is
- * one row that nobody sees. With several ways no prefix is empty: the causal way makes the first.
- */
+/** A product over no keys leaves all but its first head unwritten in onnxruntime 1.30 (FusedMatMul), so an empty suffix is one row that nobody sees. */
 function neverEmpty(
   { compiled }: Loaded,
-  { slots, suffix, mask, positionIds }: DecoderStep,
-): Pick<DecoderStep, 'slots' | 'suffix' | 'mask'> {
-  const rowCount = positionIds.length
+  { suffix, mask, positionIds }: DecoderStep,
+): { suffix: CacheRows; mask: Float32Array } {
+  if ('kept' in suffix)
+    throw new InvariantError("the suffix is a device's, this graph takes rows of host memory")
+  if (suffix.length > 0) return { suffix, mask }
   const { layerCount, kvHeadCount, headDim } = compiled.manifest.language
   const rows = Array.from({ length: layerCount }, () => new Float32Array(kvHeadCount * headDim))
-  const blank = { length: 1, keys: rows, values: rows }
-  const hide = { rowCount, prefixLength: 1, isSeen: false }
-  const own = suffix.length > 0 ? { suffix, mask } : { suffix: blank, mask: maskWithPrefix(mask, hide) }
-  const isEmpty = slots.some(({ prefix }) => prefix.length === 0)
-  if (hasWays(compiled)) {
-    if (isEmpty) throw new InvariantError('a step has an empty prefix')
-    return { slots, ...own }
+  return { suffix: { length: 1, keys: rows, values: rows }, mask: behindHidden(mask, positionIds.length) }
+}
+
+/** A mask [R, K] with a row before it that nobody sees: [R, 1 + K]. */
+function behindHidden(mask: Float32Array, rowCount: number): Float32Array {
+  const width = mask.length / rowCount
+  const whole = new Float32Array(rowCount * (1 + width))
+  for (let row = 0; row < rowCount; row++) {
+    whole[row * (1 + width)] = masked
+    whole.set(mask.subarray(row * width, (row + 1) * width), row * (1 + width) + 1)
   }
-  const seen = { rowCount, prefixLength: slots[0]?.prefix.length ?? 0, isSeen: true }
-  return {
-    suffix: own.suffix,
-    slots: isEmpty ? [{ prefix: { format: 'fp32', ...blank }, rowCount }] : slots,
-    mask: maskWithPrefix(own.mask, isEmpty ? hide : seen),
-  }
+  return whole
 }
 
 /** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
@@ -238,50 +241,20 @@ function wayOf(
   { manifest }: CompiledModel,
   { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
 ): number {
-  if (slots.length > 1) return attentionWays.several
   const { headCount, kvHeadCount } = manifest.language
   const headRows = (rowCount * headCount) / kvHeadCount
-  if (headRows === 1 || headRows > maxTurnedRows) return attentionWays.plain
-  return headRows >= minTallRows ? attentionWays.tall : attentionWays.turned
+  const isTall = headRows >= minTallRows && headRows <= maxTurnedRows
+  // A prefix with one row is read as fast from the right side.
+  if (slots.length > 1)
+    return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
+  if (isTall) return attentionWays.tall
+  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
 }
 
-async function runGraph(
-  { decoder, compiled, kernel, tables }: Loaded,
-  { rows, feeds, outputNames }: { rows: DecoderRows; feeds: Feeds; outputNames: readonly string[] },
-): Promise<{ outputs: Feeds; ran: Ran }> {
-  const { language, vision } = compiled.manifest
-  const { hiddenSize } = vision
-  const halfDim = language.headDim / 2
-  const visionCount = rows.visionRows.length / hiddenSize
-  const { traced = [] } = rows
-  const wantsVision = traced.length > 0 || rows.logitRows.some((row) => row < visionCount)
-  const outputs = await decoder.run(
-    {
-      vision_rows: float32(rows.visionRows, [visionCount, hiddenSize]),
-      embedded_rows: float32(rows.embeddedRows, [rows.embeddedRows.length / hiddenSize, hiddenSize]),
-      token_ids: int64(rows.tokenIds, [rows.tokenIds.length]),
-      logit_rows: int64(rows.logitRows, [rows.logitRows.length]),
-      position_ids: int64(rows.positionIds, [1, rows.positionIds.length]),
-      vision_output: int64([wantsVision && visionCount > 0 ? 1 : 0], [1]),
-      cos: float32(tables.cos, [tables.positionCount, halfDim]),
-      sin: float32(tables.sin, [tables.positionCount, halfDim]),
-      no_floats: float32(new Float32Array(0), [0]),
-      no_bytes: { type: 'int8', data: new Int8Array(0), dims: [0] },
-      ...kernel.feeds,
-      ...feeds,
-    },
-    ['logits', ...outputNames, ...traced],
-  )
-  const found = traced.flatMap((name) =>
-    outputs[name] === undefined ? [] : [[name, outputs[name]] as const],
-  )
-  return { outputs, ran: { logits: expectFloats(outputs['logits']), traced: Object.fromEntries(found) } }
-}
-
-type Feeds = Record<string, HostTensor>
-
-function layerNumbers({ manifest }: CompiledModel): number[] {
-  return Array.from({ length: manifest.language.layerCount }, (_, layer) => layer)
+/** Inputs without elements, for what a way does not make. */
+const nothing: Feeds = {
+  no_floats: float32(new Float32Array(0), [0]),
+  no_bytes: { type: 'int8', data: new Int8Array(0), dims: [0] },
 }
 
 /** Slots without an image are given the first one's rows: they have no row that looks at them. */
@@ -322,23 +295,8 @@ function cached(data: Float32Array | Int8Array | undefined, dims: readonly numbe
   return data instanceof Int8Array ? { type: 'int8', data, dims } : float32(data, dims)
 }
 
-function float32(data: Float32Array | undefined, dims: readonly number[]): HostTensor {
-  if (data === undefined) throw new InvariantError('a layer of the cache is missing')
-  return { type: 'float32', data, dims }
-}
-
-function int64(numbers: readonly number[], dims: readonly number[]): HostTensor {
-  return { type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims }
-}
-
-function expectBytes(tensor: HostTensor | undefined): Int8Array {
+function expectBytes(tensor: GraphTensor | undefined): Int8Array {
   if (tensor?.type !== 'int8')
     throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where int8 was expected`)
-  return tensor.data
-}
-
-function expectFloats(tensor: HostTensor | undefined): Float32Array {
-  if (tensor?.type !== 'float32')
-    throw new InvariantError(`the graph returned ${tensor?.type ?? 'nothing'} where float32 was expected`)
   return tensor.data
 }

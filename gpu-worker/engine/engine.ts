@@ -207,13 +207,16 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
   return tokenizer
 }
 
-/** On a GPU the loop still keeps the cache in this process's memory. */
-const unmeasuredNotice =
-  'its rate on this device is unmeasured, and keys and values cross the bus at every step'
+/** The runtime holds memory on WebGPU for us, on CUDA not. */
+const deviceNotices: Record<Target, string | undefined> = {
+  cpu: undefined,
+  webgpu: 'its rate on this device is unmeasured',
+  cuda: 'its rate on this device is unmeasured, and keys and values cross the bus at every step',
+}
 
 function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
-  const notice = manifest.target === 'cpu' ? decoder.kernel.notice : unmeasuredNotice
+  const notice = deviceNotices[manifest.target] ?? decoder.kernel.notice
   return {
     model: { name, digest, weights, licence },
     engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,

@@ -47,7 +47,7 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
     return restarting
   }
   const company = createCompany()
-  const places = new Set<Place>()
+  const crowd: Crowd = { places: new Set(), aloneCount: 0 }
   return {
     info: child.info,
     get processId() {
@@ -57,7 +57,7 @@ export async function openEngineHost(options: EngineOptions): Promise<EngineHost
       return crashCount
     },
     openImage: async (image, signal) =>
-      openImage({ current, company, places, pixels: expectPixels(image), signal }),
+      openImage({ current, company, crowd, pixels: expectPixels(image), signal }),
     close: async () => {
       closed = true
       await restarting?.catch(() => undefined)
@@ -82,13 +82,18 @@ async function restart(options: EngineOptions): Promise<EngineChild> {
 }
 
 /** Where an image is open; nowhere after a crash, until it is asked about again. */
-type Place = { open: { child: EngineChild; imageId: number } | undefined }
+type Place = { open: { child: EngineChild; imageId: number } | undefined; jobCount: number }
+
+/**
+ * Images that are not closed, and how many jobs are alone or wait for it. While there are any, an image without a job of
+ * its own gives its room back: another may wait for that room to end its job, and the lonely one for that end.
+ */
+type Crowd = { places: Set<Place>; aloneCount: number }
 
 type ImageOptions = {
   current: () => Promise<EngineChild>
   company: Company
-  /** Of all images that are not closed. */
-  places: Set<Place>
+  crowd: Crowd
   pixels: Float32Array | null
   signal: AbortSignal | undefined
 }
@@ -98,19 +103,47 @@ type ImageOptions = {
  * Requests are served together. Those that were when the process died are served again one at a time, each with no
  * other image open, so that the next death says on whom it was.
  */
-async function openImage({ current, company, places, pixels, signal }: ImageOptions): Promise<ImageSession> {
+async function openImage({ current, company, crowd, pixels, signal }: ImageOptions): Promise<ImageSession> {
   let crashes = 0
-  const place: Place = { open: undefined }
+  const { places } = crowd
+  const place: Place = { open: undefined, jobCount: 0 }
   places.add(place)
+  let [opening, isClosed]: [Promise<void> | undefined, boolean] = [undefined, false]
+  // Requests about one image that come together open it once: a second copy would keep its room for ever.
+  const idIn = async (child: EngineChild, jobSignal: AbortSignal | undefined): Promise<number> => {
+    while (place.open?.child !== child) {
+      if (opening !== undefined) await opening.catch(() => undefined)
+      else {
+        opening = child
+          .open(pixels, jobSignal)
+          .then((imageId) => void (place.open = { child, imageId }))
+          .finally(() => (opening = undefined))
+        await opening
+      }
+    }
+    return place.open.imageId
+  }
   const once = async <T>(job: Job<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
-    const child = await current()
-    if (crashes > 0) for (const other of places) if (other !== place) leave(other)
-    if (place.open?.child !== child) place.open = { child, imageId: await child.open(pixels, jobSignal) }
-    return await job(child, place.open.imageId)
+    const isAlone = crashes > 0
+    place.jobCount += 1
+    try {
+      const child = await current()
+      if (isAlone) for (const other of places) if (other !== place) leave(other)
+      return await job(child, await idIn(child, jobSignal))
+    } finally {
+      place.jobCount -= 1
+      // One that was closed while a request waited would otherwise stay open.
+      if (isClosed || (!isAlone && crowd.aloneCount > 0)) leaveIdle(place)
+    }
+  }
+  const enter = async <T>(job: () => Promise<T>): Promise<T> => {
+    if (crashes === 0) return company.beside(job)
+    crowd.aloneCount += 1
+    for (const other of places) if (other !== place) leaveIdle(other)
+    return company.alone(job).finally(() => (crowd.aloneCount -= 1))
   }
   const attempt = async <T>(job: Job<T>, jobSignal: AbortSignal | undefined): Promise<T> => {
     for (;;) {
-      const enter = crashes > 0 ? company.alone : company.beside
       try {
         return await enter(() => once(job, jobSignal))
       } catch (error) {
@@ -133,6 +166,7 @@ async function openImage({ current, company, places, pixels, signal }: ImageOpti
     generate: (prompts, jobSignal) =>
       attempt((child, imageId) => child.generate(imageId, prompts, jobSignal), jobSignal),
     close: () => {
+      isClosed = true
       leave(place)
       places.delete(place)
       return Promise.resolve()
@@ -141,6 +175,10 @@ async function openImage({ current, company, places, pixels, signal }: ImageOpti
 }
 
 type Job<T> = (child: EngineChild, imageId: number) => Promise<T>
+
+function leaveIdle(place: Place): void {
+  if (place.jobCount === 0) leave(place)
+}
 
 function leave(place: Place): void {
   if (place.open?.child.alive === true) place.open.child.closeImage(place.open.imageId)

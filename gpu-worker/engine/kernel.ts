@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { UserError } from '../../schemas/errors.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession } from './session.ts'
-import type { HostTensor } from './session.ts'
+import type { GraphTensor, HostTensor } from './session.ts'
 
 /** What the integer products are fed, and the name that goes into each record. */
 export type Kernel = { name: string; feeds: Readonly<Record<string, HostTensor>>; notice?: string }
@@ -55,7 +55,7 @@ async function isExact({
 }: {
   rows: number
   levels: number
-  run: (codes: HostTensor) => Promise<Record<string, HostTensor>>
+  run: (codes: HostTensor) => Promise<Record<string, GraphTensor>>
 }): Promise<boolean> {
   const top = 2 * levels + 1
   const codes = new Uint8Array(rows * depth).fill(top)

@@ -1,6 +1,8 @@
 // Cached keys and values of the decoder. A prefix is what an image's prompts share; a suffix holds what came after, one
 // slot a row, rows of all sequences side by side. Knows memory layout, not models.
 import { InvariantError } from '../../schemas/errors.ts'
+import type { CacheFormat } from '../../schemas/model-manifest.ts'
+import type { GraphTensor } from './session.ts'
 
 export type CacheShape = { layerCount: number; kvHeadCount: number; headDim: number }
 
@@ -10,8 +12,21 @@ export type NewRows = { length: number; keys: readonly Float32Array[]; values: r
 /** Rows as the graph takes them: per layer keys [kvHeads, length, headDim] and values turned [kvHeads, headDim, length]. */
 export type CacheRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
 
+/**
+ * Per layer keys [kvHeads, headDim, length + 1] and values [kvHeads, length + 1, headDim]. Slot 0 is blank and nobody sees
+ * it: no graph is run on a cache without slots.
+ */
+export type DeviceRows = {
+  format: 'device'
+  /** Slots but the blank one. */
+  length: number
+  keys: readonly GraphTensor[]
+  values: readonly GraphTensor[]
+}
+
 /** An image's rows; in bytes with a scale for each row and head [kvHeads, length] where the cache is int8. */
 export type PrefixRows =
+  | DeviceRows
   | (CacheRows & { format: 'fp32' })
   | {
       format: 'int8'
@@ -22,6 +37,20 @@ export type PrefixRows =
       valueScales: readonly Float32Array[]
     }
 
+/** What a step leaves: its rows, or on a device the suffix that has grown by them. */
+export type StepRows = NewRows | DeviceRows
+
+/** What sequences wrote behind their prefixes. Slots are taken by sequences and given back when a sequence ends. */
+export type Suffix = {
+  /** As a step takes them; on a device with the slots that it is to keep. */
+  readonly rows: CacheRows | (DeviceRows & { kept: readonly number[] })
+  /** Sequence that owns each slot that the next step sees, undefined where none does. */
+  readonly owners: readonly (number | undefined)[]
+  /** Takes a step's rows, of which row i is `owners[i]`'s. Grows to no more than `maxRows` where it need not. */
+  append(rows: StepRows, owners: readonly number[], maxRows?: number): void
+  release(owner: number): void
+}
+
 /** The suffix grows by whole blocks, at least by a quarter, so that its arrays are seldom copied. */
 const blockRows = 64
 
@@ -31,15 +60,15 @@ export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): Cache
 }
 
 /** Nothing before the first token, in the format that the graph takes. */
-export function emptyPrefix(shape: CacheShape, format: PrefixRows['format']): PrefixRows {
+export function emptyPrefix(shape: CacheShape, format: CacheFormat): PrefixRows {
   const rows = emptyRows(shape)
   if (format === 'fp32') return { format, ...rows }
   const nothing = Array.from({ length: shape.layerCount }, () => new Int8Array(0))
   return { format, length: 0, keys: nothing, values: nothing, keyScales: rows.keys, valueScales: rows.keys }
 }
 
-/** A suffix being written. Slots are taken by sequences and given back when a sequence ends. */
-export class SuffixCache {
+/** A suffix in this process's memory. */
+export class SuffixCache implements Suffix {
   readonly #shape: CacheShape
   #rows: CacheRows
   /** Owner of each slot; undefined where free. */
@@ -63,7 +92,8 @@ export class SuffixCache {
    * Writes run rows to free slots. `owners[i]` is the sequence of row i. Grows to no more than `maxRows`, a whole
    * number of blocks, unless the rows themselves need more.
    */
-  append(newRows: NewRows, owners: readonly number[], maxRows = Infinity): void {
+  append(newRows: StepRows, owners: readonly number[], maxRows = Infinity): void {
+    if ('format' in newRows) throw new InvariantError('rows of a device do not belong in host memory')
     if (owners.length !== newRows.length) throw new InvariantError('each new cache row needs an owner')
     const slots = this.#claimSlots(owners, maxRows)
     const length = this.#rows.length

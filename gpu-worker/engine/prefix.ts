@@ -1,7 +1,6 @@
 // Makes the prefix that all prompts of one image share: bos, then boi and the patches (visual expert, one position for
 // all patches), then eoi (language expert).
 import type { Decoder } from './decoder-contract.ts'
-import { emptyPrefix } from './kv-cache.ts'
 import type { Prefix } from './sequence.ts'
 
 /** Positions of an image's rows (paper section 2.2, "position embedding"): boi 1, every patch 2, eoi 3; text goes on at 4. */
@@ -22,7 +21,7 @@ export async function textPrefix(decoder: Decoder): Promise<Prefix> {
       positionIds: [0],
       logitRows: [0],
     },
-    emptyPrefix(decoder.shape, decoder.cacheFormat),
+    decoder.emptyPrefix(),
   )
   return { rows: prefix, nextPosition: 1, lastLogits: logits }
 }

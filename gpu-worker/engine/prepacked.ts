@@ -6,18 +6,17 @@ import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { UserError } from '../../schemas/errors.ts'
-import type { Target } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession, runtimeVersion } from './session.ts'
 import type { Session } from './session.ts'
 
 /** Weights below this load in a second anyway. */
-export const minCachedBytes = 256 << 20
+const minCachedBytes = 256 << 20
 
 export const prepackedFolderName = '.prepacked'
 
 /**
- * Opens a graph of a compiled model, from the cache where it is filled, and fills it where it is not.
+ * Opens a graph of a compiled model on the CPU, from the cache where it is filled, and fills it where it is not.
  * A folder that cannot be written is no error: the graph is then loaded as it is.
  */
 export async function openCachedSession(
@@ -25,19 +24,17 @@ export async function openCachedSession(
   {
     graph,
     threads,
-    device = 'cpu',
     minBytes = minCachedBytes,
     mustMap = false,
   }: {
     graph: string
     threads?: number
-    device?: Target
     minBytes?: number
     /** Throws UserError in place of a session with a copy of the weights in memory. */
     mustMap?: boolean
   },
 ): Promise<Session> {
-  const threadOption = { device, ...(threads === undefined ? {} : { threads }) }
+  const threadOption = threads === undefined ? {} : { threads }
   const path = join(folder, graph)
   // A second graph over the same weights has no file of its own.
   const isOwn = (name: string): boolean => name === graph.replace(/\.onnx$/, '.weights')
@@ -45,8 +42,7 @@ export async function openCachedSession(
   const weights =
     manifest.files.find(({ name }) => isOwn(name)) ?? manifest.files.find(({ name }) => isShared(name))
   const weightBytes = weights?.bytes ?? 0
-  // Packing is the CPU's.
-  if (weightBytes < minBytes || device !== 'cpu') return openSession({ graph: path, ...threadOption })
+  if (weightBytes < minBytes) return openSession({ graph: path, ...threadOption })
   const place = join(
     folder,
     prepackedFolderName,
@@ -56,8 +52,8 @@ export async function openCachedSession(
   if (await exists(place)) {
     const cached = await mapped().catch(() => undefined)
     if (cached !== undefined) return cached
-    // Whatever is wrong with it, it can be made again.
-    await rm(place, { recursive: true, force: true })
+    // Whatever is wrong with it, it can be made again; where it cannot be removed, the graph is loaded as it is.
+    await rm(place, { recursive: true, force: true }).catch(() => undefined)
   }
   const problem = await fill({ place, path, graph, ...threadOption })
   // What packed the weights held a copy of its own, and is gone; what is mapped is shared.
@@ -83,7 +79,6 @@ async function fill({
   place: string
   path: string
   graph: string
-  device: Target
   threads?: number
 }): Promise<unknown> {
   const aside = `${place}.partial-${process.pid}`

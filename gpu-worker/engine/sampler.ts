@@ -36,9 +36,10 @@ export function chooseToken({
 
 /** Index of the largest logit; the first of equals. */
 export function largestIndex(logits: Float32Array): number {
-  let best = 0
+  let [best, largest] = [0, logits[0] ?? 0]
   for (let index = 1; index < logits.length; index++) {
-    if ((logits[index] ?? 0) > (logits[best] ?? 0)) best = index
+    const value = logits[index] ?? 0
+    if (value > largest) [best, largest] = [index, value]
   }
   return best
 }

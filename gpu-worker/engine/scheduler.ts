@@ -30,13 +30,16 @@ export const maxRowsPerStep = 512
 /**
  * Takes every sequence's pending tokens in order until the step is full. A sequence that is decoding has one, so all of
  * them advance together; a long prompt goes on in the next step. Rows of one image lie together. Beside the first
- * sequence's image stand up to three others whose prefixes are as long; the rest wait until one of them is done.
+ * sequence's image stand others whose prefixes are as long, where the graph has slots for them; the rest wait until one of them is done.
  */
-export function planStep(sequences: readonly PendingSequence[], maxRows: number = maxRowsPerStep): StepPlan {
+export function planStep(
+  sequences: readonly PendingSequence[],
+  { maxSlots = prefixSlots, maxRows = maxRowsPerStep }: { maxSlots?: number; maxRows?: number } = {},
+): StepPlan {
   const rows: PlannedRow[] = []
   const logitRows: number[] = []
   const slots: StepPlan['slots'][number][] = []
-  for (const own of imagesOf(sequences)) {
+  for (const own of imagesOf(sequences, maxSlots)) {
     const before = rows.length
     for (const { id, pending } of own.sequences) {
       const taken = pending.slice(0, maxRows - rows.length)
@@ -50,12 +53,15 @@ export function planStep(sequences: readonly PendingSequence[], maxRows: number 
   return { rows, logitRows, slots }
 }
 
-function imagesOf(sequences: readonly PendingSequence[]): { image: number; sequences: PendingSequence[] }[] {
+function imagesOf(
+  sequences: readonly PendingSequence[],
+  maxSlots: number,
+): { image: number; sequences: PendingSequence[] }[] {
   const first = sequences.find(({ pending }) => pending.length > 0)
   const alike = sequences.filter(
     ({ prefixLength, pending }) => pending.length > 0 && prefixLength === first?.prefixLength,
   )
-  const byImage = [...Map.groupBy(alike, ({ image }) => image)].slice(0, prefixSlots)
+  const byImage = [...Map.groupBy(alike, ({ image }) => image)].slice(0, maxSlots)
   return byImage.map(([image, own]) => ({ image, sequences: own }))
 }
 

@@ -12,13 +12,18 @@ export type HostTensor =
   | { type: 'uint8'; data: Uint8Array; dims: readonly number[] }
   | { type: 'int8'; data: Int8Array; dims: readonly number[] }
 
+/** A tensor that lies on the session's device; what is in it can only be fed again. */
+export type DeviceTensor = { type: 'device'; held: ort.Tensor }
+
+export type GraphTensor = HostTensor | DeviceTensor
+
 export type Session = {
   readonly inputNames: ReadonlySet<string>
-  /** Runs the graph and returns the named outputs. Blocks the thread while it runs. Inputs are not copied. */
+  /** Runs the graph and returns the named outputs. Blocks the thread while it runs. Inputs in host memory are not copied. */
   run(
-    feeds: Readonly<Record<string, HostTensor>>,
+    feeds: Readonly<Record<string, GraphTensor>>,
     outputNames: readonly string[],
-  ): Promise<Record<string, HostTensor>>
+  ): Promise<Record<string, GraphTensor>>
   close(): Promise<void>
 }
 
@@ -28,6 +33,8 @@ export type SessionOptions = {
   threads?: number
   /** The CPU when left out. */
   device?: Target
+  /** Outputs that stay on the device, where the runtime can hold them for us: on WebGPU. */
+  heldOutputs?: readonly string[]
   /** Writes the optimized graph and its weights, packed for this CPU, into a folder while loading. */
   saveOptimized?: { folder: string; graph: string }
   /** Start of the name of a file that takes each node's times, written when the session is closed. */
@@ -42,6 +49,7 @@ export async function openSession({
   graph,
   threads = availableParallelism(),
   device = 'cpu',
+  heldOutputs = [],
   saveOptimized,
   profilePrefix,
 }: SessionOptions): Promise<Session> {
@@ -51,6 +59,9 @@ export async function openSession({
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
+    ...(device === 'webgpu' && heldOutputs.length > 0
+      ? { preferredOutputLocation: Object.fromEntries(heldOutputs.map((name) => [name, 'gpu-buffer'])) }
+      : {}),
     ...(profilePrefix === undefined ? {} : { enableProfiling: true, profileFilePrefix: profilePrefix }),
     ...(saveOptimized === undefined ? {} : saveOptions(saveOptimized)),
   }
@@ -71,6 +82,11 @@ export async function openSession({
       return session.release()
     },
   }
+}
+
+/** Gives back what a tensor holds on a device. */
+export function freeTensor(tensor: GraphTensor): void {
+  if (tensor.type === 'device') tensor.held.dispose()
 }
 
 /** x + x, one number: the smallest graph that a provider has to run itself (ONNX, opset 17). */
@@ -123,9 +139,9 @@ function load(
 
 async function run(
   session: ort.InferenceSession,
-  feeds: Readonly<Record<string, HostTensor>>,
+  feeds: Readonly<Record<string, GraphTensor>>,
   outputNames: readonly string[],
-): Promise<Record<string, HostTensor>> {
+): Promise<Record<string, GraphTensor>> {
   const inputs: Record<string, ort.Tensor> = {}
   for (const name of session.inputNames) {
     const tensor = feeds[name]
@@ -136,8 +152,10 @@ async function run(
   return Object.fromEntries(outputNames.map((name) => [name, fromRuntimeTensor(name, results[name])]))
 }
 
-function toRuntimeTensor(tensor: HostTensor): ort.Tensor {
+function toRuntimeTensor(tensor: GraphTensor): ort.Tensor {
   switch (tensor.type) {
+    case 'device':
+      return tensor.held
     case 'float32':
       return new ort.Tensor('float32', tensor.data, tensor.dims)
     case 'int64':
@@ -151,7 +169,8 @@ function toRuntimeTensor(tensor: HostTensor): ort.Tensor {
   }
 }
 
-function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): HostTensor {
+function fromRuntimeTensor(name: string, tensor: ort.OnnxValue | undefined): GraphTensor {
+  if (tensor?.location === 'gpu-buffer') return { type: 'device', held: tensor }
   const data = tensor?.data
   const dims = tensor?.dims ?? []
   if (data instanceof Float32Array) return { type: 'float32', data, dims }

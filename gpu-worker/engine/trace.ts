@@ -5,7 +5,6 @@ import { greedySampling } from '../../schemas/sampling.ts'
 import type { Decoder, DecoderRows } from './decoder-contract.ts'
 import { causalMask } from './attention-mask.ts'
 import { generate } from './generation.ts'
-import { emptyPrefix, emptyRows } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'
 import { sequencePositions, visionRange } from './layout.ts'
 
@@ -44,7 +43,7 @@ export async function traceSequence(decoder: Decoder, traceCase: TraceCase): Pro
     traceCase.pixels === null || vision === undefined ? null : await decoder.encodeImage(traceCase.pixels)
   const steps = splitSteps({ total, vision, inputIds: traceCase.inputIds })
   const collected: StepTrace[] = []
-  let prefix = emptyPrefix(decoder.shape, decoder.cacheFormat)
+  let prefix = decoder.emptyPrefix()
   for (const step of steps.slice(0, -1)) {
     const outcome = await runStep(decoder, { step, prefix, positionIds, imageFeatures })
     prefix = outcome.prefix
@@ -126,7 +125,7 @@ async function runStep(
     ? await decoder.run({
         ...rows,
         slots: [{ prefix, rowCount }],
-        suffix: emptyRows(decoder.shape),
+        suffix: decoder.openSuffix().rows,
         mask: causalMask(rowCount),
       })
     : await decoder.extend(rows, prefix)

@@ -39,7 +39,7 @@ export async function encodePicture({
  * The size nearest an image's own that has both sides on the grid and its pixels within the limits: smart_resize of
  * Qwen2-VL (qwen_vl_utils, vision_process.py), so that a server which does the same changes nothing any more.
  */
-export function pictureSize(
+function pictureSize(
   { width, height }: { width: number; height: number },
   { grid, minPixels, maxPixels }: PictureLimits,
 ): { width: number; height: number } {

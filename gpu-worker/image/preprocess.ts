@@ -31,7 +31,7 @@ export function resizeBicubic({
 /**
  * [S, S, 3] bytes to float32 [3, S, S]: (x / 255 - mean) / std per RGB channel, each step rounded to float32 as torch does.
  */
-export function normalisePixels({
+function normalisePixels({
   rgb,
   mean,
   std,

@@ -15,19 +15,25 @@ export type AttentionFrame = {
   cos: Value
   sin: Value
   /**
-   * float32 [R, S + R]: 0 where a row may look, very negative where it may not; all rows see their prefix. With one way
-   * only it is [R, P + S + R].
+   * float32, 0 where a row may look, very negative where it may not. On the CPU [R, S + R]: all rows see their prefix. On a
+   * device [G*R, P + K + R].
    */
   mask: Value
-  /** int64 [3]: P, S, R. */
+  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R. */
   keyCounts: Value
   shapes: AttentionShapes
-  /** Undefined where the target has one way only, and one prefix. */
+  /** What the CPU's ways need beside; a device has one way, and one prefix. */
   cpu: CpuFrame | undefined
+  /** int64 [K] on a device: the slots of the suffix that stay. */
+  keptSlots: Value | undefined
 }
+
+/** The frame on the CPU. */
+export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame }
 
 /** What the CPU's ways need beside. */
 export type CpuFrame = {
+  shapes: CpuShapes
   /** int64 [slots]: how many of the rows belong to each prefix, in order. */
   slotRows: Value
   /**
@@ -35,26 +41,30 @@ export type CpuFrame = {
    * runtime cannot read back a graph that it saved with these.
    */
   nothing: { floats: Value; bytes: Value | undefined }
-  is: { causal: Value; plain: Value; several: Value; tall: Value }
+  is: { causal: Value; plain: Value; several: Value; tall: Value; severalTall: Value }
   /** What the tall way reads: the mask turned, [S, R] and [R, R]. */
   tall: { suffixMask: Value; ownMask: Value }
   /** int32 [1] and []: P + R - 1 and P + R. */
   total: { last: Value; count: Value }
 }
 
-/** Shapes for Reshape; those with R are computed at run time. */
+/** Shapes for Reshape. */
 export type AttentionShapes = {
   queryRows: Value
   keyRows: Value
   grouped: Value
   flat: Value
+  context: Value
+}
+
+/** Those that are computed at run time. */
+export type CpuShapes = {
   flatScores: Value
   byRow: Value
   slotScores: Value
   slotWeights: Value
   tallByGroup: Value
   tallFlat: Value
-  context: Value
 }
 
 /** One prefix of one layer. Scales [kv, P] where it is held in bytes. */
@@ -63,18 +73,34 @@ export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; value
 /** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them. */
 export type LayerCache = { prefixes: readonly LayerPrefix[]; suffixKeys: Value; suffixValues: Value }
 
-/** What a layer's attention leaves: context [R, H], and either a step's rows or a whole prefix; the other is empty. */
-export type Attended = { context: Value; newKeys: Value; newValues: Value; prefix: LayerPrefix | undefined }
+/**
+ * What a layer's attention leaves: context [R, H] and cache rows. On the CPU either a step's rows or a whole prefix, the
+ * other being empty; on a device the suffix with the step's rows in it.
+ */
+export type Attended = { context: Value } & (
+  | { rows: LayerRows; prefix: LayerPrefix; suffix?: never }
+  | { suffix: LayerRows; rows?: never; prefix?: never }
+)
+
+export type LayerRows = { keys: Value; values: Value }
+
+type Heads = { headCount: number; kvHeadCount: number; headDim: number }
 
 export function attentionShapes(
   builder: GraphBuilder,
-  {
-    keyCounts,
-    headCount,
-    kvHeadCount,
-    headDim,
-  }: { keyCounts: Value; headCount: number; kvHeadCount: number; headDim: number },
+  { headCount, kvHeadCount, headDim }: Heads,
 ): AttentionShapes {
+  const groupSize = headCount / kvHeadCount
+  return {
+    queryRows: builder.int64([-1, kvHeadCount, groupSize, headDim]),
+    keyRows: builder.int64([-1, kvHeadCount, headDim]),
+    grouped: builder.int64([kvHeadCount, groupSize, -1, headDim]),
+    flat: builder.int64([kvHeadCount, -1, headDim]),
+    context: builder.int64([-1, headCount * headDim]),
+  }
+}
+
+function cpuShapes(builder: GraphBuilder, keyCounts: Value, { headCount, kvHeadCount }: Heads): CpuShapes {
   const scope = builder.scope('shapes')
   const groupSize = headCount / kvHeadCount
   const count = (index: number, as: string): Value =>
@@ -88,24 +114,24 @@ export function attentionShapes(
       { attributes: { axis: 0 }, as },
     )
   return {
-    queryRows: scope.int64([-1, kvHeadCount, groupSize, headDim]),
-    keyRows: scope.int64([-1, kvHeadCount, headDim]),
-    grouped: scope.int64([kvHeadCount, groupSize, -1, headDim]),
-    flat: scope.int64([kvHeadCount, -1, headDim]),
     flatScores: join([kvHeadCount, groupRows, -1], 'flatScores'),
     byRow: join([kvHeadCount, groupSize, rowCount, -1], 'byRow'),
     slotScores: join([kvHeadCount, groupSize, -1, prefixCount], 'slotScores'),
     slotWeights: join([kvHeadCount, -1, prefixCount], 'slotWeights'),
     tallByGroup: join([kvHeadCount, -1, groupSize, rowCount], 'tallByGroup'),
     tallFlat: join([kvHeadCount, -1, groupRows], 'tallFlat'),
-    context: scope.int64([-1, headCount * headDim]),
   }
 }
 
 /** Makes what the CPU's ways need, inputs included. */
 export function cpuFrame(
   builder: GraphBuilder,
-  { keyCounts, mask, cacheFormat }: { keyCounts: Value; mask: Value; cacheFormat: CacheFormat },
+  {
+    keyCounts,
+    mask,
+    cacheFormat,
+    ...heads
+  }: { keyCounts: Value; mask: Value; cacheFormat: CacheFormat } & Heads,
 ): CpuFrame {
   const way = builder.input('attention_way', 'int64', [1])
   const isWay = (name: keyof typeof attentionWays): Value =>
@@ -118,12 +144,19 @@ export function cpuFrame(
   const last = builder.op('Sub', [count, builder.int64([1])], { as: 'last' })
   const narrow = (x: Value): Value => builder.op('Cast', [x], { attributes: { to: 6 }, elementType: 'int32' })
   return {
+    shapes: cpuShapes(builder, keyCounts, heads),
     slotRows: builder.input('slot_rows', 'int64', [prefixSlots]),
     nothing: {
       floats: builder.input('no_floats', 'float32', [0]),
       bytes: cacheFormat === 'int8' ? builder.input('no_bytes', 'int8', [0]) : undefined,
     },
-    is: { causal: isWay('causal'), plain: isWay('plain'), several: isWay('several'), tall: isWay('tall') },
+    is: {
+      causal: isWay('causal'),
+      plain: isWay('plain'),
+      several: isWay('several'),
+      tall: isWay('tall'),
+      severalTall: isWay('severalTall'),
+    },
     tall: tallMasks(builder, keyCounts, mask),
     total: { last: narrow(last), count: narrow(count) },
   }

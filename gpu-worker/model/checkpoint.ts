@@ -15,6 +15,8 @@ const maxShardCount = 1_000
 export type Checkpoint = {
   folder: string
   config: unknown
+  /** generation_config.json, where there is one. */
+  generationConfig?: unknown
   /** Shape of every tensor by name. */
   shapes: ReadonlyMap<string, readonly number[]>
   totalBytes: number
@@ -32,9 +34,12 @@ export async function openCheckpoint(folder: string, adapterFolder?: string): Pr
   refuseOtherFormats(folder, names)
   const config = await readJson(join(folder, 'config.json'), 'the configuration of the model')
   refuseQuantized(config)
+  const generationConfig = names.includes('generation_config.json')
+    ? await readJson(join(folder, 'generation_config.json'), 'the settings of generation')
+    : undefined
   const files = await openShards(folder, names)
   try {
-    return await readCheckpoint({ folder, config, files, adapterFolder })
+    return await readCheckpoint({ folder, config, generationConfig, files, adapterFolder })
   } catch (error) {
     await closeAll(files)
     throw error
@@ -44,11 +49,18 @@ export async function openCheckpoint(folder: string, adapterFolder?: string): Pr
 type Parts = {
   folder: string
   config: unknown
+  generationConfig: unknown
   files: readonly SafetensorsFile[]
   adapterFolder: string | undefined
 }
 
-async function readCheckpoint({ folder, config, files, adapterFolder }: Parts): Promise<Checkpoint> {
+async function readCheckpoint({
+  folder,
+  config,
+  generationConfig,
+  files,
+  adapterFolder,
+}: Parts): Promise<Checkpoint> {
   const located = new Map<string, { file: SafetensorsFile; tensor: StoredTensor }>()
   for (const file of files) {
     for (const tensor of file.tensors.values()) {
@@ -66,6 +78,7 @@ async function readCheckpoint({ folder, config, files, adapterFolder }: Parts): 
   return {
     folder,
     config,
+    generationConfig,
     shapes,
     totalBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
     readRows: (name, first, count) => readRows({ located: located.get(name), adapter, name, first, count }),
@@ -199,7 +212,7 @@ async function shardsOfIndex(folder: string, indexName: string): Promise<string[
 }
 
 /** Reads a JSON file of bounded size. Throws UserError naming the file. */
-export async function readJson(path: string, what: string): Promise<unknown> {
+async function readJson(path: string, what: string): Promise<unknown> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new UserError(`cannot read ${path} (${what})`, { cause })
   })

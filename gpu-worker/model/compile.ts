@@ -60,8 +60,8 @@ const formatsOf: Record<Target, readonly WeightFormat[]> = {
 }
 
 /** Mean and standard deviation per RGB channel of the CLIP image preprocessor that the family was trained with. */
-const clipMean = [0.48145466, 0.4578275, 0.40821073]
-const clipStd = [0.26862954, 0.26130258, 0.27577711]
+export const clipMean = [0.48145466, 0.4578275, 0.40821073]
+export const clipStd = [0.26862954, 0.26130258, 0.27577711]
 
 /**
  * Compiles a checkpoint. The result appears under its name only when it is complete.
@@ -84,7 +84,8 @@ export async function compileModel(
   let partFolder: string | undefined
   try {
     const tokenizer = await findTokenizer(options)
-    const variant = readVariant(checkpoint.config, new Set(checkpoint.shapes.keys()))
+    const names = new Set(checkpoint.shapes.keys())
+    const variant = readVariant(checkpoint.config, names, checkpoint.generationConfig)
     checkTensors(variant, checkpoint.shapes)
     await removeStaleParts(outFolder)
     partFolder = await makePartFolder(outFolder)

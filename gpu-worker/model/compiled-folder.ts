@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
+import { systemCode } from '../../schemas/system-error.ts'
 import { manifestFileName } from '../../schemas/model-manifest.ts'
 
 export async function checkOutFolder(outFolder: string): Promise<void> {
@@ -53,7 +54,7 @@ export async function replaceFolder(from: string, to: string): Promise<void> {
 
 /** Another compile has put its folder there since ours looked. */
 function isOccupied(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST')
+  return ['ENOTEMPTY', 'EEXIST'].includes(systemCode(error))
 }
 
 /** `.name.suffix` in the folder of `name`. */
@@ -81,13 +82,14 @@ export async function removeStaleParts(outFolder: string): Promise<void> {
   }
 }
 
-function isRunning(processId: number): boolean {
+/** Whether this machine has such a process now. */
+export function isRunning(processId: number): boolean {
   try {
     process.kill(processId, 0)
     return true
   } catch (error) {
     // Another user's process may not be signalled, but it is there.
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    return systemCode(error) === 'EPERM'
   }
 }
 
@@ -105,7 +107,7 @@ const refusals = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'ENOENT', 'ENAM
 
 /** What the system said of a write, as a sentence for the user; other errors as they are. */
 export function explainWriteError(error: unknown, outFolder: string): unknown {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+  const code = systemCode(error)
   if (code === 'ENOSPC' || code === 'EFBIG' || code === 'EDQUOT') {
     return new UserError(`the disk is full while writing ${outFolder}; free some space and compile again`, {
       cause: error,

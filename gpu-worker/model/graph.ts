@@ -15,8 +15,8 @@ export type Value = {
 
 export type AttributeValue = number | { float: number } | string | readonly number[] | { graph: Subgraph }
 
-/** One way of a branch: sees every value of the graph around it; constants and weights stand out there. */
-export type Subgraph = { name: string; nodes: Node[]; outputs: Value[] }
+/** A way of a branch, or what is repeated: sees every value of the graph around it; constants and weights stand there. */
+export type Subgraph = { name: string; inputs: Value[]; nodes: Node[]; outputs: Value[] }
 
 export type Node = {
   name: string
@@ -154,7 +154,7 @@ export class GraphBuilder {
       const inner = this.#with({ nodes })
       // A way's outputs have to be made inside it, and under names of their own.
       const outputs = ways[way](inner).map((value) => inner.op('Identity', [value], { as: `${way}_value` }))
-      return { name: this.#claim(this.#under(way)), nodes, outputs }
+      return { name: this.#claim(this.#under(way)), inputs: [], nodes, outputs }
     }
     const [yes, no] = [grow('yes'), grow('no')]
     const outputs = claimed.map((name, index) => ({
@@ -164,6 +164,26 @@ export class GraphBuilder {
     const attributes = { then_branch: { graph: yes }, else_branch: { graph: no } }
     this.#add('If', [condition], outputs, { attributes })
     return outputs
+  }
+
+  /** Makes a value `count` times, told which time it is (int64 []), and stacks what comes out: [count, ...]. */
+  repeat(count: number, name: string, body: (builder: GraphBuilder, index: Value) => Value): Value {
+    const output = this.#claim(this.#under(name))
+    const nodes: Node[] = []
+    const inner = this.#with({ nodes })
+    const index: Value = { name: this.#claim(this.#under('index')), elementType: 'int64', shape: [] }
+    const goesOn: Value = { name: this.#claim(this.#under('goes_on')), elementType: 'bool', shape: [] }
+    const stays = inner.op('Identity', [goesOn], { as: 'stays' })
+    const value = inner.op('Identity', [body(inner, index)], { as: 'one' })
+    const graph = {
+      name: this.#claim(this.#under('body')),
+      inputs: [index, goesOn],
+      nodes,
+      outputs: [stays, value],
+    }
+    const stacked = { name: output, elementType: value.elementType }
+    this.#add('Loop', [this.int64([count], []), null], [stacked], { attributes: { body: { graph } } })
+    return stacked
   }
 
   int64(numbers: readonly number[], dims: readonly number[] = [numbers.length]): Value {
@@ -245,7 +265,7 @@ export class GraphBuilder {
   }
 }
 
-/** All nodes, those of branches too. */
+/** All nodes, those of branches and loops too. */
 export function allNodes({ nodes }: { nodes: readonly Node[] }): Node[] {
   return nodes.flatMap((node) => [
     node,

@@ -20,8 +20,7 @@ export type LinearOptions = {
   inputGains?: Float32Array
   /** Inputs are averages of values, as attention leaves them: no element stands far above the others. */
   inputsAreMeans?: boolean
-  /** Low-rank additions, one for each run of the matrix's rows, in their order. */
-  additions?: readonly LowRank[]
+  addition?: LowRank
   /** Name in the list of quantized matrices, where another product uses the same matrix. */
   reportedAs?: string
 }
@@ -68,7 +67,9 @@ export function linear(
     context.quantized.push({ name: options.reportedAs ?? options.matrix.name, format: packing, inputError })
   }
   const product = storedProduct(scope, context, x, { ...options, packing })
-  return addLowRank(scope, context, { x, product, additions: options.additions ?? [] })
+  return options.addition === undefined
+    ? product
+    : addLowRank(scope, context, { x, product, addition: options.addition })
 }
 
 function storedProduct(
@@ -101,22 +102,18 @@ function storedProduct(
 
 /**
  *   x ─┬─ product ───────────────────────────── + ─
- *      └─ Gemm(down [r, in]) ─ Gemm(up [out, r]) ┘      (several, side by side, where matrices are stacked)
+ *      └─ Gemm(down [r, in]) ─ Gemm(up [out, r]) ┘
  * The factors are a few per cent of the matrix, so they keep their precision beside quantized weights.
  */
 function addLowRank(
   scope: GraphBuilder,
   context: LinearContext,
-  { x, product, additions }: { x: Value; product: Value; additions: readonly LowRank[] },
+  { x, product, addition }: { x: Value; product: Value; addition: LowRank },
 ): Value {
-  if (additions.length === 0) return product
   const factor = context.weights === 'fp16' ? halfGemm : gemm
-  const parts = additions.map(({ down, up }, index) => {
-    const within = scope.scope(`low_rank.${index}`)
-    const narrow = factor(within.scope('down'), context, x, { matrix: down })
-    return factor(within.scope('up'), context, narrow, { matrix: up })
-  })
-  const delta = scope.op('Concat', parts, { attributes: { axis: 1 }, as: 'delta' })
+  const within = scope.scope('low_rank')
+  const narrow = factor(within.scope('down'), context, x, { matrix: addition.down })
+  const delta = factor(within.scope('up'), context, narrow, { matrix: addition.up })
   return scope.op('Add', [product, delta], { as: 'adapted' })
 }
 

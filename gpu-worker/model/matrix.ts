@@ -21,23 +21,6 @@ export function matrixOf(checkpoint: Checkpoint, name: string): Matrix {
   return { name, rows, columns, readRows: (first, count) => checkpoint.readRows(name, first, count) }
 }
 
-/** Matrices of equal width, one below the other: one product instead of several. */
-export function stackRows(name: string, parts: readonly Matrix[]): Matrix {
-  const columns = parts[0]?.columns ?? 0
-  const rows = parts.reduce((sum, part) => sum + part.rows, 0)
-  const readRows = async (first: number, count: number): Promise<Float32Array<ArrayBuffer>> => {
-    const joined = new Float32Array(count * columns)
-    let start = 0
-    for (const part of parts) {
-      const [from, to] = [Math.max(first, start), Math.min(first + count, start + part.rows)]
-      if (from < to) joined.set(await part.readRows(from - start, to - from), (from - first) * columns)
-      start += part.rows
-    }
-    return joined
-  }
-  return { name, rows, columns, readRows }
-}
-
 /** Visits all rows in tiles of bounded size. */
 export async function forEachTile(
   matrix: Matrix,

@@ -75,9 +75,10 @@ function writeGraph(writer: protobuf.Writer, graph: Graph, places: ReadonlyMap<V
   for (const value of graph.outputs) message(writer, 12, (inner) => writeValueInfo(inner, value))
 }
 
-function writeSubgraph(writer: protobuf.Writer, { name, nodes, outputs }: Subgraph): void {
+function writeSubgraph(writer: protobuf.Writer, { name, inputs, nodes, outputs }: Subgraph): void {
   for (const node of nodes) message(writer, 1, (inner) => writeNode(inner, node))
   text(writer, 2, name)
+  for (const value of inputs) message(writer, 11, (inner) => writeValueInfo(inner, value))
   for (const value of outputs) message(writer, 12, (inner) => writeValueInfo(inner, value))
 }
 

@@ -23,6 +23,8 @@ type AskContext = {
   asksAgain?: (unit: RecordUnit, answered: UnitAnswers) => boolean
   /** Whether each prompt is asked a second time, by itself. */
   asksAlone?: boolean
+  /** Whether each prompt of a task is asked a second time, without the image. */
+  asksBlind?: (task: string) => boolean
   inEngine: <T>(job: () => Promise<T>) => Promise<T>
   signal: AbortSignal
 }
@@ -42,7 +44,14 @@ export type Asked = { answers: AnsweredUnit[]; prefillMs: number; generateMs: nu
 export async function askModel(
   image: Float32Array | Picture,
   stages: Stages,
-  { engine, inEngine, signal, asksAgain = () => false, asksAlone = false }: AskContext,
+  {
+    engine,
+    inEngine,
+    signal,
+    asksAgain = () => false,
+    asksAlone = false,
+    asksBlind = () => false,
+  }: AskContext,
 ): Promise<Asked> {
   const { plan, said } = stages
   if (!hasPrompts(stages)) {
@@ -55,13 +64,11 @@ export async function askModel(
     try {
       const session = await engine.openImage(image, signal)
       prefilledMs = performance.now()
-      try {
-        const among = await askStages({ session, signal, asksAgain }, stages)
-        const answers = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
-        return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
-      } finally {
-        await session.close()
-      }
+      const among = await askAndClose({ session, signal, asksAgain }, stages)
+      // The image's place in the cache is free by then: a second one does not wait for the first.
+      const alone = asksAlone ? await askEachAlone(among, { engine, image, signal }) : among
+      const answers = await askBlind(alone, { engine, signal, asksBlind })
+      return { answers, prefillMs: prefilledMs - startMs, generateMs: performance.now() - prefilledMs }
     } catch (error) {
       const failure = engineFailure(error, signal)
       for (const { unit } of plan.rounds.flat()) said.set(unit.spec.task, { ok: false, failure })
@@ -113,9 +120,45 @@ async function askEachAlone(
   }
 }
 
+type Blind = { engine: Engine; signal: AbortSignal; asksBlind: (task: string) => boolean }
+
+/** The same answers with what their prompts get from a model that is shown no image. */
+async function askBlind(
+  answers: readonly AnsweredUnit[],
+  { engine, signal, asksBlind }: Blind,
+): Promise<AnsweredUnit[]> {
+  const promptsOnce = ({ unit, answered }: AnsweredUnit): PromptRequest[] => {
+    if (!answered.ok || !asksBlind(unit.spec.task)) return []
+    const { samples: _samples, ...spec } = unit.spec
+    return promptsOf({ ...unit, spec })
+  }
+  const prompts = answers.flatMap(promptsOnce)
+  if (prompts.length === 0) return [...answers]
+  const session = await engine.openImage(null, signal)
+  try {
+    const said = await session.generate(prompts, signal)
+    let from = 0
+    return answers.map((one) => {
+      const { length } = promptsOnce(one)
+      const blind = said.slice(from, (from += length)).map(({ text }) => text)
+      return one.answered.ok && length > 0 ? { ...one, answered: { ...one.answered, blind } } : one
+    })
+  } finally {
+    await session.close()
+  }
+}
+
 type Asking = Required<Pick<AskContext, 'asksAgain' | 'signal'>> & {
   /** Null where nothing is left to ask. */
   session: ImageSession | null
+}
+
+async function askAndClose(asking: Asking, stages: Stages): Promise<AnsweredUnit[]> {
+  try {
+    return await askStages(asking, stages)
+  } finally {
+    await asking.session?.close()
+  }
 }
 
 /** Units that cannot be asked fail, and those with nothing to ask have no answers. */

@@ -8,9 +8,11 @@ import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { fetchImage } from './fetch.ts'
 
 export type Duplicate = {
-  /** Key of the first of the source that is the same. */
+  /** Key of the one that is labelled for both: the first of a folder, and of a run of many workers whichever came first. */
   of: string
   kind: DedupeKind
+  /** Where that is, when it is another bucket than the image's own. */
+  bucket?: string
 }
 
 /**

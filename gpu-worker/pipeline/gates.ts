@@ -1,7 +1,7 @@
 // Where a run's checks meet its labels: which answers are worth another try, and what becomes of records that a check
 // turns down. It does not know how a check judges.
 import { applyChecks, looksAt } from '../../dataset/checks/apply.ts'
-import type { AnswerTwice } from '../../dataset/checks/check.ts'
+import type { SecondAnswers } from '../../dataset/checks/check.ts'
 import { findCheck } from '../../dataset/checks/registry.ts'
 import { TextMemory } from '../../dataset/checks/text-memory.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
@@ -20,16 +20,25 @@ export function openRunTexts(): RunTexts {
 export function gateRecords(
   records: readonly LabelRecord[],
   { checks = [] }: RunConfig,
-  { texts, alone }: { texts: RunTexts; alone?: ReadonlyMap<string, readonly AnswerTwice[]> },
+  { texts, twice }: { texts: RunTexts; twice?: ReadonlyMap<string, SecondAnswers> },
 ): LabelRecord[] {
   if (checks.length === 0) return [...records]
-  const context = { texts, thingsIn: entitiesIn, ...(alone === undefined ? {} : { alone }) }
+  const context = { texts, thingsIn: entitiesIn, ...(twice === undefined ? {} : { twice }) }
   return applyChecks(records, checks, context)
 }
 
 /** Whether the answers about an image are asked for a second time, each prompt by itself. */
 export function asksAlone({ checks = [] }: RunConfig, sha256: string | null): boolean {
   return checks.some((setting) => findCheck(setting.name).asksAlone === true && looksAt(setting, sha256))
+}
+
+/** Whether a task's questions about the image are asked again without it. */
+export function asksBlind({ checks = [] }: RunConfig, sha256: string | null): (task: string) => boolean {
+  const asked = checks.flatMap((setting) => {
+    const { asksBlind: byDefault } = findCheck(setting.name)
+    return byDefault === undefined || !looksAt(setting, sha256) ? [] : (setting.tasks ?? byDefault)
+  })
+  return (task) => asked.includes(task)
 }
 
 /** Whether an answer is one that a check of the run would have drawn again. */

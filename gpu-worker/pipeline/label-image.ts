@@ -1,6 +1,6 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
-import type { AnswerTwice } from '../../dataset/checks/check.ts'
+import type { SecondAnswers } from '../../dataset/checks/check.ts'
 import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { InvariantError } from '../../schemas/errors.ts'
@@ -19,7 +19,7 @@ import { taskOf } from '../tasks/registry.ts'
 import { type AnsweredUnit, askModel, failUnits } from './ask-model.ts'
 import { readExistingCaption } from './existing-captions.ts'
 import { type FetchedImage, fetchImage, type KnownVersion } from './fetch.ts'
-import { asksAgain, asksAlone, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
+import { asksAgain, asksAlone, asksBlind, gateRecords, openRunTexts, type RunTexts } from './gates.ts'
 import type { Duplicate } from './duplicates.ts'
 import { specsOfItem, type HashedSpec } from './item-specs.ts'
 import { type ImageFacts, makeRecord, type RecordUnit, type UnitAnswers } from './record.ts'
@@ -43,8 +43,8 @@ export type LabelContext = {
   /** Reads images; `limits` are its own. */
   decoder: ImageDecoder
   limits: DecodeLimits
-  /** The earlier image of the source that one repeats. */
-  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
+  /** The image that one repeats, asked once it is to be labelled; the sha256 is of its bytes, null when unread. */
+  duplicateOf?: DuplicateOf | undefined
   /** What checks compare with other images of the run; each image is compared with nothing when left out. */
   texts?: RunTexts
   /** Keeps a small picture while the model answers; waited for, so that it is there before the records. */
@@ -52,6 +52,11 @@ export type LabelContext = {
   clock: () => Date
   signal: AbortSignal
 }
+
+export type DuplicateOf = (
+  key: string,
+  sha256: string | null,
+) => Duplicate | undefined | Promise<Duplicate | undefined>
 
 export type Delivered = KnownVersion & {
   attempt: number
@@ -100,7 +105,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.rounds.length > 0
-  const repeated = context.duplicateOf?.(item.key)
+  const repeated = await context.duplicateOf?.(item.key, sha256)
   const prepared: Prepared | null =
     repeated !== undefined
       ? { ok: false, answered: answerOfDuplicate(repeated), decodeMs: 0 }
@@ -118,6 +123,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
             ...context,
             asksAgain: asksAgain(context.config),
             asksAlone: asksAlone(context.config, sha256),
+            asksBlind: asksBlind(context.config, sha256),
           },
         )
       : {
@@ -143,7 +149,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   )
   const gated = gateRecords(records, config, {
     texts: context.texts ?? openRunTexts(),
-    alone: twiceAnswered(asked.answers),
+    twice: twiceAnswered(asked.answers),
   })
   return { records: gated, forwards, sha256 }
 }
@@ -250,20 +256,31 @@ function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
   return { ok: false, failure }
 }
 
-function answerOfDuplicate({ of, kind }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
-  const evidence =
-    kind === 'exact' ? `equal bytes to ${JSON.stringify(of)}` : `looks like ${JSON.stringify(of)}`
+function answerOfDuplicate({ of, kind, bucket }: Duplicate): Exclude<UnitAnswers, { ok: true }> {
+  const target = `${JSON.stringify(of)}${bucket === undefined ? '' : ` in ${bucket}`}`
+  const evidence = kind === 'exact' ? `equal bytes to ${target}` : `looks like ${target}`
   const check = { name: 'image-duplicate', pass: false, score: null, evidence }
   return { ok: false, failure: null, turnedDown: { check, duplicateOf: of } }
 }
 
 /** By record: what was asked a second time. */
-function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, AnswerTwice[]> {
+function twiceAnswered(answers: readonly AnsweredUnit[]): Map<string, SecondAnswers> {
   return new Map(
-    answers.flatMap(({ unit, answered }): [string, AnswerTwice[]][] => {
-      if (!answered.ok || answered.alone === undefined) return []
-      const { drawn = [], alone } = answered
-      return [[unit.recordId, alone.map((by, index) => ({ among: drawn[index] ?? '', by }))]]
+    answers.flatMap(({ unit, answered }): [string, SecondAnswers][] => {
+      if (!answered.ok) return []
+      const { drawn = [], alone, blind } = answered
+      const { prompts } = unit.spec
+      const second = {
+        ...(alone && { alone: alone.map((by, index) => ({ among: drawn[index] ?? '', by })) }),
+        ...(blind && {
+          blind: blind.map((by, index) => ({
+            question: prompts[index]?.question ?? '',
+            among: answered.answers[index]?.text ?? '',
+            by,
+          })),
+        }),
+      }
+      return [[unit.recordId, second]]
     }),
   )
 }

@@ -13,7 +13,7 @@ import type { ImageDecoder } from '../image/prepare.ts'
 import { leftOver } from '../tasks/registry.ts'
 import type { EngineStreak } from './engine-streak.ts'
 import { specsOfItem } from './item-specs.ts'
-import { type ImageThumbnails, labelImage, type LabelledItem } from './label-image.ts'
+import { type DuplicateOf, type ImageThumbnails, labelImage, type LabelledItem } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
 import type { StageSender } from './stage-sender.ts'
 
@@ -293,6 +293,8 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       inEngine,
       isDone: run.isDone,
       claim: claims?.claim,
+      // Of a later stage it is known: an image whose bytes repeat another's was not sent on.
+      duplicateOf: request.role === undefined ? duplicateFinder(run, bucket) : undefined,
       thumbnails: thumbnailsOf?.(request.runId),
       decoder,
       limits,
@@ -302,6 +304,18 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
   )
   const outcome = claims?.refused() ?? null
   return outcome === null ? { ok: true, ...labelled } : { ok: false, outcome }
+}
+
+/** Finds the image of this run that one repeats byte for byte; undefined in a run that labels all. */
+function duplicateFinder({ firstWithBytes }: OpenRun, bucket: string): DuplicateOf | undefined {
+  if (firstWithBytes === null) return undefined
+  return async (key, sha256) => {
+    // What cannot be read repeats nothing.
+    if (sha256 === null) return undefined
+    const first = await firstWithBytes(sha256, { bucket, key })
+    if (first.key === key && first.bucket === bucket) return undefined
+    return { of: first.key, kind: 'exact', ...(first.bucket === bucket ? {} : { bucket: first.bucket }) }
+  }
 }
 
 type ImageClaim = {

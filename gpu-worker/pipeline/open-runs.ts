@@ -1,5 +1,6 @@
 // The runs a worker labels for, opened when a message first names them. It does not know queues or messages.
 import { type Claim, type ClaimLimits, defaultClaimLimits, takeClaim } from '../../dataset/claims.ts'
+import { firstWithBytes, type NamedImage } from '../../dataset/seen-images.ts'
 import { followIds, type IdFollower } from '../../dataset/sealed-ids.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import { readControl, type RunStanding, untouchedRun } from '../../dataset/run-control.ts'
@@ -47,6 +48,8 @@ export type OpenRun = {
   serves(role: TaskRole): boolean
   /** Claims the making of records; null in a run without claims. */
   claim: ((recordIds: readonly string[]) => Promise<Claim>) | null
+  /** The image that stands for these bytes; null in a run that labels all. */
+  firstWithBytes: ((sha256: string, image: NamedImage) => Promise<NamedImage>) | null
   /** Whether a record that is no failure is sealed, or was made durable by this worker. */
   isDone(recordId: string): boolean
   /** Takes one image's records into the run's next part. */
@@ -161,6 +164,10 @@ async function openRun(runId: string, options: OpenRunsOptions): Promise<Awaited
     texts: openRunTexts(),
     serves,
     claim: config.claims === 'on' ? async (ids) => await takeClaim(ids, { store, clock, limits }) : null,
+    firstWithBytes:
+      config.input?.dedupe === undefined
+        ? null
+        : async (sha256, image) => await firstWithBytes(store, { sha256, image }),
     // A message is a request: what failed before is tried again, and only an ok row can then take its place.
     isDone: (recordId) => (ids.index.rankOf(recordId) ?? statusRank.failed) > statusRank.failed,
     async keep(records, settled) {

@@ -52,6 +52,8 @@ export type UnitAnswers =
       /** Every answer that was drawn, also those that do not stand, and each again by itself where that was wanted. */
       drawn?: readonly string[]
       alone?: readonly string[]
+      /** What each prompt gets without the image, where that was wanted. */
+      blind?: readonly string[]
       /** How often the unit was asked again because its answer could not be kept. */
       tries?: number
     }

@@ -11,10 +11,9 @@ import { type DecodeLimits, defaultDecodeLimits } from '../image/decode.ts'
 import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
-import type { Duplicate } from './duplicates.ts'
 import { openRunTexts } from './gates.ts'
 import { hashSpecs } from './item-specs.ts'
-import { type LabelContext, labelImage } from './label-image.ts'
+import { type DuplicateOf, type LabelContext, labelImage } from './label-image.ts'
 import { type PartLimits, PartWriter } from './part-writer.ts'
 
 export type RunLimits = PartLimits & {
@@ -70,7 +69,7 @@ export type RunOptions = {
   isDone?: (recordId: string) => boolean
   limits?: RunLimits
   /** The earlier image of the source that one repeats. */
-  duplicateOf?: ((key: string) => Duplicate | undefined) | undefined
+  duplicateOf?: DuplicateOf | undefined
   onEvent?: (event: RunEvent) => void
 }
 
@@ -117,6 +116,8 @@ export async function labelSource(options: RunOptions): Promise<RunOutcome> {
       failed,
     })
     await keep.rest()
+    // A stop between two images throws nowhere.
+    if (!isComplete && stop.aborted) return { ended: 'stopped' }
     return { ended: isComplete ? 'all-done' : 'drained' }
   } catch (error) {
     if (!stop.aborted) throw error

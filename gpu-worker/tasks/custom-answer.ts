@@ -94,7 +94,10 @@ function readChoice(choices: readonly string[], text: string): Read {
       .toLowerCase()
       .replace(/[.!\s]+$/, '')
       .trim()
-  const exact = choices.find((choice) => plain(choice) === plain(text))
+  // As it is written first: choices may differ by case or by their last mark alone.
+  const exact =
+    choices.find((choice) => choice === text || `${choice}.` === text) ??
+    choices.find((choice) => plain(choice) === plain(text))
   if (exact !== undefined) return { ok: true, value: exact, repairs: [] }
   const words = ` ${text.toLowerCase().replaceAll(/[^\p{L}\p{N}]+/gu, ' ')} `
   const named = choices.filter((choice) => words.includes(` ${choice.toLowerCase()} `))

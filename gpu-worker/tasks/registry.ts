@@ -136,27 +136,42 @@ export function listItemTasks(wanted: Wanted): string[] {
     .map((task) => task.name)
 }
 
-type ItemRun = Pick<RunConfig, 'tasks' | 'itemTasks' | 'template' | 'grounding' | 'groundingTemplate'>
+type ItemRun = Pick<
+  RunConfig,
+  'tasks' | 'itemTasks' | 'itemAsk' | 'template' | 'grounding' | 'groundingTemplate'
+>
 type Brought = Pick<OwnFields, 'questions' | 'phrases'>
 
 /** The specs of a run's item tasks for one image; none for a task it brings nothing for. */
 export function planItemTasks(run: ItemRun, { questions = [], phrases = [] }: Brought): TaskSpec[] {
-  const { itemTasks = [], template, grounding, groundingTemplate = template } = run
+  const { itemTasks = [], itemAsk, template, grounding, groundingTemplate = template } = run
+  const { prefix, samples, hasShortAnswers } = itemAsk ?? {}
   const brought = { questions, phrases, regions: [] }
-  // As the run's own tasks are held to a form or not; a run of an earlier build holds none.
-  const isConstrained = run.tasks.some(({ constraint }) => constraint !== undefined)
+  // A run of an earlier build tells it by its own tasks.
+  const isConstrained = itemAsk?.isConstrained ?? run.tasks.some(({ constraint }) => constraint !== undefined)
   return itemTasks
     .map(findTask)
     .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
     .flatMap((task) => {
       const isSecond = grounding !== undefined && task.role === 'grounding'
+      const isShort = hasShortAnswers === true && task.hasShortAnswers === true
       const asked = { questions, phrases, from: [], objects: [], regions: [] }
-      return planTask(
+      const planned = planTask(
         task,
-        { template: isSecond ? groundingTemplate : template, ...asked },
-        { isConstrained, role: grounding === undefined ? undefined : task.role },
+        { template: isShort ? 'vqa' : isSecond ? groundingTemplate : template, ...asked },
+        {
+          isConstrained,
+          role: grounding === undefined ? undefined : task.role,
+          prefix: task.role === 'grounding' ? prefix : undefined,
+        },
       )
+      return planned.map((spec) => withSamples(spec, samples))
     })
+}
+
+/** Several answers to each prompt, but where the task says how many it wants itself. */
+export function withSamples(spec: TaskSpec, samples: TaskSpec['samples']): TaskSpec {
+  return samples === undefined || spec.samples !== undefined ? spec : { ...spec, samples }
 }
 
 /** How many records an image gets: of a task for which it brings its own, only those. */

@@ -24,7 +24,7 @@ export type Filled =
   | { ok: false; message: string }
 
 /** Every variable of a prompt, in order. */
-export function variablesOf(prompt: string): string[] {
+function variablesOf(prompt: string): string[] {
   return [...prompt.matchAll(pattern)].map(([, name = '']) => name)
 }
 

@@ -13,7 +13,7 @@
 /** @typedef {{ images: number, records: number, tookMs: number, start: number, items: Item[] }} Page */
 
 /** What the server refused, in its words. */
-export class Refused extends Error {}
+class Refused extends Error {}
 
 /** @returns {Promise<RunFacts>} */
 export const askRun = async () => await ask('api/run')

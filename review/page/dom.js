@@ -52,7 +52,7 @@ export function foreign(text, { limit = shownChars } = {}) {
 }
 
 /** @param {Element} parent @param {string} text */
-export function fill(parent, text) {
+function fill(parent, text) {
   for (const piece of visible(text))
     parent.append(
       piece.isOdd

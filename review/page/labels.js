@@ -91,7 +91,8 @@ function said(output, at) {
     const lines = linesOf(output)
     if ('boxes' in output && output.boxes !== undefined && output.boxes.length > 0)
       return element('p', { class: 'said' }, words(lines.join('\n'), { name: phraseName(at, 0), hue: 0 }))
-    if (lines.length === 0) return element('p', { class: 'said' }, 'nothing')
+    if (lines.length < 2)
+      return element('p', { class: 'said' }, lines[0] === undefined ? 'nothing' : foreign(lines[0]))
     return element('ul', { class: 'said lines' }, ...lines.map((line) => element('li', {}, foreign(line))))
   }
   const phrases = 'phrases' in output ? output.phrases : []
@@ -288,7 +289,7 @@ export function boxesOf(records, current) {
 }
 
 /** @param {TaskOutput | null} output @returns {{ text: string, boxes: [number, number, number, number][] }[]} */
-export function regionsOf(output) {
+function regionsOf(output) {
   if (output === null) return []
   if ('phrase' in output) return [{ text: output.phrase, boxes: output.boxes }]
   if ('regions' in output) return output.regions.map(({ text, box }) => ({ text, boxes: [box] }))

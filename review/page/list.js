@@ -12,7 +12,7 @@ const margin = 6
 /** Browsers stop at about 33 million pixels; beyond, a pixel stands for more than one row's share. */
 const maxHeight = 15_000_000
 
-export const verdictSigns = { accept: '✓', reject: '✕', edit: '✎', withdraw: '' }
+const verdictSigns = { accept: '✓', reject: '✕', edit: '✎', withdraw: '' }
 
 /**
  * @param {{

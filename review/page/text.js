@@ -1,4 +1,5 @@
-// Texts of models and people: made visible, cut into phrases, kept in step with edits, compared. Pure; knows no page.
+// Texts of models and people: made visible, cut into phrases, kept in step with edits, compared. Pure; knows no page, and
+// the server searches by it too.
 
 /** @typedef {{ text: string, start: number, end: number, boxes: [number, number, number, number][] }} Phrase */
 /** @typedef {{ text: string, isOdd: boolean }} Piece */
@@ -13,7 +14,7 @@ const joiner = '\u200D'
 
 /**
  * What a label says, an entry for each thing said, whatever the label's shape.
- * @param {import('./api.js').TaskOutput} output
+ * @param {import('../../schemas/task-output.ts').TaskOutput} output
  * @returns {string[]}
  */
 export function linesOf(output) {

@@ -23,6 +23,9 @@ const lockfile = JSON.parse(readRepositoryFile('package-lock.json')) as Lockfile
 /** Adding a dependency is a decision: change the count in the commit that argues for it. */
 const dependencyCounts = { dependencies: 17, devDependencies: 25, optionalDependencies: 3 }
 
+/** Stands in for another file while a measurement runs. */
+const exportedToNobody = ['bench/overhead/no-decoder.ts']
+
 describe('source files', () => {
   const scripts = repositoryFiles().filter((path) => /^review\/page\/.*\.js$/.test(path))
   const files = [...sourceFiles(), ...scripts.map((path) => ({ path, text: readRepositoryFile(path) }))]
@@ -35,6 +38,23 @@ describe('source files', () => {
   it('stay within their size', () => {
     const tooLong = files.filter(({ path, text }) => text.split('\n').length - 1 > lineLimit(path))
     expect(tooLong.map(({ path }) => `${path} is over ${lineLimit(path)} lines`)).toEqual([])
+  })
+
+  it('export nothing that no other file names', () => {
+    const words = files.map(({ path, text }) => ({ path, words: new Set(text.match(/\w+/g)) }))
+    const isNamed = (name: string, by: string) =>
+      words.some((file) => file.path !== by && file.words.has(name))
+    const idle = files
+      .filter(({ path }) => !path.startsWith('tests/') && !exportedToNobody.includes(path))
+      .flatMap(({ path, text }) =>
+        [...text.matchAll(/^export (?:async )?(?:function\*?|const|class) (\w+)/gm)].flatMap(
+          ([, name = '']) => {
+            const isType = new RegExp(`^export type ${name}\\b`, 'm').test(text)
+            return isType || isNamed(name, path) ? [] : [`${path} exports ${name}`]
+          },
+        ),
+      )
+    expect(idle).toEqual([])
   })
 })
 

@@ -19,7 +19,7 @@ test('says the time of each stage, the rate with several images under way, and w
 })
 
 test.each([
-  [['--kv', 'int9'], /--kv is "int9", expected fp32 or int8/],
+  [['--kv', 'int9'], /--kv is "int9"; expected fp32 or int8/],
   [
     ['--kv-memory', '0.0001'],
     /the cache may have 1 MB, one image and its longest answer need \d+ MB; allow more/,

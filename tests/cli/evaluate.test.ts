@@ -154,6 +154,23 @@ describe('coglabel draw', () => {
     expect(limited.stdout).toContain('drew 2 pictures')
   })
 
+  test('cuts the names of pictures that no disk would take, and keeps them apart', async () => {
+    const { folder } = await makeRun()
+    const [source, run, out] = [join(folder, 'long'), join(folder, 'long-run'), join(folder, 'pictures')]
+    await mkdir(source)
+    for (const end of ['a', 'b'])
+      await writeFile(join(source, `${'é'.repeat(120)}${end}.png`), solidPng([200, 30, 30]))
+    const root = openLabelRoot(openCountingEngine()).root
+    expect(await runLabel([source, '--out', run, '--tasks', 'caption'], root)).toBe(0)
+    expect(await coglabel('draw', run, '--out', out)).toMatchObject({ code: 0, stderr: '' })
+    const names = (await readdir(out)).filter((name) => name.endsWith('.caption.png'))
+    expect(names).toHaveLength(2)
+    for (const name of names) {
+      expect(name).toMatch(/^é+-[0-9a-f]{8}\.caption\.png$/)
+      expect(Buffer.byteLength(name)).toBeLessThanOrEqual(230)
+    }
+  })
+
   test('says which images it could not draw', async () => {
     const { folder, run } = await makeRun()
     await writeFile(join(folder, 'images/one.png'), 'no longer an image')
@@ -174,6 +191,13 @@ describe('coglabel draw', () => {
     expect(ended.code).toBe(2)
     expect(ended.stderr).toMatch(message)
   })
+})
+
+test('refuses to label a run folder as if it were a benchmark', async () => {
+  const { folder, run, goldPath } = await makeRun()
+  const ended = await coglabel('evaluate', run, '--gold', goldPath, '--out', join(folder, 'elsewhere'))
+  expect(ended.code).toBe(2)
+  expect(ended.stderr).toMatch(/is a run folder, and its scores go into it; leave out --out/)
 })
 
 test('labels and scores a benchmark as it comes, with a report that needs no other file', async () => {

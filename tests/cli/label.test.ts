@@ -156,7 +156,7 @@ describe('coglabel label', () => {
     [['.', '--out', '/tmp/coglabel-none', '--temperature', '-1'], /--temperature|ambiguous/],
     [['.', '--out', '/tmp/coglabel-none', '--tasks', ','], /--tasks names nothing/],
     [['.', '--out', '/tmp/coglabel-none', '--ask', ' '], /--ask is empty/],
-    [['.', '--out', '/tmp/coglabel-none', '--frobnicate'], /unknown option '--frobnicate'/],
+    [['.', '--out', '/tmp/coglabel-none', '--frobnicate'], /label has no flag "--frobnicate"/],
   ])('ends with 2 and a sentence on %j', async (args, message) => {
     const ended = await run([main, 'label', ...args])
     expect(ended.code).toBe(2)

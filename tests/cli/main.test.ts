@@ -1,5 +1,6 @@
 // The root of the command line: help, version, mistakes; and the progress line, which is pure.
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { applyEvent, formatDuration, type ProgressState, rateOf, renderProgress } from '../../cli/progress.ts'
@@ -28,6 +29,17 @@ test.each([
   expect(ended.stdout).toMatch(text)
 })
 
+test('says of every verb how it ends', async () => {
+  const { stdout } = await coglabel('--help')
+  const verbs = [...stdout.matchAll(/^ {2}([a-z-]+) /gm)].map(([, verb = '']) => verb)
+  expect(verbs.length).toBeGreaterThan(20)
+  const silent: string[] = []
+  for (const verb of verbs)
+    if (!/Exit code: 0 .*1 fatal, 2 wrong usage/s.test((await coglabel(verb, '--help')).stdout))
+      silent.push(verb)
+  expect(silent).toEqual([])
+})
+
 test.each([
   ['labl', /did you mean "label"/],
   ['LABEL', /there is no verb "LABEL"/],
@@ -37,6 +49,20 @@ test.each([
   const ended = await coglabel(verb)
   expect(ended.code).toBe(2)
   expect(ended.stderr).toMatch(text)
+})
+
+test('goes on, and says nothing, when nobody reads what it prints any more', async () => {
+  const child = spawn(process.execPath, [
+    main,
+    'doctor',
+    '--place',
+    fileURLToPath(new URL('.', import.meta.url)),
+  ])
+  let said = ''
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  child.stdout.destroy()
+  expect(await once(child, 'close')).toEqual([0, null])
+  expect(said).toBe('')
 })
 
 const startState = (): ProgressState => ({

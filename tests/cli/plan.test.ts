@@ -172,7 +172,10 @@ describe('coglabel plan', () => {
     [['a', 'b'], /one SRC/],
     [['in', '--rate', '3'], /--rate is about the cloud; add --cloud/],
     [['--cloud', '--images', '9', '--rate', 'here'], /needs a SRC to measure on/],
-    [['--cloud', '--images', '9', '--network', 'vpn'], /--network is "vpn"; expected endpoints or nat/],
+    [
+      ['--cloud', '--images', '9', '--network', 'vpn'],
+      /--network is "vpn"; expected endpoints, nat, existing-vpc/,
+    ],
     [['--cloud', '--images', '9', '--region', 'mars-north-1'], /no prices of mars-north-1, but of us-east-1/],
     [['--cloud', '--images', '9', '--instance', 'm5.large'], /m5\.large has no price in us-east-1/],
     [['--cloud', '--images', '9', '--prices', 'no-such.json'], /the prices no-such\.json cannot be read/],

@@ -1,7 +1,7 @@
 // Claims: one of many gets to work, the dead block nobody for long, and nothing that a clock says can block for ever.
 import { expect, test } from 'vitest'
 import { type Claim, defaultClaimLimits, takeClaim } from '../../dataset/claims.ts'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from '../helpers/manual-clock.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { listAll } from '../../dataset/stores/object-store.ts'
 

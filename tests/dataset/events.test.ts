@@ -2,13 +2,13 @@
 import { expect, test } from 'vitest'
 import {
   decodeEventKey,
-  incomingPrefixOf,
   maxEventBytes,
   type QueueEvent,
   readQueueBody,
   runOfKey,
   writeWorkMessages,
 } from '../../dataset/events.ts'
+import { uploadPrefix } from '../../dataset/plan-sources.ts'
 import { maxOwnBytes, maxUpstreamChars, maxWorkMessageBytes, ownBytes } from '../../schemas/work-message.ts'
 import { checkSend } from '../../dataset/queues/limits.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
@@ -319,8 +319,8 @@ test('asks for nothing when what a run has a list for is uploaded', () => {
   })
 })
 
-test('says where the images of a standing run are put', () => {
-  expect(runOfKey(`${incomingPrefixOf('photos-2026')}a.png`)).toBe('photos-2026')
+test('what is uploaded for a standing run is its own by its key', () => {
+  expect(runOfKey(`${uploadPrefix('photos-2026')}a.png`)).toBe('photos-2026')
 })
 
 test('never throws, whatever of a good message is lost or changed', () => {

@@ -37,6 +37,7 @@ test('seals each id once over many parts and generations', async () => {
   await writePart(store, [someRecord({ key: 'b' }), someRecord({ key: 'c', task: 'qa' })])
   expect(await seal(store)).toEqual({
     generations: 1,
+    lastGeneration: 1,
     totals: { caption: { ok: 2, filtered: 0, failed: 0 }, qa: { ok: 1, filtered: 0, failed: 0 } },
   })
   await writePart(store, [someRecord({ key: 'a', text: 'again' }), someRecord({ key: 'd' })])

@@ -13,8 +13,11 @@ import { tempFolder } from '../helpers/temp-folder.ts'
 
 const script = fileURLToPath(new URL('../helpers/dev-counting.ts', import.meta.url))
 
-async function startDev(out: string) {
-  const child = spawn(process.execPath, [script, '--out', out, '--port', '0', '--tasks', 'caption'])
+async function startDev(out: string, args: readonly string[] = [], answer?: string) {
+  const asked = ['--out', out, '--port', '0', '--tasks', 'caption', ...args]
+  const child = spawn(process.execPath, [script, ...asked], {
+    env: { ...process.env, ...(answer === undefined ? {} : { DEV_ANSWER: answer }) },
+  })
   onTestFinished(() => void child.kill('SIGKILL'))
   let said = ''
   child.stdout.on('data', (data: Buffer) => (said += data.toString()))
@@ -110,4 +113,26 @@ test('says that a changed image keeps the labels it has, and that a port is take
   expect((await once(other, 'close'))[0]).not.toBe(0)
   expect(complaint).toContain(`port ${port} is taken; give another with --port`)
   expect(await dev.interrupt()).toBe(0)
+}, 600_000)
+
+test('pauses the run when its labels go bad, as the sealer of a deployment does, and says how to go on', async () => {
+  const out = await tempFolder()
+  await mkdir(join(out, 'drop'), { recursive: true })
+  for (let n = 0; n < 12; n += 1) await writeFile(join(out, 'drop', `${n}.png`), numberedPng(n))
+  await copyFile(join(out, 'drop', '0.png'), join(out, 'drop', 'again.png'))
+  const flags = ['--health', 'window=10,refusals=0.1', '--dedupe', 'exact']
+  const dev = await startDev(out, flags, 'I am sorry, but I cannot help with that request.')
+  const [, reason, command] = await dev.hears(
+    / {2}paused: (.*); what arrives waits in the queue\n {2}npx (.*)\n/,
+  )
+  expect(reason).toMatch(/^refusals 100\.0 % over the last \d+ records; the limit is 10\.0 %$/)
+  expect(command).toMatch(
+    /^coglabel resume dev --place s3:\/\/labels --aws-endpoint http:\/\/127\.0\.0\.1:\d+$/,
+  )
+  expect(await dev.interrupt()).toBe(0)
+  const statuses = (await readLabels(out)).map(({ status, duplicateOf }) => [
+    status,
+    duplicateOf !== undefined,
+  ])
+  expect(statuses.filter(([, isDuplicate]) => isDuplicate)).toEqual([['filtered', true]])
 }, 600_000)

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { S3Client } from '@aws-sdk/client-s3'
 import { SQSClient } from '@aws-sdk/client-sqs'
 import { test } from 'vitest'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from '../helpers/manual-clock.ts'
 import { startEmulator, type Emulator } from '../../emulator/emulator.ts'
 import { differences } from './differences.ts'
 

@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from '../helpers/manual-clock.ts'
 import { type Answered, startEmulator } from '../../emulator/emulator.ts'
 import { seededFaults, type FaultTarget } from '../../emulator/faults.ts'
 import { checksumOf, decodeChunked } from '../../emulator/payload.ts'

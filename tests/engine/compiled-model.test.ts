@@ -8,6 +8,7 @@ import { openEngine } from '../../gpu-worker/engine/engine.ts'
 import { detectKernel } from '../../gpu-worker/engine/kernel.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
 import { UserError } from '../../schemas/errors.ts'
+import { manifestVersion } from '../../schemas/model-manifest.ts'
 import { smallShape, writeRandomCheckpoint } from '../helpers/random-checkpoint.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'coglabel-compiled-'))
@@ -57,13 +58,14 @@ const cases: { name: string; folder: () => string; says: RegExp }[] = [
   },
   {
     name: 'a manifest without its fields',
-    folder: () => broken((folder) => writeFileSync(join(folder, 'manifest.json'), '{"v": 2}')),
+    folder: () =>
+      broken((folder) => writeFileSync(join(folder, 'manifest.json'), `{"v": ${manifestVersion}}`)),
     says: /not a valid manifest; compile the model again/,
   },
   {
     name: 'a manifest of an older version',
-    folder: () => broken((folder) => writeFileSync(join(folder, 'manifest.json'), '{"v": 1}')),
-    says: /version 1, made by an older coglabel; .* Compile the checkpoint again/,
+    folder: () => broken((folder) => writeFileSync(join(folder, 'manifest.json'), '{"v": 2}')),
+    says: /version 2, made by an older coglabel; .* Compile the checkpoint again/,
   },
   {
     name: 'a manifest cut short',

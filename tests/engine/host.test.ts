@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { suffixRowBytes } from '../../gpu-worker/engine/cache-budget.ts'
+import { openCompiledModel } from '../../gpu-worker/engine/compiled-model.ts'
 import { EngineCrashError } from '../../gpu-worker/engine/contract.ts'
 import type { Engine, PromptRequest } from '../../gpu-worker/engine/contract.ts'
 import { openEngine } from '../../gpu-worker/engine/engine.ts'
@@ -132,6 +134,38 @@ describe('the engine process', () => {
     expect((await session.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
     await misfit.close()
   })
+
+  it('with room for one image never waits for itself, whoever died before and whoever asks together', async () => {
+    const { manifest } = await openCompiledModel(modelFolder)
+    const { vision, language } = manifest
+    const rowBytes = suffixRowBytes(language)
+    const cacheBytes = (vision.patchRows + 3 + language.maxPositions) * rowBytes
+    const tight = await openEngineHost({ modelFolder, threads: 1, cacheBytes })
+    const lonely = await tight.openImage(null)
+    const dying = lonely.generate([longPrompt])
+    await wait(60)
+    await killProcess(tight)
+    await dying
+    // Idle while the process dies, it is opened anew by two requests at once.
+    const holder = await tight.openImage(pixels(1))
+    await killProcess(tight)
+    await wait(100)
+    await Promise.all([holder.generate([prompt('what')]), holder.generate([prompt('why')])])
+    // The lonely one waits for the opening, which waits for the room of the holder, which asks behind the lonely one.
+    const opening = tight.openImage(pixels(2))
+    await wait(60)
+    const answers = await Promise.all([lonely.generate([prompt('what')]), holder.generate([prompt('what')])])
+    expect(answers.flat().map(({ tokenIds }) => tokenIds.length)).toEqual([12, 12])
+    // Closed while a request is under way, it gives back what that request opens.
+    await killProcess(tight)
+    await wait(100)
+    const late = holder.generate([prompt('what')])
+    await holder.close()
+    await late
+    const last = await opening
+    expect((await last.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
+    await tight.close()
+  }, 60_000)
 
   it('serves several images at once, each with its own answer', async () => {
     const sessions = await Promise.all([1, 2, 3].map((seed) => host.openImage(pixels(seed))))

@@ -18,7 +18,7 @@ function sequence(id: number, count: number, start = 0): PendingSequence {
 
 /** Letters by sequence, in upper case where a row gives logits. */
 function draw(sequences: readonly PendingSequence[], maxRows: number): string {
-  const { rows, logitRows } = planStep(sequences, maxRows)
+  const { rows, logitRows } = planStep(sequences, { maxRows })
   return rows.map(({ sequence: id }, row) => (logitRows.includes(row) ? 'ABCDEF' : 'abcdef')[id]).join('')
 }
 
@@ -77,7 +77,7 @@ describe('planStep', () => {
       for (let step = 0; step < 20; step++) {
         const plan = planStep(
           left.filter(({ pending }) => pending.length > 0),
-          maxRows,
+          { maxRows },
         )
         expect(plan.rows.length).toBeLessThanOrEqual(maxRows)
         logits += plan.logitRows.length

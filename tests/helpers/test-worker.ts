@@ -2,7 +2,7 @@
 import { setTimeout as realSleep } from 'node:timers/promises'
 import { loadIdIndex } from '../../dataset/sealed-ids.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from './manual-clock.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
 import type { WorkQueue } from '../../dataset/queues/work-queue.ts'
 import { readRecords } from '../../dataset/read.ts'
@@ -14,6 +14,7 @@ import { runWorker, type WorkerEvent, type WorkerOptions } from '../../gpu-worke
 import { defaultWorkerLimits, type WorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { listItemTasks, planTasks } from '../../gpu-worker/tasks/registry.ts'
 import { UserError } from '../../schemas/errors.ts'
+import type { InputRules } from '../../schemas/input-rules.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import type { TaskDefinition } from '../../schemas/task-file.ts'
 import type { Brings } from '../../schemas/work-item.ts'
@@ -37,6 +38,7 @@ type TestWorld = {
   /** The run's second model. */
   grounding?: CountingEngine
   claims?: 'on'
+  input?: InputRules
 }
 
 /** A queue with dead letters, a bucket, and a run that asks one question of each image. */
@@ -50,6 +52,7 @@ export async function openTestWorld({
   brings,
   grounding,
   claims,
+  input,
 }: TestWorld = {}) {
   const clock = manualClock(Date.UTC(2026, 0, 1))
   const dead = openMemoryQueue({ clock })
@@ -79,6 +82,7 @@ export async function openTestWorld({
     template,
     ...(grounding === undefined ? {} : { grounding: grounding.info.model }),
     ...(claims === undefined ? {} : { claims }),
+    ...(input === undefined ? {} : { input }),
     tasks: planTasks(asked),
     ...(brings === undefined ? {} : { itemTasks: listItemTasks(asked) }),
     ...(brings === undefined || grounding === undefined

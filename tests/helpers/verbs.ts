@@ -32,7 +32,11 @@ export async function runVerb(
 /** A worker that drains the place's queue; returns its exit code and log. */
 export async function runTestWorker(
   { workerEnvironment }: TestPlace,
-  { engine = openCountingEngine(), ...more }: { engine?: CountingEngine; [name: string]: unknown } = {},
+  {
+    engine = openCountingEngine(),
+    stop = new AbortController().signal,
+    ...more
+  }: { engine?: CountingEngine; stop?: AbortSignal; [name: string]: unknown } = {},
 ): Promise<{ code: number; lines: string[]; images: number }> {
   const lines: string[] = []
   const code = await runWorkerProcess({
@@ -46,7 +50,7 @@ export async function runTestWorker(
     openEngine: async () => engine,
     openDecoder: () => decodeHere,
     log: (line) => lines.push(line),
-    stop: new AbortController().signal,
+    stop,
   })
   // One image is the worker's own test of its engine.
   return { code, lines, images: engine.counts.images - 1 }

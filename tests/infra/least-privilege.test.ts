@@ -109,7 +109,18 @@ test('a run goes from a source to its export, and nobody needs a right that it d
   const { folder: model } = await writeCountingModel()
   vi.stubEnv('COGLABEL_PLACE', 's3://labels')
   vi.stubEnv('COGLABEL_AWS_ENDPOINT', emulator!.endpoint)
-  const asked = ['--model', model, '--tasks', 'caption', '--claims', '--run', 'one', ...flags]
+  const asked = [
+    '--model',
+    model,
+    '--tasks',
+    'caption',
+    '--claims',
+    '--dedupe',
+    'exact',
+    '--run',
+    'one',
+    ...flags,
+  ]
   expect((await runVerb(runSubmit, ['s3://others/p/', ...asked])).code).toBe(0)
 
   // Two more that nobody has planned, one of them by a list that lies among the images.

@@ -328,6 +328,16 @@ describe('a checkpoint folder', () => {
     }
   })
 
+  it.each([
+    { generation: { eos_token_id: [3, 2, 9], do_sample: true }, eos: [2, 3, 9] },
+    { generation: { eos_token_id: 4 }, eos: [2, 4] },
+    { generation: { temperature: 0.6 }, eos: [2] },
+  ])('ends its answers where generation_config.json says, too: $eos', async ({ generation, eos }) => {
+    const folder = withConfig({})
+    writeFileSync(join(folder, 'generation_config.json'), JSON.stringify(generation))
+    expect((await compile(folder)).tokens.eos).toEqual(eos)
+  })
+
   it('may say null where it says nothing', async () => {
     const nulls = {
       pad_token_id: null,

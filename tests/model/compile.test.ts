@@ -232,7 +232,7 @@ describe('memory', () => {
     }
     const [idle, used] = [await peak(checkpointFolder), await peak(folder)]
     rmSync(folder, { recursive: true })
-    // The embedding, the head and a stacked gate and up are the largest: 25 MB in float32 each.
+    // The embedding and the head are the largest: 25 MB in float32 each.
     const largest = (4 * 8000 * 768) / 1e6
     console.info(
       `checkpoint ${sizeMegabytes.toFixed(0)} MB, largest matrix ${largest.toFixed(0)} MB; peak ${used} MB, of which ${idle} MB without weights`,

@@ -83,6 +83,26 @@ test('compares boxes with those that are found again, and entities with yes and 
   })
 })
 
+test('asks what is at each box, and notes where that has another name', async () => {
+  const answer = ({ question }: PromptRequest) => {
+    if (question.startsWith('Describe'))
+      return 'A small dog [[100,100,300,300]] and two cats [[500,500,700,700;710,510,900,690]].'
+    return question.includes('710') ? 'A fox.' : question.includes('500') ? 'The cat.' : 'A dog.'
+  }
+  const { records } = await labelOne({
+    names: ['grounded-caption', 'describe-region'],
+    follows: [{ task: 'describe-region', after: 'grounded-caption' }],
+    checks: 'region-name',
+    answer,
+  })
+  const [caption, regions] = records
+  expect(caption).toMatchObject({
+    status: 'ok',
+    checks: [{ name: 'region-name', pass: false, score: 0.667, evidence: '"two cats" is called "A fox."' }],
+  })
+  expect(regions).toMatchObject({ status: 'ok', checks: [] })
+})
+
 test('draws several answers, lets one stand and keeps the others', async () => {
   const texts = ['A bird.', 'A dog.', 'A dog!', 'A cow.']
   let next = 0
@@ -104,6 +124,36 @@ test('leaves failed records as they are', () => {
   const failed = someRecord({ key: 'a', status: 'failed' })
   const run = { checks: [...defaultChecks] } as unknown as RunConfig
   expect(gateRecords([failed], run, { texts: openRunTexts() })).toEqual([failed])
+})
+
+test('asks again without the image what it was told to, and says what needs no image', async () => {
+  const seen = new Map<string, number>()
+  const answer = ({ question }: PromptRequest) => {
+    const times = (seen.get(question) ?? 0) + 1
+    seen.set(question, times)
+    if (question.startsWith('Describe')) return 'A dog and a cat.'
+    if (question.startsWith('Is there')) return 'Yes.'
+    if (question.startsWith('How many')) return 'Two.'
+    return times === 1 ? 'At the top.' : 'On the left.'
+  }
+  const names = ['caption', 'qa']
+  const { records, engine } = await labelOne({ answer, names, checks: 'blind-answer' })
+  const [caption, qa] = records
+  expect(caption?.checks).toEqual([])
+  // Of "How many", "Where" and "What colour" one is the same; "Is there" is left out.
+  expect(qa?.checks).toMatchObject([
+    {
+      name: 'blind-answer',
+      pass: true,
+      score: 0.667,
+      evidence: expect.stringMatching(
+        /^the same without the image: "How many \w+ are there\?" "Two."$/,
+      ) as string,
+    },
+  ])
+  expect(engine.counts).toMatchObject({ images: 2, prompts: 9, open: 0, maxOpen: 1 })
+  const quiet = await labelOne({ answer, names: ['caption'], checks: 'blind-answer' })
+  expect(quiet.engine.counts).toMatchObject({ images: 1, prompts: 1 })
 })
 
 test('asks a share of the images alone, and says where that makes a difference', async () => {

@@ -291,7 +291,8 @@ test('stops for a bug of ours and keeps what was finished before it', async () =
     },
   })
   await expect(labelOnce({ folder, store, engine })).rejects.toThrow(InvariantError)
-  expect((await labelOnce({ folder, store })).engine.counts.images).toBe(14)
+  // Five prompts an image: eight were answered by the 41st.
+  expect((await labelOnce({ folder, store })).engine.counts.images).toBe(12)
 })
 
 test('fails when a part cannot be written', async () => {

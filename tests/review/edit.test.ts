@@ -14,7 +14,7 @@ import { TaskDefinition } from '../../schemas/task-file.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
 import type { TaskSpec } from '../../schemas/task-spec.ts'
 import { browserPath, openBrowser } from '../helpers/browser.ts'
-import { openReviewPage, progress } from './opened-page.ts'
+import { openReviewPage, type PageOptions, progress, violations } from './opened-page.ts'
 import { type ReviewImage, reviewRecordId } from '../helpers/review-run.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
@@ -308,7 +308,8 @@ describe.skipIf(browserPath === null)('editing', () => {
   })
   afterAll(async () => await browser?.close())
 
-  const open = async ({ task, before, question }: Pick<Case, 'task' | 'before' | 'question'>) => {
+  type Opening = Pick<Case, 'task' | 'before' | 'question'> & Pick<PageOptions, 'scheme' | 'width'>
+  const open = async ({ task, before, question, ...options }: Opening) => {
     const images: ReviewImage[] = [
       {
         key,
@@ -316,7 +317,7 @@ describe.skipIf(browserPath === null)('editing', () => {
         said: [{ task, output: before, ...(question === undefined ? {} : { question }) }],
       },
     ]
-    const opened = await openReviewPage(browser, { images, tasks })
+    const opened = await openReviewPage(browser, { images, tasks, ...options })
     await opened.page.keyboard.press('e')
     await opened.page.waitForSelector('.editor')
     return opened
@@ -335,6 +336,21 @@ describe.skipIf(browserPath === null)('editing', () => {
       expect(heard).toEqual([])
     },
   )
+
+  it.each(
+    cases.flatMap(({ task, before, question = 'q' }) =>
+      before === null || ['qa', 'count', 'yes-no', 'describe-region', 'scene', 'place'].includes(task)
+        ? [
+            { task, before, question, scheme: 'light' as const, width: 390 },
+            { task, before, question, scheme: 'dark' as const, width: 1280 },
+          ]
+        : [],
+    ),
+  )('the form of $task, before $before, in $scheme at $width pixels shuts nobody out', async (one) => {
+    const { page } = await open(one)
+    expect(await violations(page)).toEqual([])
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
+  })
 
   it('shows what is wrong with JSON while it is written and what its schema wants, and keeps the form open', async () => {
     const { page, store } = await open({ task: 'scene', before: { value: { mood: 'calm', people: 0 } } })

@@ -1,4 +1,6 @@
 // The review page opened in a browser on a run of a test. It does not know what is looked at.
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import type { Browser, Page } from 'playwright-core'
 import { onTestFinished } from 'vitest'
 import type { RunConfig } from '../../schemas/run-config.ts'
@@ -73,4 +75,22 @@ export async function progress(page: Page, text: RegExp): Promise<void> {
     (wanted) => new RegExp(wanted).test(document.querySelector('#progress')?.textContent ?? ''),
     text.source,
   )
+}
+
+/** What axe-core finds that shuts people out. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'))
+  // axe-core puts itself on the window; its types are for pages that import it.
+  return await page.evaluate(async () => {
+    const { violations: found } = await (
+      window as unknown as {
+        axe: {
+          run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }>
+        }
+      }
+    ).axe.run()
+    return found.flatMap(({ id, nodes }) =>
+      nodes.map(({ html, failureSummary }) => `${id}: ${html.slice(0, 120)} ${failureSummary}`),
+    )
+  })
 }

@@ -37,6 +37,69 @@ it('tells counts, checks, failures, verdicts, and shows pictures with boxes', as
   expect(html).toContain('was it moved or deleted?')
 })
 
+it('shows what every shape of label says, each region in the colour of its box, and failures once an image', async () => {
+  const box = [0.1, 0.1, 0.5, 0.5] as [number, number, number, number]
+  const { html } = await report(
+    [],
+    [
+      {
+        key: 'a.png',
+        sample: 'owl.png',
+        said: [
+          {
+            task: 'describe-region',
+            output: {
+              regions: [
+                { box, text: 'An owl.' },
+                { box, text: 'A sky.' },
+              ],
+            },
+          },
+          { task: 'tags', output: { tags: ['owl', 'sky'] } },
+          { task: 'where', output: { value: 'On the left' } },
+          { task: 'ask-questions', output: { questions: ['What is it?', 'Why?'] } },
+          { task: 'qa', output: null, status: 'failed' },
+          { task: 'caption', output: null, status: 'failed' },
+        ],
+      },
+    ],
+  )
+  expect(html).toContain('<span class="words hue-0"><bdi>An owl.</bdi></span>')
+  expect(html).toContain('<span class="words hue-1"><bdi>A sky.</bdi></span>')
+  for (const said of ['owl, sky', 'On the left', 'What is it? · Why?'])
+    expect(html).toContain(`<bdi>${said}</bdi>`)
+  expect(html.match(/<li>/g)).toHaveLength(1)
+  expect(html).toContain('<p><span class="task">caption, qa</span><span class="bad">answer-empty</span></p>')
+  expect(html).toContain('<h2>Model</h2>')
+  expect(html).toContain('<h2>What was asked</h2>')
+})
+
+it('says which kinds of questions need no image', async () => {
+  const images = Array.from({ length: 20 }, (_, n) => ({
+    key: `${n}.png`,
+    sample: 'owl.png',
+    said: [
+      {
+        task: 'qa',
+        output: {
+          turns: [
+            {
+              question: `What colour is the ${n % 2 === 0 ? 'apple' : 'sky'}?`,
+              kind: 'colour',
+              answer: n % 2 === 0 ? 'Red.' : 'Blue.',
+            },
+            { question: 'How many are there?', kind: 'count', answer: n < 15 ? 'One.' : 'Two.' },
+          ],
+        },
+      },
+    ],
+  }))
+  const { html } = await report(['--pictures', '0'], images)
+  const text = html.replaceAll(/<style>[\s\S]*?<\/style>|<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')
+  expect(text).toContain('colour 20 50.0 % 100.0 % given away count 20 75.0 % 75.0 % ')
+  expect((await report(['--pictures', '0'])).html).toContain('Questions answered without the image')
+})
+
 it('draws the same pictures again with the same seed', async () => {
   const names = (html: string) => [...html.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, name]) => name)
   const [first, again, none] = [

@@ -176,6 +176,8 @@ test.each<[object, string, object]>([
     { output: { value: 'tense' }, repairs: [expect.stringContaining('"tense"')] },
   ],
   [{ answer: { kind: 'choice', choices: ['calm', 'tense'] } }, 'calm or tense', { ok: false }],
+  [{ answer: { kind: 'choice', choices: ['polish', 'Polish'] } }, 'Polish.', { output: { value: 'Polish' } }],
+  [{ answer: { kind: 'choice', choices: ['why', 'why?'] } }, 'why?', { output: { value: 'why?' } }],
   [
     { answer: { kind: 'json', schema } },
     '{"name": "a", "count": 2}',

@@ -1,7 +1,7 @@
 // The notice of EC2, against a real server that stands for the instance's metadata.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from '../helpers/manual-clock.ts'
 import { defaultSpotLimits, waitForSpotNotice } from '../../gpu-worker/cloud/spot-notice.ts'
 import { type HttpAnswer, type HttpCall, startHttpServer } from '../helpers/http-server.ts'
 

@@ -1,7 +1,7 @@
 // Protection from scaling in, against a real server that stands for the ECS agent.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { manualClock } from '../../dataset/queues/clock.ts'
+import { manualClock } from '../helpers/manual-clock.ts'
 import {
   defaultProtectionLimits as limits,
   openTaskProtection,

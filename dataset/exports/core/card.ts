@@ -2,6 +2,7 @@
 // Pure: counts in, Markdown and pictures out. Text of models and files is escaped.
 import type { RunConfig } from '../../../schemas/run-config.ts'
 import type { ExportFormat } from './format.ts'
+import { frontMatter } from './front-matter.ts'
 import { histogramSvg } from './histogram-svg.ts'
 import { familyOf, judgeLicence } from './model-families.ts'
 import type { BrokenRule } from './rules.ts'
@@ -17,6 +18,12 @@ export type CardFacts = {
   createdAt: string
   split: { shares: string; seed: number; warnings: readonly string[] } | null
   broken: readonly BrokenRule[] | null
+  /** Of the export, without the card. */
+  files: readonly string[]
+  /** What each check looks for. */
+  checkSummaries: ReadonlyMap<string, string>
+  /** The command lines that made the labels, without the program's name; none where nobody noted them. */
+  labelCommands: readonly string[]
 }
 
 /** Files of the card by path. */
@@ -46,7 +53,7 @@ export function renderCard(facts: CardFacts): Record<string, string> {
     Object.keys(pictures).length === 0
       ? ''
       : `## Lengths and boxes\n${Object.keys(pictures)
-          .map((path) => `![${path.slice(5, -4)}](${path})`)
+          .map((path) => `![histogram: ${path.slice(5, -4)}](${path})`)
           .join(' ')}`,
     limits(facts),
     reproduce(facts),
@@ -54,37 +61,35 @@ export function renderCard(facts: CardFacts): Record<string, string> {
   return { 'README.md': `${sections.filter((section) => section !== '').join('\n\n')}\n`, ...pictures }
 }
 
-function head({ format, statistics, config }: CardFacts): string {
+function head(facts: CardFacts): string {
+  const { format, statistics, config } = facts
   const tasks = Object.keys(statistics.tasks)
-  const boxes = statistics.boxArea.total > 0 ? ['object-detection'] : []
-  const answers = Object.values(statistics.tasks).some(({ turns }) => turns > 0)
-    ? ['visual-question-answering']
-    : []
-  const categories = ['image-to-text', ...answers, ...boxes]
-  const front = [
-    '---',
-    'task_categories:',
-    ...categories.map((name) => `- ${name}`),
-    'tags:',
-    '- coglabel',
-    '- machine-labelled',
-    '---',
-  ]
-  return `${front.join('\n')}
+  const edits = statistics.verdicts['edit'] ?? 0
+  const makers = edits === 0 ? ', not by people' : `, and ${edits} of the run's mended by people`
+  return `${frontMatter(facts)}
 # Labels of ${escapeMarkdown(config.runId)} as ${format.name}
 
-${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model, not by people; ${statistics.entries} entries of ${format.name}.`
+${statistics.records} records (${tasks.map(escapeMarkdown).join(', ') || 'none'}) on ${statistics.images} images, made by a vision-language model${makers}; ${statistics.entries} entries of ${format.name}.`
 }
 
 function licences({ models: used }: Statistics): string {
   const verdicts = [...new Set(Object.values(used).map(({ licence }) => licence))].map(judgeLicence)
   const bound = verdicts.filter(({ isFree }) => !isFree)
-  const warning = bound.map(
-    ({ sentence }) => `> **NOT FREE TO USE AS YOU LIKE: ${escapeMarkdown(sentence)}.**`,
+  const terms = [...new Set(Object.values(used).map((model) => familyOf(model).terms))].filter(
+    (one) => one !== null,
   )
+  const loud = [...bound.map(({ sentence }) => sentence), ...terms]
+  const warning = loud.map((sentence) => `> **NOT FREE TO USE AS YOU LIKE: ${escapeMarkdown(sentence)}.**`)
   const lines = verdicts.map(({ sentence }) => `- ${escapeMarkdown(sentence)}`)
   const images = '- the images keep the licences of their sources, which this tool does not know'
-  return [...warning, ...(warning.length > 0 ? [''] : []), '## Licences', ...lines, images].join('\n')
+  return [
+    ...warning.flatMap((line, index) => (index === 0 ? [line] : ['>', line])),
+    ...(warning.length > 0 ? [''] : []),
+    '## Licences',
+    ...lines,
+    ...terms.map((one) => `- ${escapeMarkdown(one)}`),
+    images,
+  ].join('\n')
 }
 
 function contents({ statistics, split }: CardFacts): string {
@@ -141,9 +146,9 @@ function models({ models: used, prompts, from, to }: Statistics): string {
   ].join('\n')
 }
 
-function health({ statistics, broken }: CardFacts): string {
+function health({ statistics, broken, checkSummaries }: CardFacts): string {
   const { statuses, failures, leftOut, verdicts, checks, cutOff, repaired, records, rotated } = statistics
-  const share = (count: number, of: number) => (of === 0 ? '' : ` (${((100 * count) / of).toFixed(1)} %)`)
+  const share = (count: number, of: number) => (of === 0 ? '' : ` (${rate(count, of)})`)
   const seen = statuses.ok + statuses.filtered + statuses.failed
   const lines = [
     `- of ${seen} records of the run ${statuses.ok} are ok${share(statuses.ok, seen)}, ${statuses.filtered} were turned down by a check, ${statuses.failed} failed`,
@@ -159,13 +164,17 @@ function health({ statistics, broken }: CardFacts): string {
   ]
   const rows = Object.entries(checks).map(
     ([name, { passed, failed, scores, scoreSum }]) =>
-      `| ${escapeMarkdown(name)} | ${passed} of ${passed + failed} | ${scores === 0 ? '' : (scoreSum / scores).toFixed(3)} |`,
+      `| ${escapeMarkdown(name)} | ${passed} of ${passed + failed} | ${rate(passed, passed + failed)} | ${scores === 0 ? '' : (scoreSum / scores).toFixed(3)} | ${escapeMarkdown(checkSummaries.get(name) ?? '')} |`,
   )
   const table =
     rows.length === 0
       ? ['No checks were made on these records.']
-      : ['| check | passed | mean score |', '|---|---|---|', ...rows]
+      : ['| check | passed | share | mean score | looks for |', '|---|---|---|---|---|', ...rows]
   return ['## Health', ...lines, '', ...table, '', loading(broken)].join('\n')
+}
+
+function rate(count: number, of: number): string {
+  return of === 0 ? '' : `${((100 * count) / of).toFixed(1)} %`
 }
 
 function loading(broken: readonly BrokenRule[] | null): string {
@@ -198,15 +207,33 @@ function limits({ format, statistics }: CardFacts): string {
   ].join('\n')
 }
 
-function reproduce({ command, version, config, createdAt }: CardFacts): string {
-  const { source, model, sampling } = config
+/** A run may be gone on with by a new command every day. */
+const maxCommands = 5
+
+function reproduce({ command, labelCommands, version, config, createdAt }: CardFacts): string {
+  const { source, model, sampling, checks = [] } = config
+  const gates = checks.map(({ name, action }) => `${name}=${action}`).join(', ')
+  const settings = [
+    `temperature ${sampling.temperature}`,
+    `seed ${sampling.seed}`,
+    ...(gates === '' ? [] : [`checks ${escapeMarkdown(gates)}`]),
+  ]
   return [
     '## How to make it again',
     '```sh',
-    `npx coglabel@${version} ${command}`,
+    ...labelCommands.slice(0, maxCommands).map((one) => `npx coglabel@${version} ${fenced(one)}`),
+    ...(labelCommands.length > maxCommands
+      ? [`# … and ${labelCommands.length - maxCommands} more: run.json`]
+      : []),
+    `npx coglabel@${version} ${fenced(command)}`,
     '```',
-    `Exported ${minute(createdAt)} from the run ${escapeMarkdown(config.runId)} over ${escapeMarkdown(source.uri)}, with the model ${escapeMarkdown(model.name)} (${model.digest.slice(0, 16)}, ${model.weights}), temperature ${sampling.temperature}, seed ${sampling.seed}. The same records give the same files.`,
+    `Exported ${minute(createdAt)} from the run ${escapeMarkdown(config.runId)} over ${escapeMarkdown(source.uri)}, with the model ${escapeMarkdown(model.name)} (${model.digest.slice(0, 16)}, ${model.weights}), ${settings.join(', ')}. The run's config.json has every setting that made the labels. The same records give the same files.`,
   ].join('\n')
+}
+
+/** A command may hold what ends the fence around it. */
+function fenced(command: string): string {
+  return command.replaceAll(/[\r\n]+/g, ' ').replaceAll('```', '` ` `')
 }
 
 /** `2026-01-01 12:00 UTC`. */

@@ -14,17 +14,23 @@ export type Content = {
   text: string | null
   regions: Region[]
   turns: { question: string; answer: string }[]
-  /** True where something was looked for and may be absent. */
-  isAsked: boolean
 }
 
-export function contentOf(output: TaskOutput): Content {
-  const turns = turnsOf(output)
+/** What was asked, and as which task: outputs that are nothing but an answer do not say. */
+type Asked = { questions: readonly string[]; task: string }
+
+const nothing: Content = { text: null, regions: [], turns: [] }
+
+export function contentOf(output: TaskOutput, { questions, task }: Asked): Content {
+  const turns = turnsOf(output, questions)
+  if ('value' in output && output.boxes !== undefined && output.boxes.length > 0)
+    return {
+      ...nothing,
+      regions: [{ text: valueText(output.value) || task, span: null, boxes: output.boxes }],
+    }
   if (turns !== null) return { ...nothing, turns }
-  if ('phrase' in output) {
-    const regions = [{ text: output.phrase, span: null, boxes: output.boxes }]
-    return { ...nothing, regions, isAsked: true }
-  }
+  if ('phrase' in output)
+    return { ...nothing, regions: [{ text: output.phrase, span: null, boxes: output.boxes }] }
   if ('regions' in output) {
     return {
       ...nothing,
@@ -37,11 +43,13 @@ export function contentOf(output: TaskOutput): Content {
   return { ...nothing, text: output.text, regions }
 }
 
-/** Of tags, questions without answers and tasks of the user: formats that hold whole outputs have them. */
-const nothing: Content = { text: null, regions: [], turns: [], isAsked: false }
+/** What a task of the user answered, as words. */
+export function valueText(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}
 
 /** What trainers can take as questions and answers; null where the output has none. */
-function turnsOf(output: TaskOutput): Content['turns'] | null {
+function turnsOf(output: TaskOutput, questions: readonly string[]): Content['turns'] | null {
   if ('turns' in output) return output.turns.map(({ question, answer }) => ({ question, answer }))
   if ('probes' in output)
     return output.probes.map(({ question, answer }) => ({
@@ -56,19 +64,37 @@ function turnsOf(output: TaskOutput): Content['turns'] | null {
   }
   if ('lines' in output && output.lines.length > 0)
     return [{ question: 'What text is in the image?', answer: output.lines.join('\n') }]
+  const question = questions.join(' ')
+  if ('tags' in output && output.tags.length > 0) return [{ question, answer: output.tags.join(', ') }]
+  if ('value' in output && valueText(output.value) !== '')
+    return [{ question, answer: valueText(output.value) }]
   return null
 }
 
 /** The content of a record that has a label; records without one never reach a writer. */
 export function contentOfRecord(record: LabelRecord): Content {
-  return record.output === null ? nothing : contentOf(record.output)
+  const { output, task } = record
+  return output === null ? nothing : contentOf(output, { questions: questionsOf(record), task })
 }
 
-/** What the model was asked, without the template around it. */
-export function questionOf({ prompt }: LabelRecord): string {
-  const found =
-    prompt.template === 'base' ? null : /^Question: ([\s\S]*?) (?:Short answer|Answer):$/.exec(prompt.text)
-  return found?.[1] ?? prompt.text
+/** What the model was asked, each question without the template around it. */
+export function questionsOf({ prompt: { template, text } }: LabelRecord): string[] {
+  if (template === 'base') return text.split('\n')
+  return text.split(/(?<= (?:Short answer|Answer):)\n(?=Question: )/).map(bareQuestion)
+}
+
+function bareQuestion(text: string): string {
+  return /^Question: ([\s\S]*?) (?:Short answer|Answer):$/.exec(text)?.[1] ?? text
+}
+
+/** What stands for many questions whose answers make one text: that is how it would be asked for at once. */
+const questionOfMany = 'Describe the image with boxes.'
+
+/** What was asked, as one question. */
+export function questionOf(record: LabelRecord): string {
+  const questions = questionsOf(record)
+  if (questions.length > 1 && record.output !== null && 'text' in record.output) return questionOfMany
+  return questions.join(' ')
 }
 
 /** The first text of an image that nobody had to ask for: its caption. */

@@ -1,23 +1,13 @@
 // Records as turns of a conversation about an image, and back. It knows no format and writes no file.
 import type { LabelRecord } from '../../../schemas/label-record.ts'
-import { contentOfRecord, questionOf } from './content.ts'
-import { type Dialect, readInline, writeInline } from './dialect.ts'
+import type { Box } from '../../../schemas/task-output.ts'
+import { contentOfRecord, questionOf, questionsOf, type Region, valueText } from './content.ts'
+import { absentAnswer, type Dialect, perMilleDialect, readInline, writeInline } from './dialect.ts'
 import type { ReadLabel } from './format.ts'
 
 export type Turn = { question: string; answer: string }
 
 export const imageMarker = '<image>'
-
-/**
- * Where LLaVA's trainer cuts a conversation apart again to see what was asked: one inside a text makes its pieces count
- * otherwise than its tokens, and nothing of the row is learned.
- */
-export const vicunaSeparators: readonly string[] = ['</s>', ' ASSISTANT: ']
-
-/** The first separator that a text holds, or null. */
-export function separatorIn(texts: readonly string[]): string | null {
-  return vicunaSeparators.find((separator) => texts.some((text) => text.includes(separator))) ?? null
-}
 
 /** A trainer puts an image wherever it finds its marker, so a text of the model must not hold one. */
 export function defuse(text: string, markers: readonly string[]): string {
@@ -32,14 +22,64 @@ function defused(marker: string): string {
   return `${marker.slice(0, 1)}\u{200b}${marker.slice(1)}`
 }
 
-/** The turns of a record, with boxes in a dialect, or without any where `dialect` is null. Texts are trimmed. */
-export function turnsOf(record: LabelRecord, dialect: Dialect | null): Turn[] {
-  const content = contentOfRecord(record)
-  if (content.turns.length > 0)
-    return content.turns.map(({ question, answer }) => ({ question: clean(question), answer: clean(answer) }))
-  const plain = dialect === null ? { ...content, regions: [] } : content
-  const answer = dialect === null ? (plain.text ?? '') : writeInline(plain, dialect)
-  return answer.trim() === '' ? [] : [{ question: clean(questionOf(record)), answer: clean(answer) }]
+/** One question and its answer, before a format writes them; spans of regions are places in the answer. */
+export type Exchange = {
+  question: string
+  /** Of a question about a place: its box, which stands in the question as the model was asked. */
+  at: Box | null
+  answer: string
+  regions: readonly Region[]
+}
+
+/** What a record asked and answered. Tasks that ask many things at once give many. */
+export function exchangesOf(record: LabelRecord): Exchange[] {
+  const { output } = record
+  if (output === null) return []
+  const { text, regions, turns } = contentOfRecord(record)
+  if (turns.length > 0)
+    return turns.map(({ question, answer }) => ({ question, at: null, answer, regions: [] }))
+  const question = questionOf(record)
+  if (text !== null) return [{ question, at: null, answer: text, regions }]
+  if ('regions' in output) {
+    const questions = questionsOf(record)
+    return output.regions.map(({ text: answer, box }, index) => ({
+      question: questions.length === output.regions.length ? (questions[index] ?? '') : '',
+      at: box,
+      answer,
+      regions: [],
+    }))
+  }
+  const [region] = regions
+  if (region === undefined) return []
+  const answer =
+    region.boxes.length === 0 ? absentAnswer : 'value' in output ? valueText(output.value) : region.text
+  const span = { start: 0, end: answer.length }
+  return [{ question, at: null, answer, regions: region.boxes.length === 0 ? [] : [{ ...region, span }] }]
+}
+
+/** The turns of a record, with boxes in a dialect. Texts are trimmed. */
+export function turnsOf(record: LabelRecord, dialect: Dialect): Turn[] {
+  return exchangesOf(record).flatMap((exchange) => {
+    const answer = clean(writeInline({ text: exchange.answer, regions: exchange.regions }, dialect))
+    return answer === ''
+      ? []
+      : [{ question: clean(askedOf(exchange, (box) => dialect.write([box]))), answer }]
+  })
+}
+
+/** The turns of a record without its boxes. */
+export function plainTurnsOf(record: LabelRecord): Turn[] {
+  return exchangesOf(record).flatMap(({ question, at, answer }) =>
+    at !== null || clean(answer) === '' ? [] : [{ question: clean(question), answer: clean(answer) }],
+  )
+}
+
+/** The question with its box as `write` writes it. */
+export function askedOf({ question, at }: Exchange, write: (box: Box) => string): string {
+  if (at === null) return question
+  const asked = question.replace(perMilleDialect.pattern, () => ` ${write(at)}`)
+  // Other models' boxes stand there in their own way.
+  return asked === question ? `What is at ${write(at)}?` : asked
 }
 
 function clean(text: string): string {

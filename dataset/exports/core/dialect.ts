@@ -1,6 +1,6 @@
 // How boxes stand inside a text: a dialect writes those of a region and finds them again. It knows no format.
 import type { Box } from '../../../schemas/task-output.ts'
-import type { Content, Region } from './content.ts'
+import type { Region } from './content.ts'
 import type { ReadRegion } from './format.ts'
 
 export type Dialect = {
@@ -45,13 +45,11 @@ function toBox([x0 = 0, y0 = 0, x1 = 0, y1 = 0]: readonly number[]): Box {
 /** What a region says that was looked for and is not there. */
 export const absentAnswer = 'It is not in the image.'
 
-/** A text with the boxes of its regions behind their words; of what was asked for, the words and their boxes. */
-export function writeInline({ text, regions }: Content, dialect: Dialect): string {
-  if (text === null) {
-    const [region] = regions
-    if (region === undefined) return ''
-    return region.boxes.length === 0 ? absentAnswer : `${region.text} ${dialect.write(region.boxes)}`
-  }
+/** A text with the boxes of its regions behind their words. */
+export function writeInline(
+  { text, regions }: { text: string; regions: readonly Region[] },
+  dialect: Dialect,
+): string {
   let written = ''
   let from = 0
   for (const { span, boxes } of regions.toSorted(byEnd)) {

@@ -31,6 +31,8 @@ export type StoreExport = {
   folder: string
   /** Bytes by URI, for formats that embed images. */
   readImage: (uri: string) => Promise<Uint8Array | null>
+  /** What each check looks for, for the card. */
+  checkSummaries?: ReadonlyMap<string, string>
   version: string
 }
 
@@ -39,7 +41,7 @@ const maxFileBytes = 1024 * 1024 * 1024
 
 /** Exports all that is sealed now, with the verdicts of now. Throws UserError when nothing is. */
 export async function exportToStore(options: StoreExport): Promise<{ indexKey: string; index: ExportIndex }> {
-  const { store, config, format, folder, readImage, version } = options
+  const { store, config, format, folder, readImage, version, checkSummaries = new Map() } = options
   const last = await lastManifest(store)
   if (last === null) throw new UserError(`nothing of ${store.uri} is sealed; seal it first`)
   const verdicts = await readVerdicts(store)
@@ -66,6 +68,7 @@ export async function exportToStore(options: StoreExport): Promise<{ indexKey: s
     split: null,
     checks: true,
     command: `export ${config.runId} --format ${format.name} --images ${imageMode}`,
+    checkSummaries,
     version,
     // The data's own time: the same generation and verdicts give the same bytes whenever they are exported.
     clock: () => new Date(last.createdAt),

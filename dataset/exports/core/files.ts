@@ -2,6 +2,7 @@
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { UserError } from '../../../schemas/errors.ts'
+import { systemCode } from '../../../schemas/system-error.ts'
 import { explainWriteError } from '../../stores/fs.ts'
 import { checkKey } from '../../stores/object-store.ts'
 import type { ExportSink, FileSink } from './format.ts'
@@ -18,7 +19,7 @@ export function openFolderSink(folder: string): ExportSink {
         await mkdir(dirname(full), { recursive: true })
         return bufferedFile(await open(full, 'wx'), full)
       } catch (error) {
-        if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
+        if (systemCode(error) === 'EEXIST')
           throw new UserError(
             `two images of the export would both write ${path}, as images do whose names differ after the last dot alone (a.jpg, a.png); leave one out (--where 'key!="a.png"') or rename it`,
             { cause: error },

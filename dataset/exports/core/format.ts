@@ -131,6 +131,8 @@ export type ExportFormat = {
   /** What of a record does not survive; for the card. */
   lost: readonly string[]
   rules: readonly LoadingRule[]
+  /** Which files the `datasets` library of Hugging Face takes for rows; left out where it can make none of them. */
+  hubFiles?: RegExp
   open(context: WriterContext): FormatWriter
   rows(files: ExportFiles): AsyncGenerator<RawRow>
   read(files: ExportFiles): AsyncGenerator<ReadImage>

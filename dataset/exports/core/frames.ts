@@ -4,10 +4,7 @@ import type { Box } from '../../../schemas/task-output.ts'
 export type Size = { width: number; height: number }
 
 /** [x0, y0, x1, y1] in pixels. */
-export function pixelCorners(
-  [x0, y0, x1, y1]: Box,
-  { width, height }: Size,
-): [number, number, number, number] {
+function pixelCorners([x0, y0, x1, y1]: Box, { width, height }: Size): [number, number, number, number] {
   return [hundredths(x0 * width), hundredths(y0 * height), hundredths(x1 * width), hundredths(y1 * height)]
 }
 
@@ -23,10 +20,7 @@ export function outlineOf([x, y, w, h]: readonly [number, number, number, number
   return [[x, y, right, y, right, bottom, x, bottom]]
 }
 
-export function boxOfCorners(
-  [x0 = 0, y0 = 0, x1 = 0, y1 = 0]: readonly number[],
-  { width, height }: Size,
-): Box {
+function boxOfCorners([x0 = 0, y0 = 0, x1 = 0, y1 = 0]: readonly number[], { width, height }: Size): Box {
   return [x0 / width, y0 / height, x1 / width, y1 / height]
 }
 

@@ -4,6 +4,7 @@ import { link, mkdir, symlink } from 'node:fs/promises'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { UserError } from '../../../schemas/errors.ts'
+import { systemCode } from '../../../schemas/system-error.ts'
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import { sha256Hex } from '../../canonical-json.ts'
 import { explainWriteError } from '../../stores/fs.ts'
@@ -90,8 +91,7 @@ async function linkOrPoint(original: string, path: string): Promise<void> {
       await make(original, path)
       return
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? error.code : ''
-      if (code === 'EEXIST') return
+      if (systemCode(error) === 'EEXIST') return
       if (make === symlink) throw explainWriteError(error, { path })
     }
   }

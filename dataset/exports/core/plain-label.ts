@@ -17,8 +17,8 @@ export function plainLabel({ recordId, task, prompt, output }: LabelRecord) {
   return { recordId, task, question: prompt.text, output }
 }
 
-export function readPlainLabel({ recordId, output }: PlainLabel): ReadLabel {
-  const { text, regions, turns } = contentOf(output)
+export function readPlainLabel({ recordId, task, question, output }: PlainLabel): ReadLabel {
+  const { text, regions, turns } = contentOf(output, { questions: [question], task })
   const read = regions.map(({ text: words, span, boxes }) => ({
     text: words,
     start: span?.start ?? null,

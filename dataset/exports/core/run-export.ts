@@ -47,6 +47,10 @@ export type ExportOptions = {
   split: ExportSplit | null
   checks: boolean
   command: string
+  /** What each check looks for, for the card. */
+  checkSummaries?: ReadonlyMap<string, string>
+  /** The command lines that made the labels, where they are known. */
+  labelCommands?: readonly string[]
   version: string
   clock: () => Date
   onProgress: (progress: ExportProgress) => void
@@ -99,6 +103,9 @@ export async function exportRun(options: ExportOptions): Promise<ExportReport> {
     createdAt,
     split: split === null ? null : { shares: sharesText(split.shares), seed: split.seed, warnings },
     broken,
+    files,
+    checkSummaries: options.checkSummaries ?? new Map(),
+    labelCommands: options.labelCommands ?? [],
   })
   for (const [path, text] of Object.entries(card)) await writeFileWhole(sink, path, text)
   const { images, records } = statistics

@@ -1,7 +1,7 @@
 // What the card tells about an export, counted while its records stream by. Bounded: texts are counted, not kept.
 import type { LabelRecord, RecordStatus } from '../../../schemas/label-record.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
-import { contentOfRecord } from './content.ts'
+import { contentOfRecord, questionsOf } from './content.ts'
 
 type Counts = Record<string, number>
 
@@ -10,7 +10,7 @@ export type TaskStatistics = {
   images: number
   turns: number
   boxes: number
-  /** Of texts and answers, in words; the last bin holds all that are longer. */
+  /** Of texts and answers, by the word; the last bin holds all that are longer. */
   words: Histogram
 }
 
@@ -125,25 +125,21 @@ function countRecord(statistics: Statistics, record: LabelRecord): void {
   countProvenance(statistics, record)
 }
 
-function countProvenance(
-  { models, prompts }: Statistics,
-  { model, task, taskVersion, specHash, prompt }: LabelRecord,
-): void {
+function countProvenance({ models, prompts }: Statistics, record: LabelRecord): void {
+  const { model, task, taskVersion, specHash } = record
   const { name, digest, weights, licence, engine } = model
   const modelKey = named(models, `${digest} ${weights} ${engine}`)
   models[modelKey] ??= { name, digest, weights, licence, engine, records: 0 }
   models[modelKey].records += 1
   const promptKey = named(prompts, `${task}@${taskVersion} ${specHash}`)
-  prompts[promptKey] ??= { task, taskVersion, specHash, question: questionsOf(prompt.text), records: 0 }
+  prompts[promptKey] ??= {
+    task,
+    taskVersion,
+    specHash,
+    question: questionsOf(record).join(' · ').slice(0, 200),
+    records: 0,
+  }
   prompts[promptKey].records += 1
-}
-
-/** What was asked, without the words that a template puts around it. */
-function questionsOf(text: string): string {
-  const lines = text
-    .split('\n')
-    .map((line) => line.replace(/^Question: (.*) (?:Short answer|Answer):$/, '$1'))
-  return lines.join(' · ').slice(0, 200)
 }
 
 function named(known: Record<string, unknown>, key: string): string {
@@ -151,7 +147,7 @@ function named(known: Record<string, unknown>, key: string): string {
 }
 
 function taskOf({ tasks }: Statistics, task: string): TaskStatistics {
-  return (tasks[task] ??= { records: 0, images: 0, turns: 0, boxes: 0, words: histogram(5, 21) })
+  return (tasks[task] ??= { records: 0, images: 0, turns: 0, boxes: 0, words: histogram(1, 201) })
 }
 
 function count(into: Histogram, value: number): void {

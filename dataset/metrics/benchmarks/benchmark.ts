@@ -8,10 +8,16 @@ export type BenchmarkFiles = {
   folder: string
   /** Only so many images are asked about and scored. */
   maxImages: number
+  /** The split that was asked for by name; undefined: the one that has answers and is not for training. */
+  split?: string | undefined
   names: readonly string[]
+  /** The folder that holds the images, which may be another one, and their paths below it. */
+  imageFolder: string
+  imageNames: readonly string[]
   /** Throws UserError for a file that cannot be read or is not JSON. */
   readJson(name: string): Promise<unknown>
   readLines(name: string): Promise<string[]>
+  readBytes(name: string): Promise<Buffer>
 }
 
 export type BenchmarkItem = { key: string; questions?: string[]; phrases?: string[] }
@@ -64,32 +70,45 @@ export type BenchmarkLayout = {
   read(files: BenchmarkFiles): Promise<Benchmark>
 }
 
-const imageName = /\.(?:jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
+const imageName = /(?:^|\/)(?!\._)[^/]*\.(?:jpe?g|png|webp|gif|tiff?|avif|bmp)$/i
 
-/** Finds images by name, wherever they lie in the folder. */
-export function openImageFinder({ names, folder }: BenchmarkFiles): (name: string) => string {
-  const images = names.filter((name) => imageName.test(name))
-  const byName = new Map(images.map((path) => [path.split('/').at(-1) ?? path, path]))
-  const all = new Set(images)
+/** By its name; not one of macOS's companions (`._a.jpg`), which hold no picture. */
+export function isImage(name: string): boolean {
+  return imageName.test(name)
+}
+
+/** Finds images by name, wherever they lie in the folder of images. */
+export function openImageFinder(files: BenchmarkFiles): (name: string) => string {
+  const byName = new Map(files.imageNames.map((path) => [path.split('/').at(-1) ?? path, path]))
+  const all = new Set(files.imageNames)
   return (name) => {
     const found = all.has(name) ? name : byName.get(name.split('/').at(-1) ?? name)
     if (found !== undefined) return found
-    throw new UserError(`the image ${name} is not in ${folder}; put the benchmark's images there`)
+    throw new UserError(`the image ${name} is not in ${describeImages(files)}`)
   }
 }
 
 /** Finds an image by COCO's number, which its name ends with. */
-export function openCocoFinder({ names, folder }: BenchmarkFiles): (id: number) => string {
+export function openCocoFinder(files: BenchmarkFiles): (id: number) => string {
   const byId = new Map<number, string>()
-  for (const name of names.filter((one) => imageName.test(one))) {
+  for (const name of files.imageNames) {
     const digits = /(\d+)\.\w+$/.exec(name)?.[1]
     if (digits !== undefined) byId.set(Number(digits), name)
   }
   return (id) => {
     const found = byId.get(id)
     if (found !== undefined) return found
-    throw new UserError(`no image of ${folder} has the number ${id} at the end of its name`)
+    throw new UserError(
+      `no image has the number ${id} at the end of its name, as in COCO_val2014_${String(id).padStart(12, '0')}.jpg, in ${describeImages(files)}`,
+    )
   }
+}
+
+function describeImages({ imageFolder, imageNames }: BenchmarkFiles): string {
+  const [first] = imageNames
+  const seen =
+    first === undefined ? 'which has no images' : `which has ${imageNames.length}, such as ${first}`
+  return `${imageFolder}, ${seen}; put the benchmark's images there, or name their folder with --images (links are not followed)`
 }
 
 /** The rows of the first images, in the order of the rows. */
@@ -123,12 +142,38 @@ export function percent(share: number): number {
   return Math.round(share * 10_000) / 100
 }
 
-/** The files that match, or a UserError that says what was looked for. */
+/**
+ * The one file that matches. Of several, as releases have them for each split, the one of the split that was asked for,
+ * else the one that is for validation. Throws UserError that says which there are.
+ */
 export function fileLike(files: BenchmarkFiles, pattern: RegExp, what: string): string {
-  const found = files.names.filter((name) => pattern.test(name))
-  const [only] = found
-  if (only === undefined) throw new UserError(`${files.folder} has no ${what}`)
-  if (found.length > 1)
-    throw new UserError(`${files.folder} has several ${what}: ${found.join(', ')}; keep one of them there`)
-  return only
+  const { folder, names, split } = files
+  const found = names.filter((name) => pattern.test(name))
+  if (found.length === 0) throw new UserError(`${folder} has no ${what}; it has ${listNames(names)}`)
+  const isOf = (wanted: string) => (name: string) => baseName(name).toLowerCase().includes(wanted)
+  const ofSplit = split === undefined ? found : found.filter(isOf(split.toLowerCase()))
+  if (ofSplit.length === 0)
+    throw new UserError(`${folder} has no ${what} of the split "${split}"; it has ${found.join(', ')}`)
+  const forValidation = ofSplit.filter(isOf('val'))
+  const [only, ...others] = ofSplit.length > 1 && forValidation.length > 0 ? forValidation : ofSplit
+  if (only !== undefined && others.length === 0) return only
+  throw new UserError(
+    `${folder} has several ${what}: ${found.join(', ')}; name one with --split, as in --split val, or give the folder of one`,
+  )
+}
+
+function baseName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1)
+}
+
+const listedNames = 5
+
+/** What a folder has, for messages: a few of the names that are no images. */
+export function listNames(names: readonly string[]): string {
+  const images = names.filter(isImage).length
+  const others = names.filter((name) => !isImage(name) && !/(?:^|\/)\./.test(name))
+  const more = others.length - listedNames
+  const parts = [...others.slice(0, listedNames), ...(more > 0 ? [`${more} more files`] : [])]
+  if (images > 0) parts.push(`${images} image${images === 1 ? '' : 's'}`)
+  return parts.length === 0 ? 'no files' : parts.join(', ')
 }

@@ -6,7 +6,8 @@ import { type BenchmarkLayout, fileLike, firstImages, openImageFinder } from './
 import { CocoCaptions } from './coco-json.ts'
 import { parseAs } from './parse.ts'
 
-const pattern = /(?:^|\/)(?:captions|nocaps)[^/]*\.json$/i
+/** NoCaps also gives lists of images alone, without captions: nocaps_test_image_info.json. */
+const pattern = /(?:^|\/)(?:captions|nocaps(?![^/]*image_info))[^/]*\.json$/i
 
 export const captionsFiles: BenchmarkLayout = {
   kind: 'captions',
@@ -19,9 +20,10 @@ export const captionsFiles: BenchmarkLayout = {
     const references = Map.groupBy(annotations, (annotation) => annotation.image_id)
     const all = images.flatMap(({ id, file_name: file, domain }) => {
       const texts = (references.get(id) ?? []).map(({ caption }) => caption)
-      return texts.length === 0 ? [] : [{ key: find(file), texts, domain }]
+      return texts.length === 0 ? [] : [{ key: file, texts, domain }]
     })
-    const rows = firstImages(all, files)
+    // Only images that are asked about have to be there.
+    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
     return {
       kind: 'captions',
       about: `captions: ${rows.length} images, ${rows.reduce((sum, { texts }) => sum + texts.length, 0)} references`,

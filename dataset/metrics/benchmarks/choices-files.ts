@@ -33,9 +33,9 @@ export const choicesFiles: BenchmarkLayout = {
       const { image, question, choices, answer } = parseLineAs(Line, line, `line ${index + 1} of ${name}`)
       const listed = choices.map((choice, at) => `${letterOf(at)}. ${choice}`).join(' ')
       const gold = typeof answer === 'number' ? answer : answer.toUpperCase().charCodeAt(0) - 65
-      return { key: find(image), question: `${question} ${listed} Answer with the letter.`, choices, gold }
+      return { key: image, question: `${question} ${listed} Answer with the letter.`, choices, gold }
     })
-    const rows = firstImages(all, files)
+    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
     return {
       kind: 'choices',
       about: `multiple choice: ${rows.length} questions`,

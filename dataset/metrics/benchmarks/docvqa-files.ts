@@ -1,5 +1,6 @@
 // DocVQA's files: {"data": [{"question", "image", "answers"}]}, scored by ANLS.
 import { z } from 'zod'
+import { UserError } from '../../../schemas/errors.ts'
 import { anls } from '../anls.ts'
 import {
   type BenchmarkLayout,
@@ -14,7 +15,14 @@ import { parseAs } from './parse.ts'
 const Data = z.looseObject({
   data: z
     .array(
-      z.looseObject({ question: z.string().min(1), image: z.string(), answers: z.array(z.string()).min(1) }),
+      z.looseObject({
+        question: z.string().min(1),
+        image: z.string().optional(),
+        // InfographicVQA's name for it.
+        image_local_name: z.string().optional(),
+        // Test sets have none.
+        answers: z.array(z.string()).min(1).optional(),
+      }),
     )
     .min(1),
 })
@@ -23,14 +31,20 @@ const pattern = /(?:docvqa|infographics?vqa|(?:^|\/)(?:val|train|test)_v\d)[^/]*
 
 export const docvqaFiles: BenchmarkLayout = {
   kind: 'docvqa',
-  files: 'docvqa….json or val_v1.0….json',
+  files: 'val_v1.0_withQT.json of DocVQA, or infographicsVQA_val_….json',
   matches: (names) => names.some((name) => pattern.test(name)),
   async read(files) {
-    const name = fileLike(files, pattern, 'docvqa….json')
+    const name = fileLike(files, pattern, 'file of questions (val_v1.0_withQT.json)')
     const { data } = parseAs(Data, await files.readJson(name), name)
     const find = openImageFinder(files)
-    const all = data.map(({ question, image, answers }) => ({ key: find(image), question, answers }))
-    const rows = firstImages(all, files)
+    const all = data.flatMap(({ question, answers, image, image_local_name: local = image }) =>
+      local === undefined || answers === undefined ? [] : [{ key: local, question, answers }],
+    )
+    if (all.length === 0)
+      throw new UserError(
+        `no question of ${name} has both an image and answers; the test set's answers are not published, take val_v1.0_withQT.json`,
+      )
+    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
     return {
       kind: 'docvqa',
       about: `documents: ${rows.length} questions`,

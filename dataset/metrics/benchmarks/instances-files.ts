@@ -4,8 +4,8 @@ import { scoreChair } from '../chair.ts'
 import { openCocoVocabulary } from '../coco-things.ts'
 import { type GoldBox, scoreDetection } from '../detection.ts'
 import { openVocabulary, type Vocabulary } from '../vocabulary.ts'
-import { type BenchmarkLayout, fileLike, openImageFinder, percent } from './benchmark.ts'
-import { boxOf, CocoInstances } from './coco-json.ts'
+import { type BenchmarkFiles, type BenchmarkLayout, fileLike, openImageFinder, percent } from './benchmark.ts'
+import { boxOf, CocoCaptions, CocoInstances } from './coco-json.ts'
 import { parseAs } from './parse.ts'
 
 const pattern = /(?:^|\/)instances[^/]*\.json$/i
@@ -28,8 +28,10 @@ export const instancesFiles: BenchmarkLayout = {
       return [{ image, name: thing, box, isCrowd: Number(annotation.iscrowd ?? 0) === 1 }]
     })
     const vocabulary = vocabularyFor([...nameOf.values()])
+    const references = await captionsBeside(files, name)
     const byImage = Map.groupBy(gold, ({ image }) => image)
     const keys = [...keyOf.values()]
+    const referencesOf = new Map([...keyOf].map(([id, key]) => [key, references.get(id) ?? []]))
     return {
       kind: 'instances',
       about: `boxes: ${gold.length} of ${categories.length} kinds of things in ${keys.length} images`,
@@ -44,6 +46,7 @@ export const instancesFiles: BenchmarkLayout = {
           key,
           caption: said.get(key)?.caption ?? '',
           there: (byImage.get(key) ?? []).map((one) => one.name),
+          references: referencesOf.get(key) ?? [],
         }))
         const chair = scoreChair(captions, vocabulary)
         return {
@@ -71,6 +74,15 @@ export const instancesFiles: BenchmarkLayout = {
       },
     }
   },
+}
+
+/** What people wrote of the images, by their number: CHAIR counts what they name as there. None without such a file. */
+async function captionsBeside(files: BenchmarkFiles, instances: string): Promise<Map<number, string[]>> {
+  const name = instances.replace(/instances([^/]*)$/i, 'captions$1')
+  if (!files.names.includes(name)) return new Map()
+  const { annotations } = parseAs(CocoCaptions, await files.readJson(name), name)
+  const byImage = Map.groupBy(annotations, (annotation) => annotation.image_id)
+  return new Map([...byImage].map(([id, own]) => [id, own.map(({ caption }) => caption)]))
 }
 
 /** COCO's own words where its things are meant, else the names as they are. */

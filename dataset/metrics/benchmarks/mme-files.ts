@@ -11,37 +11,62 @@ import {
 } from './benchmark.ts'
 import { YesNo } from './parse.ts'
 
-const pattern = /^(?:.*\/)?([\w-]+)\/(?:questions_answers_YN\/)?([^/]+)\.txt$/
+/** Folders of a subtask, in the layout that keeps texts and images apart. */
+const textFolder = 'questions_answers_YN'
+const imageFolder = 'images'
 
 export const mmeFiles: BenchmarkLayout = {
   kind: 'mme',
-  files: 'SUBTASK/IMAGE.txt beside SUBTASK/IMAGE.jpg (or in images/)',
+  files: 'SUBTASK/IMAGE.txt beside SUBTASK/IMAGE.jpg, or questions_answers_YN/ beside images/',
   matches: (names) =>
     names.some((name) =>
       /(?:^|\/)(?:existence|count|OCR|commonsense_reasoning)\/(?:[^/]+\/)?[^/]+\.txt$/.test(name),
     ),
   async read(files) {
-    const texts = files.names.filter((name) => pattern.test(name))
-    const rows = await Promise.all(texts.map(async (name) => await readText(name, files)))
+    const images = files.imageNames
+    const byStem = new Map(images.map((path) => [path.replace(/\.\w+$/, ''), path]))
+    const folders = new Set(images.map(folderOf))
+    const rows = await Promise.all(
+      files.names
+        .filter((name) => /(?:^|\/)(?!\.)[^/]+\.txt$/.test(name))
+        .map((name) => ({ name, ...placeOf(name) }))
+        // The released archive has results of models, and notes, where no images are.
+        .filter(({ places }) => places.some((place) => folders.has(place)))
+        .map(async ({ name, places, subtask }) => {
+          const stem = name.slice(folderOf(name).length + 1, -'.txt'.length)
+          const key = places.map((place) => byStem.get(`${place}/${stem}`)).find((path) => path !== undefined)
+          if (key !== undefined) return await readText(name, { key, subtask, files })
+          throw new UserError(
+            `${files.folder} has ${name} but no image of that name in ${places.join(' or ')}`,
+          )
+        }),
+    )
+    if (rows.length === 0)
+      throw new UserError(
+        `${files.folder} has texts of MME but no image of that name beside any; add the images`,
+      )
     return benchmarkOf(firstImages(rows.flat(), files))
   },
 }
 
 type Row = { subtask: string; key: string; question: string; gold: 'yes' | 'no' }
 
-async function readText(name: string, files: BenchmarkFiles): Promise<Row[]> {
-  const [, subtask = '', stem = ''] = pattern.exec(name) ?? []
-  const image = files.names.find((other) => {
-    const place = other.slice(0, other.lastIndexOf('/'))
-    return (
-      other !== name &&
-      !other.endsWith('.txt') &&
-      other.startsWith(`${place}/${stem}.`) &&
-      place.includes(subtask)
-    )
-  })
-  if (image === undefined)
-    throw new UserError(`${files.folder} has ${name} but no image of that name beside it`)
+function folderOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
+}
+
+/** The subtask of a text, and where its image may be. */
+function placeOf(name: string): { subtask: string; places: string[] } {
+  const folder = folderOf(name)
+  const isApart = [textFolder, imageFolder].includes(folder.split('/').at(-1) ?? '')
+  const base = isApart ? folderOf(folder) : folder
+  const places = [...new Set([folder, `${base}/${imageFolder}`, base])]
+  return { subtask: base.split('/').at(-1) ?? '', places }
+}
+
+type Found = { key: string; subtask: string; files: BenchmarkFiles }
+
+async function readText(name: string, { key, subtask, files }: Found): Promise<Row[]> {
   const lines = await files.readLines(name)
   return lines.map((line) => {
     const [question = '', answer = ''] = line.split('\t')
@@ -50,7 +75,7 @@ async function readText(name: string, files: BenchmarkFiles): Promise<Row[]> {
       throw new UserError(
         `${name} has the line ${JSON.stringify(line.slice(0, 120))}; expected a question, a tab and Yes or No`,
       )
-    return { subtask, key: image, question: question.trim(), gold }
+    return { subtask, key, question: question.trim(), gold }
   })
 }
 

@@ -1,6 +1,6 @@
 // The list of benchmark layouts, and finding out which a folder has. A new one is one file here and one line below.
 import { UserError } from '../../../schemas/errors.ts'
-import type { BenchmarkFiles, BenchmarkLayout } from './benchmark.ts'
+import { type BenchmarkFiles, type BenchmarkLayout, listNames } from './benchmark.ts'
 import { captionsFiles } from './captions-files.ts'
 import { choicesFiles } from './choices-files.ts'
 import { docvqaFiles } from './docvqa-files.ts'
@@ -32,5 +32,14 @@ export function layoutOf({ names, folder }: BenchmarkFiles, kind: string | undef
   }
   const found = benchmarkLayouts.find((layout) => layout.matches(names))
   if (found !== undefined) return found
-  throw new UserError(`${folder} is neither a run nor a benchmark that is known; a benchmark has\n${listed}`)
+  throw new UserError(
+    `${folder} is neither a run nor a benchmark that is known: it has ${listNames(names)}; a benchmark has\n${listed}`,
+  )
+}
+
+/** Other layouts that the files fit too: COCO's annotations come with both captions and boxes. */
+export function alsoFits({ names }: BenchmarkFiles, layout: BenchmarkLayout): string[] {
+  // Boxes are a part of RefCOCO, not another benchmark.
+  if (layout === refcocoFiles) return []
+  return benchmarkLayouts.filter((other) => other !== layout && other.matches(names)).map(({ kind }) => kind)
 }

@@ -1,7 +1,9 @@
 // VQAv2's files: questions, and annotations with the answers of ten people.
 import { z } from 'zod'
+import { UserError } from '../../../schemas/errors.ts'
 import { vqaAccuracy } from '../vqa.ts'
 import {
+  type BenchmarkFiles,
   type BenchmarkLayout,
   fileLike,
   firstImages,
@@ -36,8 +38,8 @@ export const vqaFiles: BenchmarkLayout = {
   matches: (names) =>
     names.some((name) => isQuestions.test(name)) && names.some((name) => isAnnotations.test(name)),
   async read(files) {
-    const asked = fileLike(files, isQuestions, 'file of questions')
-    const known = fileLike(files, isAnnotations, 'file of annotations')
+    const known = fileLike(files, isAnnotations, 'file of annotations (v2_mscoco_val2014_annotations.json)')
+    const asked = questionsFor(files, known)
     const { questions } = parseAs(Questions, await files.readJson(asked), asked)
     const { annotations } = parseAs(Annotations, await files.readJson(known), known)
     const find = openCocoFinder(files)
@@ -46,9 +48,12 @@ export const vqaFiles: BenchmarkLayout = {
       const annotation = byId.get(id)
       if (annotation === undefined) return []
       const answers = annotation.answers.map(({ answer }) => answer)
-      return [{ key: find(image), question, answers, type: annotation.answer_type ?? 'all' }]
+      return [{ key: String(image), question, answers, type: annotation.answer_type ?? 'all' }]
     })
-    const rows = firstImages(all, files)
+    // Only images that are asked about have to be there.
+    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(Number(row.key)) }))
+    if (rows.length === 0)
+      throw new UserError(`no question of ${asked} has its answers in ${known}; are they of the same split?`)
     return {
       kind: 'vqa',
       about: `VQA: ${rows.length} questions with the answers of people`,
@@ -101,4 +106,11 @@ export const vqaFiles: BenchmarkLayout = {
       },
     }
   },
+}
+
+/** The questions of the annotations' split: v2_OpenEnded_mscoco_val2014_questions.json for v2_mscoco_val2014_…. */
+function questionsFor(files: BenchmarkFiles, annotations: string): string {
+  const split = /(?:train|val|test)[^_/]*(?=_annotations)/i.exec(annotations)?.[0]
+  const what = 'file of questions (v2_OpenEnded_mscoco_val2014_questions.json)'
+  return fileLike({ ...files, split: split ?? files.split }, isQuestions, what)
 }

@@ -3,7 +3,7 @@
 import { prefixSlots } from '../../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../../schemas/model-manifest.ts'
 import { attentionShapes, cpuFrame } from '../attention-frame.ts'
-import type { Attended, AttentionFrame, LayerCache, LayerPrefix } from '../attention-frame.ts'
+import type { Attended, AttentionFrame, LayerCache, LayerPrefix, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 import type { Variant } from './config.ts'
@@ -13,12 +13,12 @@ export type VisionShare = { count: Value; is: { there: Value; wanted: Value } | 
 
 /**
  *   vision_rows [V, H] ─ Shape ─ Gather 0 ─ V ─ (> 0: are there any) ; vision_output [1] ─ (> 0: is it wanted)
+ * On a device V is told: the runtime computes with shapes on the CPU, and there a branch would stop the stream of work.
  */
 export function visionShare(builder: GraphBuilder, { target }: BuildOptions, visionRows: Value): VisionShare {
+  if (target !== 'cpu') return { count: builder.input('vision_count', 'int64', [1]), is: undefined }
   const shape = builder.op('Shape', [visionRows], { elementType: 'int64' })
   const count = builder.op('Gather', [shape, builder.int64([0])], { as: 'vision_count' })
-  // A branch runs on the CPU; on another device it would stop the stream of work.
-  if (target !== 'cpu') return { count, is: undefined }
   const isMore = (x: Value, as: string): Value =>
     builder.op('Greater', [x, builder.int64([0])], { elementType: 'bool', as })
   const wanted = builder.input('vision_output', 'int64', [1])
@@ -32,13 +32,13 @@ export function attentionFrame(
   cacheFormat: CacheFormat,
 ): AttentionFrame {
   const { headCount, kvHeadCount, headDim } = variant
-  const keyCounts = builder.input('key_counts', 'int64', [3])
+  const heads = { headCount, kvHeadCount, headDim }
+  const isCpu = target === 'cpu'
+  const keyCounts = builder.input('key_counts', 'int64', [isCpu ? 3 : 2])
   const positionIds = builder.input('position_ids', 'int64', [1, 'R'])
   const mask = builder.input('mask', 'float32', ['R', 'K'])
   return {
-    headCount,
-    kvHeadCount,
-    headDim,
+    ...heads,
     target,
     cacheFormat,
     positionIds,
@@ -46,17 +46,26 @@ export function attentionFrame(
     sin: builder.input('sin', 'float32', ['M', headDim / 2]),
     mask,
     keyCounts,
-    shapes: attentionShapes(builder, { keyCounts, headCount, kvHeadCount, headDim }),
-    cpu: target === 'cpu' ? cpuFrame(builder, { keyCounts, mask, cacheFormat }) : undefined,
+    shapes: attentionShapes(builder, heads),
+    cpu: isCpu ? cpuFrame(builder, { keyCounts, mask, cacheFormat, ...heads }) : undefined,
+    keptSlots: isCpu ? undefined : builder.input('kept_slots', 'int64', ['K']),
   }
 }
 
-/** The cache of one layer as inputs: prefixes of images, on the CPU several, and each text's own suffix. */
+/** The cache of one layer as inputs: prefixes of images, on the CPU several, and what sequences wrote behind them. */
 export function cacheInputs(
   builder: GraphBuilder,
   { variant: { kvHeadCount, headDim }, target }: Build,
   { layer, cacheFormat }: { layer: number; cacheFormat: CacheFormat },
 ): LayerCache {
+  if (target !== 'cpu') {
+    const rows = (name: string, length: string): LayerRows => ({
+      keys: builder.input(`${name}_keys.${layer}`, 'float32', [kvHeadCount, headDim, length]),
+      values: builder.input(`${name}_values.${layer}`, 'float32', [kvHeadCount, length, headDim]),
+    })
+    const [prefix, suffix] = [rows('prefix', 'P'), rows('suffix', 'S')]
+    return { prefixes: [prefix], suffixKeys: suffix.keys, suffixValues: suffix.values }
+  }
   const elementType = cacheFormat === 'int8' ? 'int8' : 'float32'
   const prefix = (slot: number): LayerPrefix => {
     const at = `${slot}.${layer}`
@@ -72,23 +81,27 @@ export function cacheInputs(
     }
   }
   return {
-    prefixes: Array.from({ length: target === 'cpu' ? prefixSlots : 1 }, (_, slot) => prefix(slot)),
+    prefixes: Array.from({ length: prefixSlots }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
     suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
   }
 }
 
-/** What one layer adds to the cache, as outputs: new keys and values, and a prefix that was made whole. */
+/** What one layer adds to the cache, as outputs: new rows and a prefix that was made whole, or a suffix that has grown. */
 export function attentionOutputs(
   builder: GraphBuilder,
   { kvHeadCount, headDim }: Variant,
   { layer, attended }: { layer: number; attended: Attended },
 ): void {
+  const { suffix, rows, prefix } = attended
+  if (suffix !== undefined) {
+    builder.output(`next_keys.${layer}`, suffix.keys, [kvHeadCount, headDim, 'N'])
+    builder.output(`next_values.${layer}`, suffix.values, [kvHeadCount, 'N', headDim])
+    return
+  }
   const rowShape = [kvHeadCount, 'R', headDim]
-  builder.output(`new_keys.${layer}`, attended.newKeys, rowShape)
-  builder.output(`new_values.${layer}`, attended.newValues, rowShape)
-  const { prefix } = attended
-  if (prefix === undefined) return
+  builder.output(`new_keys.${layer}`, rows.keys, rowShape)
+  builder.output(`new_values.${layer}`, rows.values, rowShape)
   builder.output(`next_prefix_keys.${layer}`, prefix.keys, [1, kvHeadCount, 'N', headDim])
   builder.output(`next_prefix_values.${layer}`, prefix.values, [1, kvHeadCount, headDim, 'N'])
   if (prefix.keyScales === undefined || prefix.valueScales === undefined) return

@@ -3,9 +3,7 @@
 import type { QuantizedMatrix } from '../../../schemas/model-manifest.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
-import { gatedActivation, gelu, layerNorm, towerAttention } from '../layers.ts'
-import { linear } from '../linear.ts'
-import { matrixOf, stackRows } from '../matrix.ts'
+import { gatedActivation, gelu, inChunks, layerNorm, towerAttention } from '../layers.ts'
 import { linearContext, product, vector, wholeTensor } from './build-parts.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 
@@ -85,29 +83,34 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
   const { tower } = build.variant
   const scope = builder.scope(`tower.${layer}`)
   const prefix = `model.vision.transformer.layers.${layer}`
-  const affine = (name: string, input: Value, inputsAreMeans = false): Value =>
-    product(scope, build, input, {
+  const affine = (inner: GraphBuilder, name: string, input: Value): Value =>
+    product(inner, build, input, {
       tensor: `${prefix}.${name}.weight`,
       name,
       role: 'tower',
       bias: `${prefix}.${name}.bias`,
-      inputsAreMeans,
+      inputsAreMeans: name === 'attention.dense',
     })
-  const norm = (name: string, input: Value): Value =>
-    layerNorm(scope, input, {
-      weight: vector(scope, build, `${prefix}.${name}.weight`, `${name}.weight`),
-      bias: vector(scope, build, `${prefix}.${name}.bias`, `${name}.bias`),
+  const norm = (inner: GraphBuilder, name: string, input: Value): Value =>
+    layerNorm(inner, input, {
+      weight: vector(inner, build, `${prefix}.${name}.weight`, `${name}.weight`),
+      bias: vector(inner, build, `${prefix}.${name}.bias`, `${name}.bias`),
       epsilon: tower.epsilon,
     })
-  const attended = towerAttention(scope, affine('attention.query_key_value', x), {
-    width: tower.width,
-    headCount: tower.headCount,
+  // On a GPU a loop would run on the CPU, and the memory is the GPU's.
+  const maxRows = build.target === 'cpu' ? undefined : Infinity
+  const few = (input: Value, width: number, body: (inner: GraphBuilder, rows: Value) => Value): Value =>
+    inChunks(scope, input, { rowCount: tower.positionCount, width, maxRows }, body)
+  const qkv = few(x, 3 * tower.width, (inner, rows) => affine(inner, 'attention.query_key_value', rows))
+  const dense = few(towerAttention(scope, qkv, tower), tower.width, (inner, rows) =>
+    norm(inner, 'input_layernorm', affine(inner, 'attention.dense', rows)),
+  )
+  const middle = scope.op('Add', [x, dense], { as: 'middle' })
+  const mlp = few(middle, tower.width, (inner, rows) => {
+    const activated = gelu(inner, affine(inner, 'mlp.fc1', rows))
+    return norm(inner, 'post_attention_layernorm', affine(inner, 'mlp.fc2', activated))
   })
-  const middle = scope.op('Add', [x, norm('input_layernorm', affine('attention.dense', attended, true))], {
-    as: 'middle',
-  })
-  const inner = gelu(scope, affine('mlp.fc1', middle))
-  return scope.op('Add', [middle, norm('post_attention_layernorm', affine('mlp.fc2', inner))], { as: 'out' })
+  return scope.op('Add', [middle, mlp], { as: 'out' })
 }
 
 /** [g*g, W] row-major ─ [1, W, g, g] ─ Conv 2x2 stride 2 ─ [(g/2)^2, W]: before the adapter, in the tower's width. */
@@ -142,15 +145,10 @@ function adapter(builder: GraphBuilder, build: Build, x: Value): Value {
     bias: vector(scope, build, `${prefix}.norm1.bias`, 'norm1.bias'),
     epsilon: adapterEpsilon,
   })
-  const stacked = ['gate_proj', 'dense_h_to_4h'].map((name) =>
-    matrixOf(build.checkpoint, `${prefix}.${name}.weight`),
-  )
-  const gateUp = linear(scope, build.context, gelu(scope, normed), {
-    name: 'gate_up',
-    matrix: stackRows(`${prefix}.gate_up`, stacked),
-    role: 'tower',
-  })
-  const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
+  const activated = gelu(scope, normed)
+  const half = (name: string): Value =>
+    product(scope, build, activated, { tensor: `${prefix}.${name}.weight`, name, role: 'tower' })
+  const inner = gatedActivation(scope, half('gate_proj'), half('dense_h_to_4h'))
   return product(scope, build, inner, {
     tensor: `${prefix}.dense_4h_to_h.weight`,
     name: 'dense_4h_to_h',

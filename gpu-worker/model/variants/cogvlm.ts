@@ -7,16 +7,14 @@ import type { AttentionFrame } from '../attention-frame.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
 import { gatedActivation, rmsNorm } from '../layers.ts'
-import { linear } from '../linear.ts'
 import { forEachTile, matrixOf } from '../matrix.ts'
 import { expectFloat16 } from '../quantize.ts'
-import { knownVector, linearContext, product, vector, wholeTensor } from './build-parts.ts'
+import { linearContext, product, vector, wholeTensor } from './build-parts.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 import { attentionFrame, attentionOutputs, cacheInputs, visionShare } from './cogvlm-frame.ts'
 import type { VisionShare } from './cogvlm-frame.ts'
 import { buildVision } from './cogvlm-tower.ts'
 import type { Variant } from './config.ts'
-import { stackExpertMatrices } from './low-rank.ts'
 
 /** Builds both graphs. Nothing is read but what the shapes of the graph depend on; weights are streamed when written. */
 export function buildGraphs(options: BuildOptions): {
@@ -220,14 +218,14 @@ function expertMlp(
     vector(within, build, gains, 'post_attention_layernorm.weight'),
     build.variant.rmsEpsilon,
   )
-  const stacked = ['gate_proj', 'up_proj'].map((name) => `${prefix}.${name}.weight`)
-  const gateUp = linear(scope, build.context, normed, {
-    name: 'gate_up',
-    ...stackExpertMatrices(build.checkpoint, `${prefix}.gate_up`, stacked),
-    role: roleOf(expert),
-    inputGains: knownVector(build, gains),
-  })
-  const inner = gatedActivation(scope, gateUp, build.variant.innerSize)
+  const half = (name: 'gate' | 'up'): Value =>
+    product(scope, build, normed, {
+      tensor: `${prefix}.${name}_proj.weight`,
+      name,
+      role: roleOf(expert),
+      gains,
+    })
+  const inner = gatedActivation(scope, half('gate'), half('up'))
   return product(scope, build, inner, {
     tensor: `${prefix}.down_proj.weight`,
     name: 'down',

@@ -18,6 +18,8 @@ const VisionConfig = z.object({
   hidden_act: z.literal('gelu').default('gelu'),
 })
 
+const EosIds = z.union([z.int().nonnegative(), z.array(z.int().nonnegative()).min(1)])
+
 /** Defaults are those of the family's configuration class. */
 const CogvlmConfig = z.object({
   architectures: z.array(z.string()).min(1),
@@ -32,7 +34,7 @@ const CogvlmConfig = z.object({
   rms_norm_eps: z.number().positive().default(1e-6),
   template_version: PromptTemplate.default('chat'),
   bos_token_id: z.int().nonnegative().optional(),
-  eos_token_id: z.union([z.int().nonnegative(), z.array(z.int().nonnegative()).min(1)]).optional(),
+  eos_token_id: EosIds.optional(),
   pad_token_id: z.int().nonnegative().optional(),
   tie_word_embeddings: z.boolean().default(false),
   vision_config: VisionConfig,
@@ -80,7 +82,11 @@ export type Variant = {
  * the 2x2 convolution after the tower, which only the second has, does.
  * Throws UserError for other architectures and for fields that do not fit together.
  */
-export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): Variant {
+export function readVariant(
+  config: unknown,
+  tensorNames: ReadonlySet<string>,
+  generationConfig?: unknown,
+): Variant {
   refuseOtherArchitectures(config, tensorNames)
   const parsed = CogvlmConfig.safeParse(withoutNulls(config))
   if (!parsed.success)
@@ -115,7 +121,7 @@ export function readVariant(config: unknown, tensorNames: ReadonlySet<string>): 
     ropeTheta: second ? 500_000 : 10_000,
     headTensor: fields.tie_word_embeddings ? 'model.embed_tokens.weight' : 'lm_head.weight',
     template: fields.template_version,
-    tokens: readTokens(fields, second),
+    tokens: readTokens(fields, second, generationConfig),
     ...readTower(fields.vision_config, second),
     declared: { capabilities: fields.coglabel?.capabilities, licence: fields.coglabel?.licence },
   }
@@ -152,7 +158,15 @@ function refuseOtherArchitectures(config: unknown, tensorNames: ReadonlySet<stri
   }
 }
 
-function readTokens(fields: z.infer<typeof CogvlmConfig>, second: boolean): Variant['tokens'] {
+/**
+ * The released code stops where generation_config.json says, and config.json of a fine-tuned model may name fewer: an
+ * answer ends at the ids of either.
+ */
+function readTokens(
+  fields: z.infer<typeof CogvlmConfig>,
+  second: boolean,
+  generationConfig: unknown,
+): Variant['tokens'] {
   const bos = fields.bos_token_id ?? (second ? 128_000 : 1)
   const eos = fields.eos_token_id ?? (second ? [128_001, 128_009] : 2)
   const placeholder = fields.pad_token_id ?? (second ? 128_002 : 0)
@@ -161,7 +175,9 @@ function readTokens(fields: z.infer<typeof CogvlmConfig>, second: boolean): Vari
     if (id >= fields.vocab_size)
       throw new UserError(`config.json has ${name} ${id}, outside the vocabulary of ${fields.vocab_size}`)
   }
-  return { bos, eos: Array.isArray(eos) ? eos : [eos], placeholder }
+  const generation = z.object({ eos_token_id: EosIds }).safeParse(generationConfig)
+  const ends = new Set([eos, generation.data?.eos_token_id ?? []].flat())
+  return { bos, eos: [...ends], placeholder }
 }
 
 function readTower(

@@ -3,12 +3,11 @@
 // Where `X.weight` of a visual expert would stand (`...vision_expert_query_key_value`, `...vision_mlp.up_proj`), such a
 // checkpoint has `X.lora_A.weight` [r, in] and `X.lora_B.weight` [out, r], as PEFT names them. The expert's matrix is
 // then that of the language expert plus B A; PEFT's factor alpha / r is multiplied into B.
-import { UserError } from '../../../schemas/errors.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import type { LinearOptions } from '../linear.ts'
-import { matrixOf, stackRows } from '../matrix.ts'
+import { matrixOf } from '../matrix.ts'
 
-type ExpertMatrix = Pick<LinearOptions, 'matrix' | 'additions' | 'reportedAs'>
+type ExpertMatrix = Pick<LinearOptions, 'matrix' | 'addition' | 'reportedAs'>
 
 /** The matrix of a tensor; of a low-rank expert the language expert's, which both share, and the factors. */
 export function expertMatrix(checkpoint: Checkpoint, tensor: string): ExpertMatrix {
@@ -16,27 +15,9 @@ export function expertMatrix(checkpoint: Checkpoint, tensor: string): ExpertMatr
   if (!checkpoint.shapes.has(names.down)) return { matrix: matrixOf(checkpoint, tensor) }
   return {
     matrix: matrixOf(checkpoint, languageTensor(tensor)),
-    additions: [{ down: matrixOf(checkpoint, names.down), up: matrixOf(checkpoint, names.up) }],
+    addition: { down: matrixOf(checkpoint, names.down), up: matrixOf(checkpoint, names.up) },
     reportedAs: tensor,
   }
-}
-
-/** Several of an expert's matrices as one product, all whole or all low-rank. */
-export function stackExpertMatrices(
-  checkpoint: Checkpoint,
-  name: string,
-  tensors: readonly string[],
-): ExpertMatrix {
-  const parts = tensors.map((tensor) => expertMatrix(checkpoint, tensor))
-  const additions = parts.flatMap((part) => part.additions ?? [])
-  const matrices = parts.map(({ matrix }) => matrix)
-  if (additions.length === 0) return { matrix: stackRows(name, matrices) }
-  if (additions.length < parts.length) {
-    throw new UserError(
-      `of ${tensors.join(' and ')} only ${additions.length} has low-rank factors; give factors for both, or merge them into the weight`,
-    )
-  }
-  return { matrix: stackRows(languageTensor(name), matrices), additions, reportedAs: name }
 }
 
 /** Changes what a checkpoint must have: factors instead of a matrix, wherever it has an A for one of a visual expert. */

@@ -1,11 +1,7 @@
 // The health of a run while it runs: rates over the last records, and when they trip.
 import { expect, test } from 'vitest'
-import {
-  defaultHealthLimits,
-  type HealthLimits,
-  HealthMonitor,
-  worrying,
-} from '../../../dataset/checks/health.ts'
+import { defaultHealthLimits, HealthMonitor, worrying } from '../../../dataset/checks/health.ts'
+import type { HealthLimits } from '../../../schemas/health.ts'
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import { someRecord } from '../../helpers/records.ts'
 
@@ -35,7 +31,6 @@ test.each([
   ['refusal', 20, /^refusals 5\.0 %/],
   ['near-duplicate', 20, /^duplicates 5\.0 %/],
   ['box-sanity', 4, /^bad-boxes 25\.0 %/],
-  ['stock-opening', 1, /^stock-openings 100\.0 %/],
 ])('%s in every %ith record trips once the window is full', (fault, every, why) => {
   expect(runUntilTrip(fault, every)).toEqual({ after: 100, why: expect.stringMatching(why) })
 })
@@ -46,9 +41,17 @@ test.each([
   // Two of a hundred are over the limit, but may be chance.
   ['near-duplicate', 50],
   ['box-sanity', 6],
-  ['stock-opening', 3],
+  // A habit of whole models ("The image showcases …" of CogVLM), which can be taken off afterwards.
+  ['stock-opening', 1],
 ])('%s in every %ith record does not trip', (fault, every) => {
   expect(runUntilTrip(fault, every).after).toBeNull()
+})
+
+test('stock openings trip where a limit says so, and are told in any case', () => {
+  const strict = new HealthMonitor({ ...limits, most: { ...limits.most, 'stock-openings': 0.8 } })
+  const records = Array.from({ length: 100 }, (_, n) => record(n, { fault: 'stock-opening' }))
+  expect(strict.add(records).tripped).toMatch(/^stock-openings 100\.0 % .* the limit is 80\.0 %/)
+  expect(worrying(new HealthMonitor(limits).add(records), limits)).toEqual(['stock-openings 100.0 %'])
 })
 
 test('trips when captions become more than twice as long or short, and on the task that did', () => {

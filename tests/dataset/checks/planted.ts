@@ -57,9 +57,11 @@ export function plantAll(): Planted[] {
     { check: 'box-sanity', cases: boxes() },
     { check: 'caption-boxes', cases: captionBoxes() },
     { check: 'region-cycle', cases: cycles() },
+    { check: 'region-name', cases: names() },
     { check: 'entity-probes', cases: probes() },
     { check: 'self-consistency', cases: samples() },
     { check: 'batch-invariance', cases: twice() },
+    { check: 'blind-answer', cases: blind() },
   ]
 }
 
@@ -274,6 +276,24 @@ function cycles(): Case[] {
   })
 }
 
+/** Fault: at one phrase's box the model, asked, names a thing of another image. Boxes come back in thousandths. */
+function names(): Case[] {
+  const all = grounded(6)
+  const thousandths = (box: Box): Box => box.map((value) => Math.round(value * 1000) / 1000) as Box
+  return all.flatMap((output, index) => {
+    const other = all[(index + 5) % all.length]!.phrases.find(({ text }) => !output.text.includes(text))
+    const described = (first: string | undefined) => {
+      const regions = output.phrases.flatMap(({ text, boxes }, at) =>
+        boxes.map((box) => ({ box: thousandths(box), text: at === 0 ? `${first ?? text}.` : `${text}.` })),
+      )
+      return judgedOf({ regions }, { task: 'describe-region', inputs: { 'grounded-caption': output } })
+    }
+    const rest = { task: 'grounded-caption' }
+    const clear = good(output, [described(undefined)], rest)
+    return other === undefined ? [clear] : [clear, bad(output, [described(other.text)], rest)]
+  })
+}
+
 /** Fault: the caption names a thing that is not there, and the model, asked, says so. One answer in fifty is wrong. */
 function probes(): Case[] {
   const random = seededRandom(5)
@@ -310,6 +330,24 @@ function twice(): Case[] {
     const same = [text, 'Yes.', 'Two.'].map((answer) => ({ among: answer, by: answer }))
     const other = [{ among: text, by: text.replace(/^\S+/, 'One') }, ...same.slice(1)]
     return [good({ text }, [], { alone: same }), bad({ text }, [], { alone: other })]
+  })
+}
+
+/** Fault: most answers are the same without the image. Where one of three is, or yes is yes, that is chance. */
+function blind(): Case[] {
+  const kinds = ['red', 'two dogs', 'on the left', 'a house', 'a man in a hat']
+  return cleanCaptions.flatMap((text, index) => {
+    const [first = '', second = '', third = ''] = [0, 1, 2].map((at) => kinds[(index + at) % kinds.length])
+    const asked = (...given: string[]) => [
+      ...[first, second, third].map((among) => ({
+        question: `What of ${text}?`,
+        among: `${among}.`,
+        by: given.includes(among) ? among.toUpperCase() : 'green',
+      })),
+      { question: 'Is there a dog?', among: 'Yes.', by: 'Yes.' },
+    ]
+    const turns = { turns: [{ question: text, answer: first, kind: 'where' }] }
+    return [good(turns, [], { blind: asked(first) }), bad(turns, [], { blind: asked(first, third) })]
   })
 }
 

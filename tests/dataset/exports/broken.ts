@@ -279,6 +279,13 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   'webdataset': {
     'members-of-a-sample-together': tar('0.jpg', '1.jpg', '0.json'),
     'one-image-extension': tar('0.jpg', '1.png'),
+    'one-type-a-field': {
+      'x-000000.tar': Buffer.concat([
+        ...tarMember('0.jpg', Buffer.from('x')),
+        ...tarMember('0.json', Buffer.from(JSON.stringify({ labels: [{ output: { tags: ['a'] } }] }))),
+        tarEnd,
+      ]),
+    },
     'no-dot-in-key': tar('0.jpg', '1.a.jpg', '1.json'),
   },
   'sidecar': {

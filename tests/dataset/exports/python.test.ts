@@ -30,6 +30,20 @@ async function exported(name: string): Promise<string> {
   return folder
 }
 
+const typedLoaders = [
+  ['llava', 'json'],
+  ['sharegpt4v', 'json'],
+  ['llama-factory', 'json'],
+  ['ms-swift', 'json'],
+  ['openai-chat', 'json'],
+  ['refcoco', 'json'],
+  ['grit', 'json'],
+  ['kosmos2', 'json'],
+  ['csv', 'csv'],
+  ['parquet', 'parquet'],
+  ['webdataset', 'webdataset'],
+] as const
+
 describe.skipIf(python === null)('Python', () => {
   it('opens the pickled refs, which say what the JSON says, and finds their boxes as REFER does', async () => {
     const folder = await exported('refcoco')
@@ -115,6 +129,59 @@ print(json.dumps([abs(int(boxes.annToMask(one).sum()) - one['area']) <= sum(one[
     )
     expect(found).toEqual([true, true, true, true, true, 2])
   })
+
+  it.skipIf(!has('datasets') || !has('PIL'))(
+    'loads every format of rows with Hugging Face datasets, whatever tasks there were',
+    { timeout: 240_000 },
+    async () => {
+      const mixed = recordsOf([
+        ...everyShape,
+        {
+          key: 'c/three.jpg',
+          said: [
+            { task: 'tags', question: 'q', output: { tags: ['a'] } },
+            { task: 'mine', question: 'q', output: { value: { a: 1 } } },
+            { task: 'mine', ordinal: 1, question: 'q', output: { value: 'text' } },
+          ],
+        },
+      ])
+      const store = await sealedStore(mixed)
+      const rows: Record<string, number> = {}
+      const folder = await tempFolder()
+      for (const [name, builder] of typedLoaders)
+        await exportStore(store, findFormat(name), { folder: join(folder, `${name}.${builder}`) })
+      Object.assign(
+        rows,
+        ask(
+          `
+os.environ['HF_HUB_OFFLINE'] = os.environ['HF_DATASETS_OFFLINE'] = '1'
+os.environ['HF_DATASETS_CACHE'] = os.path.join(root, 'cache')
+import datasets
+datasets.disable_progress_bars()
+beside = ('dataset_info.json', 'metadata.json', 'instances.json')
+def load(name, builder):
+  place = os.path.join(root, name + '.' + builder)
+  files = [os.path.join(place, one) for one in sorted(os.listdir(place)) if one.rsplit('.', 1)[-1] in ('json', 'jsonl', 'tar', 'parquet', 'csv') and one not in beside]
+  return sum(datasets.load_dataset(builder, data_files=one, split='train').num_rows for one in files)
+print(json.dumps({name: load(name, builder) for name, builder in ${JSON.stringify(typedLoaders)}}))`,
+          folder,
+        ),
+      )
+      expect(rows).toEqual({
+        'llava': 5,
+        'sharegpt4v': 2,
+        'llama-factory': 5,
+        'ms-swift': 5,
+        'openai-chat': 5,
+        'refcoco': 3,
+        'grit': 1,
+        'kosmos2': 3,
+        'csv': 9,
+        'parquet': 8,
+        'webdataset': 3,
+      })
+    },
+  )
 
   it.skipIf(!has('webdataset'))('groups samples with webdataset', async () => {
     const folder = await exported('webdataset')

@@ -1,14 +1,23 @@
 // Files of public benchmarks, in their published shapes: what is asked of which image, and the score of given answers.
 import { describe, expect, test } from 'vitest'
-import type { BenchmarkFiles, BenchmarkSaid } from '../../../dataset/metrics/benchmarks/benchmark.ts'
-import { benchmarkLayouts, layoutOf } from '../../../dataset/metrics/benchmarks/registry.ts'
+import {
+  type BenchmarkFiles,
+  type BenchmarkSaid,
+  isImage,
+} from '../../../dataset/metrics/benchmarks/benchmark.ts'
+import { alsoFits, benchmarkLayouts, layoutOf } from '../../../dataset/metrics/benchmarks/registry.ts'
 import { UserError } from '../../../schemas/errors.ts'
 
-function filesOf(contents: Record<string, unknown>, maxImages = Infinity): BenchmarkFiles {
+function filesOf(contents: Record<string, unknown>, maxImages = Infinity, split?: string): BenchmarkFiles {
+  const names = Object.keys(contents).toSorted()
   return {
     folder: 'bench',
     maxImages,
-    names: Object.keys(contents).toSorted(),
+    split,
+    names,
+    imageFolder: 'bench',
+    imageNames: names.filter(isImage),
+    readBytes: async (name) => Buffer.from(String(contents[name]), 'latin1'),
     readJson: async (name) => contents[name],
     readLines: async (name) =>
       String(contents[name])
@@ -253,6 +262,174 @@ const cases: Record<string, Layout> = {
   },
 }
 
+test.each<[string, Record<string, unknown>]>([
+  [
+    'POPE',
+    {
+      'a.jpg': '',
+      'pope.json': lines(
+        { image: 'a.jpg', text: 'A?', label: 'Yes ' },
+        { image: 'b.jpg', text: 'A?', label: 'no' },
+      ),
+    },
+  ],
+  [
+    'VQA',
+    {
+      'x_1.jpg': '',
+      'questions.json': {
+        questions: [1, 2].map((id) => ({ question_id: id, image_id: id, question: 'A?' })),
+      },
+      'annotations.json': {
+        annotations: [1, 2].map((id) => ({ question_id: id, answers: [{ answer: 'a' }] })),
+      },
+    },
+  ],
+])('%s wants only the images that are asked about', async (_, contents) => {
+  const read = async (most?: number) => {
+    const files = filesOf(contents, most)
+    return (await layoutOf(files, undefined).read(files)).items.length
+  }
+  expect(await read(1)).toBe(1)
+  await expect(read()).rejects.toThrow(/b\.jpg is not in|has the number 2/)
+})
+
+test('MME as it is released: both layouts of a subtask, equal names in several, and results of models beside them', async () => {
+  const root = 'MME_Benchmark_release_version'
+  const files = filesOf({
+    [`${root}/count/000000006040.jpg`]: '',
+    [`${root}/count/000000006040.txt`]: 'One?\tYes\nTwo?\tNo',
+    [`${root}/existence/000000006040.jpg`]: '',
+    [`${root}/existence/000000006040.txt`]: 'A dog?\tYes\nA cat?\tNo',
+    [`${root}/existence/._000000006040.jpg`]: '',
+    [`${root}/existence/._000000006040.txt`]: '\0',
+    [`${root}/artwork/images/a.b.png`]: '',
+    [`${root}/artwork/questions_answers_YN/a.b.txt`]: 'By him?\tYes\nBy her?\tNo',
+    [`${root}/eval_tool/LaVIN/artwork.txt`]: 'a.b.png\tBy him?\tYes\tyes',
+    [`${root}/eval_tool/readme.txt`]: 'python calculation.py',
+  })
+  const benchmark = await layoutOf(files, undefined).read(files)
+  expect(benchmark.items).toEqual([
+    { key: `${root}/artwork/images/a.b.png`, questions: ['By him?', 'By her?'] },
+    { key: `${root}/count/000000006040.jpg`, questions: ['One?', 'Two?'] },
+    { key: `${root}/existence/000000006040.jpg`, questions: ['A dog?', 'A cat?'] },
+  ])
+  const names = benchmark.score(new Map()).rows.map(({ name }) => name)
+  for (const subtask of ['artwork', 'count', 'existence']) expect(names).toContain(`${subtask} accuracy+`)
+})
+
+/** What each release has beside the split that is scored, none of it with images here. */
+const releases: Record<string, { contents: Record<string, unknown>; split?: string; about: RegExp }> = {
+  'COCO, training and validation': {
+    contents: {
+      'val2017/a.jpg': '',
+      'val2017/b.jpg': '',
+      'annotations/captions_train2017.json': {},
+      'annotations/captions_val2017.json': {
+        images: coco.images,
+        annotations: [{ image_id: 1, caption: 'A dog.' }],
+      },
+      'annotations/instances_train2017.json': {},
+      'annotations/instances_val2017.json': coco,
+    },
+    about: /^captions: 1 images, 1 references/,
+  },
+  'VQAv2, where only the test set has no answers': {
+    contents: {
+      'COCO_val2014_000000000001.jpg': '',
+      'v2_OpenEnded_mscoco_train2014_questions.json': {},
+      'v2_OpenEnded_mscoco_val2014_questions.json': {
+        questions: [{ question_id: 5, image_id: 1, question: 'What is it?' }],
+      },
+      'v2_OpenEnded_mscoco_test2015_questions.json': {},
+      'v2_mscoco_train2014_annotations.json': {},
+      'v2_mscoco_val2014_annotations.json': {
+        annotations: [{ question_id: 5, answers: [{ answer: 'dog' }] }],
+      },
+    },
+    about: /^VQA: 1 questions/,
+  },
+  'DocVQA, asked for the training set': {
+    contents: {
+      'spdocvqa_images/a_1.png': '',
+      'spdocvqa_ocr/a_1.json': {},
+      'spdocvqa_qas/test_v1.0.json': { data: [{ question: 'When?', image: 'documents/a_1.png' }] },
+      'spdocvqa_qas/train_v1.0_withQT.json': {
+        data: [{ question: 'When?', image: 'documents/a_1.png', answers: ['May'] }],
+      },
+      'spdocvqa_qas/val_v1.0_withQT.json': {},
+    },
+    split: 'train',
+    about: /^documents: 1 questions/,
+  },
+  'InfographicVQA': {
+    contents: {
+      'images/20471.jpeg': '',
+      'infographicsVQA_val_v1.0_withQT.json': {
+        data: [{ question: 'How many?', image_local_name: '20471.jpeg', answers: ['3'] }],
+      },
+    },
+    about: /^documents: 1 questions/,
+  },
+  'NoCaps, with the test set without captions': {
+    contents: {
+      'val/a.jpg': '',
+      'nocaps_test_image_info.json': {},
+      'nocaps_val_4500_captions.json': {
+        images: coco.images,
+        annotations: [{ image_id: 1, caption: 'A dog.' }],
+      },
+    },
+    about: /^captions: 1 images, 1 references/,
+  },
+  'RefCOCO without its training set': {
+    contents: {
+      ...images,
+      'instances.json': coco,
+      'refs.json': [
+        { ann_id: 11, image_id: 1, split: 'train', sentences: [{ sent: 'the dog' }] },
+        { ann_id: 12, image_id: 2, split: 'testA', sentences: [{ sent: 'the cat' }, { sent: 'a cat' }] },
+      ],
+    },
+    about: /^referring expressions: 2,/,
+  },
+  'RefCOCO, asked for one split': {
+    contents: {
+      ...images,
+      'instances.json': coco,
+      'refs.json': [
+        { ann_id: 11, image_id: 1, split: 'val', sentences: [{ sent: 'the dog' }] },
+        { ann_id: 12, image_id: 2, split: 'testA', sentences: [{ sent: 'the cat' }, { sent: 'a cat' }] },
+      ],
+    },
+    split: 'val',
+    about: /^referring expressions: 1,/,
+  },
+}
+
+test.each(Object.entries(releases))(
+  'of a release the right files are read: %s',
+  async (_, { contents, split, about }) => {
+    const files = filesOf(contents, Infinity, split)
+    expect((await layoutOf(files, undefined).read(files)).about).toMatch(about)
+  },
+)
+
+test('what people wrote of an image counts as there where captions lie beside the boxes', async () => {
+  const files = filesOf({
+    ...images,
+    'instances_val2017.json': coco,
+    'captions_val2017.json': {
+      images: coco.images,
+      annotations: [{ image_id: 1, caption: 'A dog under an umbrella.' }],
+    },
+  })
+  const benchmark = await layoutOf(files, 'instances').read(files)
+  const { rows } = benchmark.score(new Map([['images/a.jpg', said({ caption: 'An umbrella and a cat.' })]]))
+  expect(rows.find(({ name }) => name === 'CHAIR_i')?.value).toBe(50)
+  expect(alsoFits(files, layoutOf(files, undefined))).toEqual(['instances'])
+})
+
 test('every layout has a case', () => {
   expect(Object.keys(cases).toSorted()).toEqual(benchmarkLayouts.map(({ kind }) => kind).toSorted())
 })
@@ -279,11 +456,38 @@ describe.each(Object.entries(cases))('%s', (kind, { contents, items, answers, ro
 })
 
 test.each<[string, Record<string, unknown>, RegExp]>([
-  ['an unknown folder', { 'a.jpg': '' }, /neither a run nor a benchmark/],
+  [
+    'an unknown folder',
+    { 'a.jpg': '', 'notes.md': '', '.hidden': '' },
+    /neither a run nor a benchmark that is known: it has notes\.md, 1 image; a benchmark has\n {2}pope/,
+  ],
+  [
+    'several files of one split',
+    { 'captions_a.json': {}, 'captions_b.json': {} },
+    /has several captions_….json: captions_a.json, captions_b.json; name one with --split/,
+  ],
+  [
+    'a test set whose answers nobody has',
+    { 'test_v1.0.json': { data: [{ question: 'When?', image: 'documents/a_1.png' }] } },
+    /answers are not published/,
+  ],
+  [
+    'expressions of another set than the boxes',
+    {
+      'refs.json': [{ ann_id: 1, image_id: 9, split: 'val', sentences: [{ sent: 'x' }] }],
+      'instances.json': coco,
+    },
+    /no expression of refs.json has its box .* its splits are val/,
+  ],
+  [
+    'a pickle that makes objects',
+    { 'refs(unc).p': 'cos\nsystem\n.', 'instances.json': coco },
+    /operation "c" at byte 0/,
+  ],
   [
     'a missing image',
     { 'pope.json': lines({ image: 'x.jpg', text: 'q', label: 'yes' }) },
-    /x\.jpg is not in bench/,
+    /x\.jpg is not in bench, which has no images; put .* --images/,
   ],
   [
     'a wrong label',
@@ -291,7 +495,21 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     /line 1 of pope\.json/,
   ],
   ['a line that is no JSON', { 'pope.json': 'what' }, /not JSON: what/],
-  ['an MME text without an image', { 'OCR/a.txt': 'q\tYes' }, /no image of that name/],
+  [
+    'questions and answers of two splits',
+    {
+      'a_1.jpg': '',
+      'questions.json': { questions: [{ question_id: 1, image_id: 1, question: 'A?' }] },
+      'annotations.json': { annotations: [{ question_id: 2, answers: [{ answer: 'a' }] }] },
+    },
+    /are they of the same split/,
+  ],
+  ['MME texts without images', { 'OCR/a.txt': 'q\tYes' }, /no image of that name beside any/],
+  [
+    'an MME text without an image',
+    { 'OCR/a.txt': 'q\tYes', 'OCR/b.png': '', 'OCR/b.txt': 'q\tNo' },
+    /has OCR\/a\.txt but no image of that name in OCR/,
+  ],
   ['an MME line without a tab', { 'OCR/a.txt': 'q Yes', 'OCR/a.png': '' }, /a tab and Yes or No/],
 ])('says what is wrong with %s', async (_, contents, message) => {
   const files = filesOf(contents)

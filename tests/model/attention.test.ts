@@ -1,0 +1,222 @@
+// The ways of a decode step's attention: each against plain loops over the same numbers, extreme scores included.
+import { describe, expect, it } from 'vitest'
+import { openSession } from '../../gpu-worker/engine/session.ts'
+import type { HostTensor } from '../../gpu-worker/engine/session.ts'
+import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
+import { decoderAttention } from '../../gpu-worker/model/attention.ts'
+import { attentionShapes, cpuFrame } from '../../gpu-worker/model/attention-frame.ts'
+import { GraphBuilder } from '../../gpu-worker/model/graph.ts'
+import { encodeModel } from '../../gpu-worker/model/onnx.ts'
+import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
+
+const headDim = 4
+const prefixRows = 5
+const suffixRows = 3
+
+type Case = {
+  name: keyof typeof attentionWays
+  headCount: number
+  kvHeadCount: number
+  /** Rows behind each prefix. */
+  slotRows: readonly number[]
+  /** One row's queries are this many times as large, so that its scores leave those of the others far behind. */
+  outlier?: number
+}
+
+const groups = [
+  { headCount: 2, kvHeadCount: 2 },
+  { headCount: 4, kvHeadCount: 2 },
+]
+const cases: Case[] = groups.flatMap((heads) => [
+  { name: 'plain', ...heads, slotRows: [1] },
+  { name: 'turned', ...heads, slotRows: [3] },
+  { name: 'tall', ...heads, slotRows: [8] },
+  { name: 'tall', ...heads, slotRows: [8], outlier: 2000 },
+  { name: 'several', ...heads, slotRows: [1, 2, 1] },
+  { name: 'severalTall', ...heads, slotRows: [3, 5] },
+  { name: 'severalTall', ...heads, slotRows: [2, 3, 2, 2], outlier: 2000 },
+])
+
+describe.each(cases)(
+  '$name, $headCount heads over $kvHeadCount, rows $slotRows, outlier $outlier',
+  ({ name, headCount, kvHeadCount, slotRows, outlier = 1 }) => {
+    it('gives the averages of values that plain loops give', async () => {
+      const rows = slotRows.reduce((sum, count) => sum + count, 0)
+      const random = seededRandom(1)
+      const noise = (count: number): Float32Array =>
+        Float32Array.from({ length: count }, () => 2 * random() - 1)
+      const width = (headCount + 2 * kvHeadCount) * headDim
+      const qkv = noise(rows * width).map((value, index) => {
+        const isLargest = Math.floor(index / width) === 1 && index % width < headCount * headDim
+        return isLargest ? value * outlier : value
+      })
+      const prefixes = slotRows.map(() => ({
+        keys: noise(kvHeadCount * prefixRows * headDim),
+        values: noise(kvHeadCount * prefixRows * headDim),
+      }))
+      const suffix = {
+        keys: noise(kvHeadCount * suffixRows * headDim),
+        values: noise(kvHeadCount * suffixRows * headDim),
+      }
+      // Every row sees itself, and of the suffix what belongs to it: the slots of its own remainder.
+      const mask = Float32Array.from({ length: rows * (suffixRows + rows) }, (_, at) => {
+        const [row, key] = [Math.floor(at / (suffixRows + rows)), at % (suffixRows + rows)]
+        return key < suffixRows
+          ? row % suffixRows === key
+            ? 0
+            : -1e30
+          : key - suffixRows === row
+            ? 0
+            : -1e30
+      })
+      const given = { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask }
+      const seen = await runGraph(given, attentionWays[name])
+      const expected = byLoops(given)
+      expect(seen.length).toBe(expected.length)
+      for (const [index, value] of expected.entries()) expect(seen[index]).toBeCloseTo(value, 4)
+    })
+  },
+)
+
+type Given = Pick<Case, 'headCount' | 'kvHeadCount' | 'slotRows'> & {
+  qkv: Float32Array
+  /** [kv, P, d] both. */
+  prefixes: readonly { keys: Float32Array; values: Float32Array }[]
+  suffix: { keys: Float32Array; values: Float32Array }
+  mask: Float32Array
+}
+
+async function runGraph(given: Given, way: number): Promise<Float32Array> {
+  const { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask } = given
+  const rows = slotRows.reduce((sum, count) => sum + count, 0)
+  const builder = new GraphBuilder('attention')
+  const keyCounts = builder.input('key_counts', 'int64', [3])
+  const maskInput = builder.input('mask', 'float32', ['R', 'K'])
+  const input = (side: string, dims: (string | number)[]) => builder.input(side, 'float32', dims)
+  const slots = Array.from({ length: prefixSlots }, (_, slot) => ({
+    keys: input(`keys${slot}`, [kvHeadCount, 'P', headDim]),
+    values: input(`values${slot}`, [kvHeadCount, headDim, 'P']),
+  }))
+  const heads = { headCount, kvHeadCount, headDim }
+  const frame = {
+    ...heads,
+    target: 'cpu' as const,
+    cacheFormat: 'fp32' as const,
+    positionIds: builder.input('position_ids', 'int64', [1, 'R']),
+    cos: input('cos', ['M', headDim / 2]),
+    sin: input('sin', ['M', headDim / 2]),
+    mask: maskInput,
+    keyCounts,
+    shapes: attentionShapes(builder, heads),
+    cpu: cpuFrame(builder, { keyCounts, mask: maskInput, cacheFormat: 'fp32', ...heads }),
+    keptSlots: undefined,
+  }
+  const width = (headCount + 2 * kvHeadCount) * headDim
+  const { context } = decoderAttention(builder, frame, {
+    qkv: input('qkv', ['R', width]),
+    cache: {
+      prefixes: slots,
+      suffixKeys: input('suffix_keys', [kvHeadCount, 'S', headDim]),
+      suffixValues: input('suffix_values', [kvHeadCount, headDim, 'S']),
+    },
+  })
+  builder.output('result', context, ['R', headCount * headDim])
+  const session = await openSession({
+    graph: { bytes: encodeModel(builder.graph, new Map()), weightsFolder: '.' },
+    threads: 1,
+  })
+  const side = (data: Float32Array, length: number, turned: boolean): HostTensor =>
+    turned
+      ? floats(turnHeads(data, length, kvHeadCount), [kvHeadCount, headDim, length])
+      : floats(data, [kvHeadCount, length, headDim])
+  const prefixFeeds = slots.flatMap((_, slot) => {
+    const { keys, values } = prefixes[slot] ?? prefixes[0] ?? suffix
+    return [
+      [`keys${slot}`, side(keys, prefixRows, false)] as const,
+      [`values${slot}`, side(values, prefixRows, true)] as const,
+    ]
+  })
+  const { result: seen } = await session.run(
+    {
+      ...Object.fromEntries(prefixFeeds),
+      qkv: floats(qkv, [rows, width]),
+      suffix_keys: side(suffix.keys, suffixRows, false),
+      suffix_values: side(suffix.values, suffixRows, true),
+      mask: floats(mask, [rows, suffixRows + rows]),
+      key_counts: whole([prefixRows, suffixRows, rows], [3]),
+      slot_rows: whole(
+        slots.map((_, slot) => slotRows[slot] ?? 0),
+        [prefixSlots],
+      ),
+      attention_way: whole([way], [1]),
+      position_ids: whole(new Array<number>(rows).fill(0), [1, rows]),
+      // No turning: position 0 at angle 0. As many positions as rows, which the operator wants.
+      cos: floats(new Float32Array((rows * headDim) / 2).fill(1), [rows, headDim / 2]),
+      sin: floats(new Float32Array((rows * headDim) / 2), [rows, headDim / 2]),
+      no_floats: floats(new Float32Array(0), [0]),
+    },
+    ['result'],
+  )
+  await session.close()
+  return Float32Array.from(seen?.type === 'float32' ? seen.data : [])
+}
+
+function byLoops({ headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask }: Given): number[] {
+  const rows = slotRows.reduce((sum, count) => sum + count, 0)
+  const slotOf = slotRows.flatMap((count, slot) => new Array<number>(count).fill(slot))
+  const width = (headCount + 2 * kvHeadCount) * headDim
+  const part = (data: Float32Array, start: number): number[] => [...data.subarray(start, start + headDim)]
+  const context: number[] = []
+  for (let row = 0; row < rows; row++) {
+    for (let head = 0; head < headCount; head++) {
+      const kv = Math.floor(head / (headCount / kvHeadCount))
+      const query = part(qkv, row * width + head * headDim)
+      const prefix = prefixes[slotOf[row] ?? 0] ?? suffix
+      const cached = (of: Float32Array, length: number): number[][] =>
+        Array.from({ length }, (_, key) => part(of, (kv * length + key) * headDim))
+      const own = (offset: number): number[][] =>
+        Array.from({ length: rows }, (_, other) => part(qkv, other * width + (offset + kv) * headDim))
+      const keys = [...cached(prefix.keys, prefixRows), ...cached(suffix.keys, suffixRows), ...own(headCount)]
+      const values = [
+        ...cached(prefix.values, prefixRows),
+        ...cached(suffix.values, suffixRows),
+        ...own(headCount + kvHeadCount),
+      ]
+      const scores = keys.map((key, index) => {
+        const hidden = index < prefixRows ? 0 : (mask[row * (suffixRows + rows) + index - prefixRows] ?? 0)
+        return dot(query, key) / Math.sqrt(headDim) + hidden
+      })
+      const largest = Math.max(...scores)
+      const weights = scores.map((score) => Math.exp(score - largest))
+      const total = weights.reduce((sum, weight) => sum + weight, 0)
+      for (let dim = 0; dim < headDim; dim++)
+        context.push(
+          dot(
+            weights,
+            values.map((value) => value[dim] ?? 0),
+          ) / total,
+        )
+    }
+  }
+  return context
+}
+
+function dot(a: readonly number[], b: readonly number[]): number {
+  return a.reduce((sum, value, index) => sum + value * (b[index] ?? 0), 0)
+}
+
+/** [kv, N, d] -> [kv, d, N] */
+function turnHeads(data: Float32Array, length: number, kvHeadCount: number): Float32Array {
+  return Float32Array.from({ length: kvHeadCount * headDim * length }, (_, at) => {
+    const [line, row] = [Math.floor(at / length), at % length]
+    return data[(Math.floor(line / headDim) * length + row) * headDim + (line % headDim)] ?? 0
+  })
+}
+
+function floats(data: Float32Array, dims: readonly number[]): HostTensor {
+  return { type: 'float32', data, dims }
+}
+
+function whole(numbers: readonly number[], dims: readonly number[]): HostTensor {
+  return { type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims }
+}
