@@ -104,15 +104,20 @@ async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
   const { store } = await openRunFolder(run)
   const byKey = new Map<string, LabelRecord[]>()
   const [withPlaces, withText] = [new Set<string>(), new Set<string>()]
+  let failed = 0
   for await (const record of readRecords(store)) {
+    if (record.status === 'failed') failed += 1
     if (hasPlaces(record)) withPlaces.add(record.task)
     else if (contentOfRecord(record).text !== null) withText.add(record.task)
     const records = byKey.get(record.source.key)
     if (records === undefined) byKey.set(record.source.key, [record])
     else records.push(record)
   }
-  if (withPlaces.size + withText.size === 0)
-    throw new UserError(`${run} has no labels that can be drawn; label with --tasks grounded-caption first`)
+  if (withPlaces.size + withText.size === 0) {
+    const why =
+      failed === 0 ? 'label with --tasks grounded-caption first' : `${counted(failed, 'record')} failed`
+    throw new UserError(`${run} has no labels that can be drawn; ${why}`)
+  }
   const keys = [...byKey.keys()].toSorted(compareKeys).slice(0, limit)
   return keys.flatMap((key) => picturesOf(key, { records: byKey.get(key) ?? [], withPlaces, withText }))
 }

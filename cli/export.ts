@@ -152,6 +152,8 @@ function readImageMode(text: string | undefined, { name, imageModes: allowed }: 
 async function refuseFull(out: string): Promise<void> {
   const names = await readdir(out).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return []
+    if (systemCode(error) === 'ENOTDIR')
+      throw new UserError(`--out ${out} is a file, or lies in one; expected a folder that is not there yet`)
     throw new UserError(
       `--out ${out} cannot be a folder: ${error instanceof Error ? error.message : String(error)}`,
     )
@@ -229,7 +231,7 @@ function tell(report: ExportReport, { out, format }: Flags): number {
   for (const warning of warnings) console.error(`coglabel: ${warning}`)
   if (statistics.rotated > 0)
     console.error(
-      `coglabel: ${statistics.rotated} images lie on their side in their file; boxes are of the upright image, so use --images copy unless your loader applies EXIF`,
+      `coglabel: ${statistics.rotated === 1 ? '1 image lies' : `${statistics.rotated} images lie`} on the side in the file; boxes are of the upright image, so use --images copy unless your loader applies EXIF`,
     )
   for (const { rule, says, source, problem, count } of broken ?? [])
     console.error(

@@ -10,7 +10,7 @@ import { verdictsOfReviews } from '../review/ground-truth.ts'
 import type { IndexedImage } from '../review/index-entry.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
 import { UserError } from '../schemas/errors.ts'
-import { reviewCache } from './review.ts'
+import { openReviewCache } from './review-cache.ts'
 import type { VerbRoot } from './verb-root.ts'
 import { counted } from './words.ts'
 import { openRunFolder } from './open-run-folder.ts'
@@ -53,7 +53,8 @@ export async function runImportReviews(args: readonly string[], root: VerbRoot):
   if (!isFile)
     throw new UserError(`"${manifest}" is no file; expected the output.manifest of a Ground Truth job`)
   const { store } = await openRunFolder(run)
-  const index = await openRunIndex(store, reviewCache(run))
+  const cache = await openReviewCache(run)
+  const index = await openRunIndex(store, cache.folder)
   try {
     const find = imageFinder(index)
     const counts: Counts = { accept: 0, reject: 0, edit: 0 }
@@ -83,6 +84,7 @@ export async function runImportReviews(args: readonly string[], root: VerbRoot):
     return problems > 0 ? 3 : 0
   } finally {
     await index.close()
+    await cache.close()
   }
 }
 

@@ -13,7 +13,7 @@ import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import { readRunReport } from './run-report.ts'
 import { openPictures } from './review-pictures.ts'
-import { reviewCache } from './review.ts'
+import { openReviewCache } from './review-cache.ts'
 import type { VerbRoot } from './verb-root.ts'
 import { readNumber } from './flag-values.ts'
 import { counted } from './words.ts'
@@ -52,7 +52,8 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
   const seed = readNumber('--seed', values.seed, z.int().min(0)) ?? 0
   const out = resolve(values.out ?? join(run, 'report.html'))
   const { store, config } = await openRunFolder(run)
-  const index = await openRunIndex(store, reviewCache(run))
+  const cache = await openReviewCache(run)
+  const index = await openRunIndex(store, cache.folder)
   try {
     const { statistics, failures, questions } = await countRun(index)
     for (const verdict of (await readVerdicts(store)).values()) countVerdict(statistics, verdict)
@@ -75,6 +76,7 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
     return 0
   } finally {
     await index.close()
+    await cache.close()
   }
 }
 

@@ -42,7 +42,7 @@ export function openPictures({ store, place }: PictureSources): {
       if (image.sha256 === null) return { problem: 'the image was never read' }
       const key = thumbnailKey(image.sha256)
       const known = await store.get(key)
-      if (known !== null) return { bytes: known, mime: 'image/webp' }
+      if (known !== null && isWholeWebp(known)) return { bytes: known, mime: 'image/webp' }
       return await turn(async () => {
         const read = await readImage(image, place)
         if ('problem' in read) return read
@@ -55,6 +55,14 @@ export function openPictures({ store, place }: PictureSources): {
       })
     },
   }
+}
+
+/** Whether a file of ours is all there: a disk that was full, or a copy that was cut off, leaves less. */
+function isWholeWebp(bytes: Uint8Array): boolean {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return (
+    view.length > 12 && view.toString('latin1', 8, 12) === 'WEBP' && view.readUInt32LE(4) + 8 === view.length
+  )
 }
 
 async function converted(bytes: Uint8Array, { key }: IndexedImage): Promise<Picture> {

@@ -13,28 +13,30 @@ import type { Place } from '../dataset/place.ts'
 import { createReviewApp } from '../review/app.ts'
 import { readPageFiles } from '../review/page-files.ts'
 import { openReviewedRun } from '../review/reviewed-run.ts'
+import { serveNewest } from '../review/serve-newest.ts'
 import { UserError } from '../schemas/errors.ts'
 import { readNumber } from './flag-values.ts'
 import { openPlaceOf, type PlaceFlags, placeOptions, placeUsage } from './place.ts'
+import { openReviewCache, type ReviewCache, reviewCacheName } from './review-cache.ts'
 import { openPictures } from './review-pictures.ts'
 import type { VerbRoot } from './verb-root.ts'
 
 const defaultPort = 4747
 const loopback = '127.0.0.1'
-const cacheName = '.review'
 
 export const reviewUsage = `coglabel review DIR [options]
 coglabel review RUN --place URI [options]
 
 Opens a page to look through a run: every image with what was said about it, its boxes, checks and look-alikes. Accept,
 reject and edit with single keys. Verdicts are written at once, each a file of its own below DIR/verdicts, and exports
-take them in. Prints an address with a token; only who has it can look.
+take them in; several people may review one run at once, and of a record's verdicts the newest counts. What was sealed
+since shows when the page is loaded anew. Prints an address with a token; only who has it can look.
 
   --against DIR2   shows another run of the same images beside it (RUN2 with --place)
   --as NAME        who judges (the name you are logged in with)
   --port N         of the address (${defaultPort}; 0 for any that is free)
   --host ADDRESS   listens there instead of on this machine alone (${loopback})
-  --cache FOLDER   for the index (DIR/${cacheName}, or ~/.cache/coglabel with --place); may be deleted any time
+  --cache FOLDER   for the index (DIR/${reviewCacheName}, or ~/.cache/coglabel with --place); may be deleted any time
 ${placeUsage}
 
 Exit code: 0 stopped by you, 1 fatal, 2 wrong usage.`
@@ -54,24 +56,33 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
   const { place, storeOf } = await openSource(flags)
   const store = await storeOf(flags.run)
   root.tell('reading the run …')
-  const run = await openReviewedRun({
-    store,
-    against: flags.against === null ? null : await storeOf(flags.against),
-    cacheFolder: cacheFolder(flags),
-    clock: root.clock,
-  })
+  const against = flags.against === null ? null : await storeOf(flags.against)
+  const cache = await openCache(flags)
+  if (cache.isReadOnlyRun)
+    root.tell(`${flags.run} cannot be written to: the page shows it, but verdicts will not be kept`)
   const token = randomBytes(16).toString('hex')
-  const app = createReviewApp({
-    run,
-    page: await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url))),
-    ...openPictures({ store, place }),
-    token,
-    cookieName: `coglabel-review-${flags.port}`,
-    who: () => flags.who,
+  const page = await readPageFiles(fileURLToPath(new URL('../review/page/', import.meta.url)))
+  const served = await serveNewest(store, {
+    clock: root.clock,
+    onProblem: (error) =>
+      root.tell(
+        `what was sealed since is not shown: ${error instanceof Error ? error.message : String(error)}`,
+      ),
+    open: async () => await openReviewedRun({ store, against, cacheFolder: cache.folder, clock: root.clock }),
+    appOf: (run) =>
+      createReviewApp({
+        run,
+        page,
+        ...openPictures({ store, place }),
+        token,
+        cookieName: `coglabel-review-${flags.port}`,
+        who: () => flags.who,
+      }),
   })
-  const server = await listen(app.fetch, flags)
+  const { index } = served.run
+  const server = await listen(served.fetch, flags)
   root.tell(
-    `index of ${run.index.recordCount} records ${run.index.how} in ${(run.index.tookMs / 1000).toFixed(2)} s; Ctrl+C stops`,
+    `index of ${index.recordCount} records ${index.how} in ${(index.tookMs / 1000).toFixed(2)} s; Ctrl+C stops`,
   )
   root.print(
     `http://${flags.host.includes(':') ? `[${flags.host}]` : flags.host}:${server.port}/?token=${token}`,
@@ -83,7 +94,8 @@ export async function runReview(args: readonly string[], root: VerbRoot): Promis
     })
   })
   await server.close()
-  await run.close()
+  await served.close()
+  await cache.close()
   place?.close()
   return 0
 }
@@ -105,7 +117,7 @@ function parseFlags(args: readonly string[]): Flags {
   if (run === undefined || rest.length > 0)
     throw new UserError(`review takes one run, got ${positionals.length}: coglabel review DIR`)
   const port = readNumber('--port', values.port, z.int().min(0).max(65_535)) ?? defaultPort
-  const who = (values.as ?? userInfo().username).trim()
+  const who = (values.as ?? userName()).trim()
   if (who === '' || who.length > 200)
     throw new UserError(`--as has ${who.length} characters; expected a name of 1 to 200`)
   return {
@@ -139,16 +151,21 @@ async function openSource(flags: Flags): Promise<Source> {
   return { place, storeOf: async (runId) => place.runStoreOf(runId) }
 }
 
-function cacheFolder({ cache, place, run }: Flags): string {
-  if (cache !== null) return resolve(cache)
-  if (place === undefined) return reviewCache(run)
+async function openCache({ cache, place, run }: Flags): Promise<ReviewCache> {
+  const kept = (folder: string) => ({ folder, isReadOnlyRun: false, close: async () => {} })
+  if (cache !== null) return kept(resolve(cache))
+  if (place === undefined) return await openReviewCache(run)
   const caches = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
-  return join(caches, 'coglabel', 'review', run.replaceAll(/[^\w.-]/g, '_'))
+  return kept(join(caches, 'coglabel', 'review', run.replaceAll(/[^\w.-]/g, '_')))
 }
 
-/** Where the index of a run folder is kept. */
-export function reviewCache(run: string): string {
-  return join(resolve(run), cacheName)
+/** Containers run as users that have no name. */
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `user-${process.getuid?.() ?? 0}`
+  }
 }
 
 type Listening = { port: number; close(): Promise<void> }

@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
+import { systemCode } from '../schemas/system-error.ts'
 import { explainWriteError } from '../dataset/stores/fs.ts'
 import { isRunning } from '../gpu-worker/model/compiled-folder.ts'
 
@@ -30,10 +31,18 @@ export async function writeFolderWhole<T>(out: string, write: (staging: string) 
     await rmdir(place).catch(() => {})
     await rename(staging, place)
     return result
+  } catch (error) {
+    // Libraries that write by themselves say no more than the code.
+    throw isFull(error) ? explainWriteError(error, { path: place }) : error
   } finally {
     for (const signal of signals) process.off(signal, onSignal)
     await rm(staging, { recursive: true, force: true })
   }
+}
+
+/** Only writing fails like that. */
+function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCode(error))
 }
 
 /** Folders of processes of this machine that are no more. */

@@ -16,7 +16,12 @@ import {
 import type { TaskRole } from '../schemas/task-spec.ts'
 
 /** One image that a run shall label. */
-export type WorkRequest = WorkImage & { runId: string; tasks?: readonly string[]; role?: TaskRole }
+export type WorkRequest = WorkImage & {
+  runId: string
+  tasks?: readonly string[]
+  role?: TaskRole
+  stage?: number
+}
 
 export type QueueEvent =
   /** `skipped` counts what an event tells us and we have nothing to do for: deletions, folders, our own output. */
@@ -55,10 +60,10 @@ export function readQueueBody(body: string): QueueEvent {
 /** The bodies that ask for these images of one run and one set of tasks, each within its limits. */
 export function writeWorkMessages(
   images: readonly WorkImage[],
-  { runId, tasks, role, planShard }: Pick<WorkMessage, 'runId' | 'tasks' | 'role' | 'planShard'>,
+  { runId, tasks, role, stage, planShard }: Omit<WorkMessage, 'schema' | 'items'>,
 ): string[] {
   const wrap = (items: readonly WorkImage[]) =>
-    messageText({ schema: workMessageSchema, runId, items, tasks, role, planShard })
+    messageText({ schema: workMessageSchema, runId, items, tasks, role, stage, planShard })
   const frameBytes = Buffer.byteLength(wrap([]))
   const bodies: string[] = []
   let held: WorkImage[] = []
@@ -89,8 +94,12 @@ function readEnvelope(value: object, sizeBytes: number): QueueEvent {
   const parsed = WorkMessage.safeParse(value)
   if (!parsed.success)
     return unknown(`the message is no valid ${workMessageSchema}: ${firstIssue(parsed.error)}`)
-  const { runId, items, tasks, role } = parsed.data
-  const asked = { ...(tasks === undefined ? {} : { tasks }), ...(role === undefined ? {} : { role }) }
+  const { runId, items, tasks, role, stage } = parsed.data
+  const asked = {
+    ...(tasks === undefined ? {} : { tasks }),
+    ...(role === undefined ? {} : { role }),
+    ...(stage === undefined ? {} : { stage }),
+  }
   return { kind: 'work', items: items.map((image) => ({ ...image, runId, ...asked })), skipped: 0 }
 }
 

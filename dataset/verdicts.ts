@@ -26,8 +26,8 @@ export async function readVerdicts(store: ObjectStore): Promise<Map<string, Verd
 export type VerdictLog = {
   /** By recordId, withdrawals too, as of the last refresh. */
   readonly newest: ReadonlyMap<string, Verdict>
-  /** Takes in what others wrote since; reads only verdicts that are new. */
-  refresh(): Promise<void>
+  /** Takes in what others wrote since, of one record or of all; reads only verdicts that are new. */
+  refresh(recordId?: string): Promise<void>
   /** Durable when it returns. */
   add(verdict: Verdict): Promise<void>
 }
@@ -44,9 +44,10 @@ export function openVerdictLog(store: ObjectStore): VerdictLog {
   }
   return {
     newest,
-    async refresh() {
+    async refresh(wanted) {
       const latest = new Map<string, string>()
-      for await (const { key } of listAll(store, { prefix: verdictsPrefix })) {
+      const prefix = wanted === undefined ? verdictsPrefix : prefixOf(wanted)
+      for await (const { key } of listAll(store, { prefix })) {
         if (!VerdictKey.safeParse(key).success) continue
         const recordId = key.slice(verdictsPrefix.length + 3).slice(0, 32)
         const known = latest.get(recordId) ?? keys.get(recordId)
@@ -64,18 +65,26 @@ export function openVerdictLog(store: ObjectStore): VerdictLog {
   }
 }
 
+function prefixOf(recordId: string): string {
+  return `${verdictsPrefix}${recordId.slice(0, 2)}/${recordId}-`
+}
+
 function verdictKey({ recordId, at }: Verdict, text: string): string {
   const time = String(Date.parse(at)).padStart(13, '0')
-  return `${verdictsPrefix}${recordId.slice(0, 2)}/${recordId}-${time}-${sha256Hex(text).slice(0, 8)}.json`
+  return `${prefixOf(recordId)}${time}-${sha256Hex(text).slice(0, 8)}.json`
 }
 
 async function readVerdict(store: ObjectStore, key: string): Promise<Verdict> {
   const bytes = await store.get(key)
   try {
+    // What was cut off says nothing, and what it said is not to be guessed: a rejection must not be lost in silence.
     return Verdict.parse(JSON.parse(Buffer.from(bytes ?? []).toString('utf8')))
   } catch (error) {
-    throw new UserError(`${store.uri}${key} is no verdict this version reads; restore or remove the file`, {
-      cause: error,
-    })
+    throw new UserError(
+      `${store.uri}${key} has ${bytes?.length ?? 0} bytes and is no verdict this version reads; restore the file, or remove it and judge that record again`,
+      {
+        cause: error,
+      },
+    )
   }
 }

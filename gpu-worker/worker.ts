@@ -18,6 +18,7 @@ import { type DecoderPoolOptions, openDecoderPool } from './image/decoder-pool.t
 import type { ImageDecoder } from './image/prepare.ts'
 import { listAbilities } from './tasks/registry.ts'
 import { keepThumbnails } from './pipeline/thumbnails.ts'
+import { tryEngine } from './pipeline/engine-trial.ts'
 import { runWorker } from './pipeline/worker-loop.ts'
 import { type ModelSource, parseWorkerSettings, type WorkerSettings } from './pipeline/worker-settings.ts'
 
@@ -104,17 +105,8 @@ async function readKeyFile(path: string): Promise<string> {
 }
 
 async function answerOnce(engine: Engine, signal: AbortSignal): Promise<void> {
-  const { image, template } = engine.info
-  // What runs elsewhere is asked without an image: that it answers is enough.
-  const black = image.kind === 'pixels' ? new Float32Array(3 * image.size * image.size) : null
-  const session = await engine.openImage(black, signal)
-  try {
-    const sampling = { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 }
-    const question = 'Describe the image.'
-    await session.generate([{ template, history: [], question, maxNewTokens: 2, sampling }], signal)
-  } finally {
-    await session.close()
-  }
+  const failure = await tryEngine(engine, signal)
+  if (failure !== null) throw new UserError(`the model does not answer: ${failure.message}`)
 }
 
 type Work = Opened & { root: WorkerRoot; settings: WorkerSettings; log: Log }

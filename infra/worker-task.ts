@@ -113,12 +113,19 @@ function workerEnvironment({ config, names, fleet, pool }: WorkerTask): Record<s
     COGLABEL_SOURCE_BUCKETS: [names.images, ...config.sources.map(({ bucket }) => bucket)].join(','),
     COGLABEL_POOL: `${own.id}-${pool}`,
     COGLABEL_IMAGES_IN_ENGINE: String(fleet.imagesInEngine),
-    ...(second === null ? {} : { COGLABEL_ROLE_QUEUES: `grounding=${second.queueUrl}` }),
+    ...(second === null ? {} : { COGLABEL_ROLE_QUEUES: `${second.role}=${second.queueUrl}` }),
   }
 }
 
-/** The fleet that what this one says of an image goes on to, where there is one. */
-export function secondFleet(config: InfraConfig, { role }: FleetConfig): FleetNames | null {
-  const second = role === 'chat' ? config.fleets.find((fleet) => fleet.role === 'grounding') : undefined
-  return second === undefined ? null : fleetNamesOf(config, second)
+/**
+ * The fleet of the other role, that an image goes on to: from chat to grounding, and back where tasks of the first come
+ * after those of the second. Of several chat fleets it cannot be told which began with an image, so then none goes back.
+ */
+export function secondFleet(
+  config: InfraConfig,
+  { role }: Pick<FleetConfig, 'role'>,
+): (FleetNames & { role: FleetConfig['role'] }) | null {
+  const [second, ...more] = config.fleets.filter((fleet) => fleet.role !== role)
+  if (second === undefined || more.length > 0) return null
+  return { ...fleetNamesOf(config, second), role: second.role }
 }

@@ -176,7 +176,9 @@ async function judge(
 ): Promise<Verdict> {
   const record = await findRecord(index, recordId)
   if (output !== undefined) checkEdit(record, output, labelForm(record, config))
-  // The newest counts, so a clock that was set back must not lose a judgement to an older one.
+  // The newest counts, so a clock that was set back, or another reviewer's that goes ahead, must not lose this one to
+  // a judgement that was there before.
+  await verdicts.refresh(recordId)
   const before = verdicts.newest.get(recordId)
   const atMs = Math.max(clock().getTime(), before === undefined ? 0 : Date.parse(before.at) + 1)
   const given: Verdict = {

@@ -1,7 +1,7 @@
 // A run as a list of images for a page to walk: built once into a folder of its own, then read from there. The lines of
 // the records stay on disk; what filters and sorting ask for is held. It does not know pages, verdicts or pictures.
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, type FileHandle } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { readChain } from '../dataset/chain.ts'
 import { nearGroups } from '../dataset/exports/core/split.ts'
@@ -9,6 +9,7 @@ import { sortedRows } from '../dataset/sorted-rows.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { UserError } from '../schemas/errors.ts'
 import { LabelRecord } from '../schemas/label-record.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import { type IndexedImage, imageEntry, IndexLine } from './index-entry.ts'
 
 export type RunIndex = {
@@ -38,11 +39,10 @@ const readBlockBytes = 4 * 1024 * 1024
 /** Opens the index of the sealed run, building it below `folder` when the one there is of another state of the run. */
 export async function openRunIndex(store: ObjectStore, folder: string): Promise<RunIndex> {
   const startMs = performance.now()
-  const here = join(folder, await stateName(store))
-  const known = await readImages(here)
-  const images = known ?? (await buildIndex(store, { folder, here }))
+  const here = join(folder, await stateOf(store))
+  const known = await readBuilt(here)
+  const { images, file } = known ?? (await buildIndex(store, { folder, here }))
   markNear(images)
-  const file = await open(join(here, recordsName), 'r')
   return openIndex({ images, file, how: known === null ? 'built' : 'read', startMs })
 }
 
@@ -73,33 +73,53 @@ function openIndex({
 }
 
 /** One name for one state of the sealed run. */
-async function stateName(store: ObjectStore): Promise<string> {
+export async function stateOf(store: ObjectStore): Promise<string> {
   let head = 'nothing sealed'
   for await (const { sha256 } of readChain(store)) head = sha256
   return createHash('sha256').update(`${indexVersion} ${store.uri} ${head}`).digest('hex').slice(0, 24)
 }
 
-/** Writes the lines and the entries aside, then moves them into place whole; folders of other states go. */
+type Built = { images: IndexedImage[]; file: FileHandle }
+
+/**
+ * Writes the lines and the entries aside, then moves them into place whole; folders of other states go. Another process
+ * may do the same at the same time: each reads what it opened, wherever the folder is by then.
+ */
 async function buildIndex(
   store: ObjectStore,
   { folder, here }: { folder: string; here: string },
-): Promise<IndexedImage[]> {
-  const aside = `${here}.partial-${process.pid}`
-  await rm(aside, { recursive: true, force: true })
-  await mkdir(aside, { recursive: true })
+): Promise<Built> {
+  await mkdir(folder, { recursive: true })
+  const aside = await mkdtemp(`${here}.partial-`)
   try {
     const images = await writeRecords(store, aside)
     const lines = images.map((image) => `${JSON.stringify(image)}\n`)
     const file = await open(join(aside, imagesName), 'w')
     for (let at = 0; at < lines.length; at += 1000) await file.appendFile(lines.slice(at, at + 1000).join(''))
     await file.close()
-    for (const name of await readdir(folder))
-      if (/^[0-9a-f]{24}$/.test(name)) await rm(join(folder, name), { recursive: true, force: true })
-    await rename(aside, here)
-    return images
+    for (const name of await readdir(folder)) {
+      const path = join(folder, name)
+      const isOld = /^[0-9a-f]{24}$/.test(name) || (name.includes('.partial-') && (await isStale(path)))
+      if (isOld) await rm(path, { recursive: true, force: true })
+    }
+    const records = await open(join(aside, recordsName), 'r')
+    await rename(aside, here).catch(async (error: unknown) => {
+      if (['ENOTEMPTY', 'EEXIST'].includes(systemCode(error))) return
+      await records.close()
+      throw error
+    })
+    return { images, file: records }
   } finally {
     await rm(aside, { recursive: true, force: true })
   }
+}
+
+/** Nobody builds for so long: whoever did was killed. */
+const staleMs = 24 * 3_600_000
+
+async function isStale(path: string): Promise<boolean> {
+  const stats = await stat(path).catch(() => null)
+  return stats !== null && Date.now() - stats.mtimeMs > staleMs
 }
 
 async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedImage[]> {
@@ -146,7 +166,15 @@ function parseRecord(line: string, store: ObjectStore): LabelRecord {
   )
 }
 
-/** The entries of a folder that was built before, or null where there is none that can be read. */
+/** A folder that was built before, or null where there is none that can be read. */
+async function readBuilt(here: string): Promise<Built | null> {
+  const file = await open(join(here, recordsName), 'r').catch(() => null)
+  if (file === null) return null
+  const images = await readImages(here)
+  if (images === null) await file.close()
+  return images === null ? null : { images, file }
+}
+
 async function readImages(here: string): Promise<IndexedImage[] | null> {
   const text = await readFile(join(here, imagesName), 'utf8').catch(() => null)
   if (text === null) return null

@@ -39,7 +39,7 @@ export const QuantizedMatrix = z.strictObject({
 })
 export type QuantizedMatrix = z.infer<typeof QuantizedMatrix>
 
-export const manifestVersion = 4
+export const manifestVersion = 5
 
 export const ModelManifest = z.strictObject({
   v: z.literal(manifestVersion),
@@ -90,6 +90,9 @@ export const ModelManifest = z.strictObject({
     decoder: PlainFileName,
     decoderInt8Cache: PlainFileName.optional().describe(
       'the same decoder over the same weights, with cached image rows held in bytes',
+    ),
+    decoderAhead: PlainFileName.optional().describe(
+      'the same decoder over the same weights, which can choose several greedy tokens a run',
     ),
     kernelCheck: PlainFileName.optional().describe(
       'one integer product at its worst case, where the model has such products',

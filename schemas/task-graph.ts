@@ -12,16 +12,41 @@ function firstOf<Spec extends GraphSpec>(specs: readonly Spec[], task: string): 
 export function graphProblem(specs: readonly GraphSpec[]): string | null {
   for (const spec of specs) {
     for (const name of upstreamOf(spec)) {
-      const upstream = firstOf(specs, name)
-      if (upstream === undefined) return `"${spec.task}" comes after "${name}", which is no task of the run`
-      // A worker of the second model sends nothing back.
-      if (upstream.role === 'grounding' && spec.role !== 'grounding')
-        return `"${spec.task}" comes after "${name}", which the second model of the run answers: what that says is not passed back`
+      if (firstOf(specs, name) === undefined)
+        return `"${spec.task}" comes after "${name}", which is no task of the run`
     }
   }
   const cycle = findCycle(specs)
-  if (cycle === null) return null
-  return `the tasks ${cycle.map((name) => `"${name}"`).join(' after ')} wait for each other in a circle`
+  if (cycle !== null)
+    return `the tasks ${cycle.map((name) => `"${name}"`).join(' after ')} wait for each other in a circle`
+  const stages = stagesOf(specs)
+  const last = specs.find((spec) => stages(spec) > maxStages)
+  if (last === undefined) return null
+  return `before "${last.task}" an image would go from one model to the other ${stages(last)} times; at most ${maxStages} times it does`
+}
+
+/** Each change of model fetches, decodes and prefills the image once more. */
+export const maxStages = 8
+
+/**
+ * How often an image has changed models before a spec is asked: 0 where the first model answers, 1 where the second
+ * does, and one more for each time that a spec comes after what the other model said. Specs of one model have no roles.
+ */
+export function stagesOf(specs: readonly GraphSpec[]): (spec: GraphSpec) => number {
+  const known = new Map<GraphSpec, number>()
+  const stageOf = (spec: GraphSpec): number => {
+    const found = known.get(spec)
+    if (found !== undefined) return found
+    const { role = 'chat' } = spec
+    const before = upstreamOf(spec).flatMap((name) => firstOf(specs, name) ?? [])
+    const stage = Math.max(
+      role === 'chat' ? 0 : 1,
+      ...before.map((other) => stageOf(other) + ((other.role ?? 'chat') === role ? 0 : 1)),
+    )
+    known.set(spec, stage)
+    return stage
+  }
+  return stageOf
 }
 
 /** The names along a circle, the first again at its end. */

@@ -1,6 +1,7 @@
 // A message that asks for labels: our own envelope. It does not know queues, nor the events that S3 sends instead.
 import { z } from 'zod'
 import { TaskOutput } from './task-output.ts'
+import { maxStages } from './task-graph.ts'
 import { TaskName, TaskRole } from './task-spec.ts'
 import { type OwnFields, WorkItem } from './work-item.ts'
 
@@ -45,13 +46,19 @@ export const ObjectKey = z
   .refine((key) => utf8Bytes(key) <= maxKeyBytes, `a key has at most ${maxKeyBytes} bytes of UTF-8`)
   .describe('the object, decoded')
 
+/** Outputs that one message carries on for an image, by number: their bytes have a limit besides. */
+export const maxUpstreamOutputs = 64
+
 /**
  * The outputs themselves travel, not the name of the part that holds them: a worker then needs no right to read
  * parts, and nothing has to be sealed or found again before the next stage can begin.
  */
 export const Upstream = z
   .record(TaskName, TaskOutput)
-  .refine((outputs) => Object.keys(outputs).length <= 8, 'at most 8 outputs')
+  .refine(
+    (outputs) => Object.keys(outputs).length <= maxUpstreamOutputs,
+    `at most ${maxUpstreamOutputs} outputs`,
+  )
   .refine(
     (outputs) => Object.values(outputs).every((output) => JSON.stringify(output).length <= maxUpstreamChars),
     `an output has at most ${maxUpstreamChars} characters of JSON`,
@@ -93,9 +100,22 @@ export const WorkMessage = z.strictObject({
   role: TaskRole.optional().describe(
     'only the tasks of this role: sent by whoever committed what they come after',
   ),
+  stage: z
+    .int()
+    .min(2)
+    .max(maxStages)
+    .optional()
+    .describe(
+      'of a role, how often an image has changed models before; 1, or 0 of the role chat, when left out',
+    ),
   planShard: z.string().min(1).max(200).optional().describe('the piece of the plan that sent it'),
 })
 export type WorkMessage = z.infer<typeof WorkMessage>
+
+/** How often an image has changed models when this message asks for it. */
+export function stageOfMessage({ role = 'chat', stage }: Pick<WorkMessage, 'role' | 'stage'>): number {
+  return stage ?? (role === 'chat' ? 0 : 1)
+}
 
 /** What an image's own fields take up in a message. */
 export function ownBytes({ questions, phrases, meta }: OwnFields): number {

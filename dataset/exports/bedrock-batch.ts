@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { labelOfTurns, turnsOf } from './core/conversation.ts'
+import { embeddedTypes, embedImage } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage } from './core/format.ts'
 import { rowFormat } from './core/row-format.ts'
@@ -13,6 +14,10 @@ import { field, list, text } from './core/rules.ts'
 
 /** Of one input file; accounts may have lower quotas. */
 const limits = { rows: 50_000, bytes: 1_000_000_000 }
+const messages =
+  'docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html'
+/** Of one image in a request. */
+const maxImageBytes = 3_750_000
 const guide = 'docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html'
 
 const Output = z.object({
@@ -31,8 +36,8 @@ const inputs = rowFormat({
   extension: 'jsonl',
   limits,
   async rowsOf(image) {
-    const data = Buffer.from(await image.bytes()).toString('base64')
-    const source = { type: 'base64', media_type: image.mime, data }
+    const { mime, base64: data } = await embedImage(image, maxImageBytes)
+    const source = { type: 'base64', media_type: mime, data }
     return image.records.flatMap((record) =>
       turnsOf(record, perMilleDialect).map(({ question }, turn) => ({
         recordId: bedrockId(record, turn),
@@ -140,6 +145,33 @@ export const bedrockBatch: ExportFormat = {
           text(field(field(image, 'source'), 'data')) !== ''
         return isWhole ? null : `${file}, line ${number}`
       },
+    },
+    {
+      name: 'image-type-and-size',
+      says: 'an image is JPEG, PNG, GIF or WebP of at most 3.75 MB',
+      source: messages,
+      problem({ file, number, value }) {
+        if (!file.includes('input')) return null
+        const parts = list(field(list(field(field(value, 'modelInput'), 'messages'))[0], 'content'))
+        const wrong = parts
+          .filter((one) => field(one, 'type') === 'image')
+          .map((one) => field(one, 'source'))
+          .find((image) => {
+            const type = text(field(image, 'media_type'))
+            const isKnown = embeddedTypes.has(type) || type === 'image/gif'
+            return !isKnown || text(field(image, 'data')).length * 0.75 > maxImageBytes + 2
+          })
+        return wrong === undefined
+          ? null
+          : `${file}, line ${number}: ${text(field(wrong, 'media_type'))} of ${text(field(wrong, 'data')).length} characters`
+      },
+    },
+    {
+      name: 'file-within-limits',
+      says: 'a file has at most 50,000 records',
+      source: guide,
+      problem: ({ file, number }) =>
+        file.includes('input') && number === limits.rows + 1 ? `${file} has over ${limits.rows} lines` : null,
     },
   ],
 }

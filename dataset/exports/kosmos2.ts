@@ -26,19 +26,16 @@ export const kosmos2 = rowFormat({
     'boxes to half a cell of a 32 x 32 grid: a side may move by a 64th of the image, more where a box is one cell wide',
     'questions and answers, and that something was looked for and not found',
     'words inside other words that have boxes',
+    'a < inside words that have boxes: a wide one stands for it',
   ],
   async rowsOf(image) {
     const rows = []
     for (const record of image.records) {
       const { text: whole, regions } = contentOfRecord(record)
-      const [asked] = regions
-      const written =
-        whole !== null
-          ? ground(whole, regions)
-          : asked === undefined || asked.boxes.length === 0
-            ? null
-            : tag(asked.text, asked.boxes)
-      if (written !== null)
+      const found = regions.filter(({ boxes }) => boxes.length > 0)
+      const texts =
+        whole !== null ? [ground(whole, regions)] : found.map((region) => tag(region.text, region.boxes))
+      for (const written of texts)
         rows.push({ id: record.recordId, image: await image.place(), text: `<grounding> ${written}` })
     }
     return rows
@@ -50,7 +47,7 @@ export const kosmos2 = rowFormat({
     let from = '<grounding> '.length
     for (const match of written.matchAll(pattern)) {
       plain += restore(written.slice(from, match.index), markers)
-      const words = restore(match[1] ?? '', markers)
+      const words = (match[1] ?? '').replaceAll(wideLess, '<')
       const boxes = (match[2] ?? '').split(between).map(readCells)
       regions.push({ text: words, start: plain.length, end: plain.length + words.length, boxes })
       plain += words
@@ -85,6 +82,17 @@ export const kosmos2 = rowFormat({
       },
     },
     {
+      name: 'phrase-without-less-than',
+      says: 'a phrase has words and no <, or its boxes are taken for those of no phrase',
+      source: `${processing} extract_entities_with_patch_indices`,
+      problem(row) {
+        const written = text(field(row.value, 'text'))
+        const phrases = [...written.matchAll(pattern)].map(([, words = '']) => words)
+        const wrong = phrases.find((words) => words === '' || words.includes('<'))
+        return wrong === undefined ? null : `${nameOf(row, field(row.value, 'id'))}: ${JSON.stringify(wrong)}`
+      },
+    },
+    {
       name: 'image-opens',
       says: 'the image is a path that opens, or a URL',
       source: processing,
@@ -109,8 +117,11 @@ function ground(
 
 function tag(words: string, boxes: readonly Box[]): string {
   const indices = boxes.map((box) => writeCells(box)).join(between)
-  return `<phrase>${defuse(words, markers)}</phrase><object>${indices}</object>`
+  return `<phrase>${words.replaceAll('<', wideLess)}</phrase><object>${indices}</object>`
 }
+
+/** The processor looks for a phrase by `[^<]+`: with a `<` in it, its boxes would be nobody's. */
+const wideLess = '\u{ff1c}'
 
 /** The cells of the upper left and the lower right corner. */
 function writeCells([x0, y0, x1, y1]: Box): string {

@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { labelOfTurns, turnsOf } from './core/conversation.ts'
-import { imageUrl } from './core/data-url.ts'
+import { embeddedTypes, imageUrl } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage, WriterContext } from './core/format.ts'
 import { rowFormat } from './core/row-format.ts'
@@ -172,6 +172,22 @@ export const openaiBatch: ExportFormat = {
           text(field(field(row.value, 'body'), 'model')) !== '' &&
           list(field(field(row.value, 'body'), 'messages')).length > 0
         return isRequest ? null : `${row.file}, ${JSON.stringify(field(row.value, 'custom_id'))}`
+      },
+    },
+    {
+      name: 'image-of-a-known-type',
+      says: 'an image is JPEG, PNG or WebP as a data URL, or behind an address',
+      source: 'platform.openai.com/docs/guides/images-vision',
+      problem({ file, value }) {
+        const sent = list(field(field(value, 'body'), 'messages')).flatMap((one) =>
+          list(field(one, 'content')),
+        )
+        const wrong = sent
+          .map((one) => text(field(field(one, 'image_url'), 'url')))
+          .find((url) => url.startsWith('data:') && !embeddedTypes.has(/^data:([^;]*)/.exec(url)?.[1] ?? ''))
+        return wrong === undefined
+          ? null
+          : `${file} ${text(field(value, 'custom_id'))}: ${wrong.slice(0, 40)}`
       },
     },
     {

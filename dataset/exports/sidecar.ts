@@ -7,7 +7,7 @@ import { captionOf } from './core/content.ts'
 import { writeFileWhole } from './core/files.ts'
 import type { ExportFiles, ExportFormat, RawRow } from './core/format.ts'
 import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
-import { field, missingImage } from './core/rules.ts'
+import { field, missingImage, text } from './core/rules.ts'
 
 const Sidecar = z.object({
   image: z.string(),
@@ -16,6 +16,9 @@ const Sidecar = z.object({
   height: z.int(),
   labels: z.array(PlainLabel),
 })
+
+/** What the trainer takes for images whatever else is installed. */
+const knownExtensions = new Set(['.png', '.jpg', '.jpeg', '.webp', '.bmp'])
 
 const kohya = 'kohya-ss/sd-scripts docs/train_README.md and library/train_util.py'
 
@@ -30,8 +33,12 @@ export const sidecar: ExportFormat = {
   open: ({ sink }) => ({
     async write(image) {
       const prefix = image.split === null ? '' : `${image.split}/`
-      const placed = await image.place({ path: prefix + image.key })
-      const stem = prefix + image.key.slice(0, image.key.length - posix.extname(image.key).length)
+      const stem = prefix + stemOf(image.key)
+      // Others would be passed over without a word.
+      const isKnown = isKnownExtension(posix.extname(image.key))
+      const placed = await image.place(
+        isKnown ? { path: prefix + image.key } : { path: `${stem}.jpg`, as: 'jpeg' },
+      )
       const caption = captionOf(image.records)
       if (caption !== null)
         await writeFileWhole(sink, `${stem}.txt`, `${caption.replaceAll(/\s*\n\s*/g, ' ').trim()}\n`)
@@ -62,6 +69,16 @@ export const sidecar: ExportFormat = {
       },
     },
     {
+      name: 'image-extension-known',
+      says: 'the image is .png, .jpg, .jpeg, .webp or .bmp: of others the trainer takes no notice',
+      source: `${kohya} IMAGE_EXTENSIONS`,
+      problem({ file, section, value }) {
+        const image = text(field(value, 'image'))
+        if (section !== 'json' || /^[a-z][a-z0-9+.-]*:/i.test(image)) return null
+        return isKnownExtension(posix.extname(image)) ? null : `${file} is of ${image}`
+      },
+    },
+    {
       name: 'image-beside',
       says: 'the image has the stem of its sidecars, in the same folder',
       source: kohya,
@@ -74,6 +91,11 @@ export const sidecar: ExportFormat = {
       },
     },
   ],
+}
+
+/** In small letters or in capitals; not `.Jpg`. */
+function isKnownExtension(extension: string): boolean {
+  return [...knownExtensions].some((known) => extension === known || extension === known.toUpperCase())
 }
 
 function stemOf(path: string): string {

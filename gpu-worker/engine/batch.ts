@@ -3,11 +3,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { planAdmission } from './cache-budget.ts'
 import type { CacheNeeds } from './cache-budget.ts'
-import type { Decoder } from './decoder-contract.ts'
+import type { Decoder, Lanes } from './decoder-contract.ts'
 import type { PrefixRows, Suffix } from './kv-cache.ts'
 import { planStep, stepMask } from './scheduler.ts'
 import type { StepPlan } from './scheduler.ts'
-import { extendAnswer, longestRows, startSequence } from './sequence.ts'
+import {
+  acceptToken,
+  extendAnswer,
+  longestRows,
+  startSequence,
+  takesLikeliest,
+  tokensLeft,
+} from './sequence.ts'
 import type { Prefix, Sequence, SequenceRequest, SequenceResult } from './sequence.ts'
 
 export type OpenPrefix = { prefix: Prefix; close(): void }
@@ -197,7 +204,9 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
   )
   const byId = new Map(running.map((sequence) => [sequence.id, sequence]))
   const owners = plan.rows.map(({ sequence }) => sequence)
-  const { logits, newRows } = await decoder.run({
+  const inPlan = owners.flatMap((owner) => byId.get(owner) ?? [])
+  const steps = stepsAhead(decoder, plan, inPlan)
+  const { logits, newRows, ahead } = await decoder.run({
     visionRows: new Float32Array(0),
     embeddedRows: new Float32Array(0),
     tokenIds: plan.rows.map(({ tokenId }) => tokenId),
@@ -205,9 +214,12 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
     logitRows: plan.logitRows,
     slots: slotsOf(plan, running),
     suffix: suffix.rows,
+    ...lanesOf(owners, suffix),
     mask: stepMask({ rows: plan.rows, suffixOwners: suffix.owners }),
+    ...(steps === 0 ? {} : { ahead: steps }),
   })
-  suffix.append(newRows, owners, runningRows({ decoder, suffix, running, ...state }))
+  const made = Array.from({ length: 1 + steps }, () => owners).flat()
+  suffix.append(newRows, made, runningRows({ decoder, suffix, running, ...state }))
   for (const owner of owners) byId.get(owner)?.pending.shift()
   const vocabularySize = logits.length / Math.max(1, plan.logitRows.length)
   for (const [index, row] of plan.logitRows.entries()) {
@@ -215,8 +227,33 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
     if (sequence !== undefined)
       extendAnswer(sequence, logits.subarray(index * vocabularySize, (index + 1) * vocabularySize))
   }
+  for (let index = 0; index < steps * inPlan.length; index++) {
+    const sequence = inPlan[index % inPlan.length]
+    // The token before it has its row now.
+    sequence?.pending.shift()
+    if (sequence !== undefined) acceptToken(sequence, ahead?.tokens[index] ?? 0, ahead?.sums[index])
+  }
   for (const { id, finishReason } of running) if (finishReason !== undefined) suffix.release(id)
   running.splice(0, running.length, ...running.filter(({ finishReason }) => finishReason === undefined))
+}
+
+function lanesOf(owners: readonly number[], { lanes }: Suffix): { lanes?: Lanes } {
+  const rows = new Map(owners.map((owner, row) => [owner, row]))
+  if (lanes === undefined || rows.size < owners.length) return {}
+  const rowOf = (owner: number | undefined): number | undefined =>
+    owner === undefined ? undefined : rows.get(owner)
+  return { lanes: { size: lanes.size, rows: lanes.owners.map(rowOf) } }
+}
+
+/** How many tokens the decoder may choose by itself: as many as all of the rows' sequences can take. */
+function stepsAhead(
+  { maxAhead }: Decoder,
+  { rows, logitRows }: StepPlan,
+  sequences: readonly Sequence[],
+): number {
+  const isDecoding = rows.length > 0 && logitRows.length === rows.length
+  if (!isDecoding || !sequences.every(takesLikeliest)) return 0
+  return Math.max(0, Math.min(maxAhead, ...sequences.map((sequence) => tokensLeft(sequence) - 1)))
 }
 
 function slotsOf(plan: StepPlan, running: readonly Sequence[]): { prefix: PrefixRows; rowCount: number }[] {

@@ -18,13 +18,19 @@ export type DecoderRows = {
   traced?: readonly string[]
 }
 
+export type Lanes = { size: number; rows: readonly (number | undefined)[] }
+
 /** Rows of sequences behind prefixes: those of one prefix lie together, in the order of `slots`. */
 export type DecoderStep = DecoderRows & {
   /** At most the decoder's `slotCount`, all prefixes of one length. */
   slots: readonly { prefix: PrefixRows; rowCount: number }[]
   suffix: Suffix['rows']
+  /** Given where each row is its sequence's only one: the suffix as lanes of `size` slots, and the row that owns each. */
+  lanes?: Lanes
   /** [R, suffix + R]: 0 or `masked`. Every row sees its whole prefix. */
   mask: Float32Array
+  /** Greedy tokens to choose beyond the logits, where every row gives logits; at most the decoder's `maxAhead`. */
+  ahead?: number
 }
 
 export type Ran = {
@@ -33,7 +39,15 @@ export type Ran = {
   traced: Readonly<Record<string, HostTensor>>
 }
 
-export type StepRan = Ran & { newRows: StepRows }
+/** `newRows` are R rows, then R for each step ahead. */
+export type StepRan = Ran & { newRows: StepRows; ahead?: Ahead }
+
+/** What a step chose by itself, likeliest token after likeliest token: [steps ahead, R]. */
+export type Ahead = {
+  tokens: readonly number[]
+  /** Sums of the logits behind each token: NaN where some were no numbers. */
+  sums: Float32Array
+}
 
 export type Decoder = {
   readonly compiled: CompiledModel
@@ -42,6 +56,10 @@ export type Decoder = {
   readonly kernel: Kernel
   /** Images whose rows can be in one step. */
   readonly slotCount: number
+  /** Tokens that a step may choose by itself. */
+  readonly maxAhead: number
+  /** What a user should know of how it runs. */
+  readonly notice?: string
   /** Nothing before the first token. */
   emptyPrefix(): PrefixRows
   /** For the rows of sequences, none yet. */

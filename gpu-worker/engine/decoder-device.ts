@@ -2,8 +2,9 @@
 // step's few numbers and its logits. Knows neither sequences nor sampling.
 import { InvariantError } from '../../schemas/errors.ts'
 import { causalMask, masked } from './attention-mask.ts'
-import type { DecoderRows, DecoderStep, Ran } from './decoder-contract.ts'
+import type { Ahead, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
 import {
+  expectFloats,
   type Feeds,
   float32,
   int64,
@@ -42,12 +43,13 @@ export async function extendOnDevice(
 /** Runs a step; its rows come back within the grown suffix. */
 export async function stepOnDevice(
   loaded: Loaded,
-  { slots, suffix, mask, ...rows }: DecoderStep,
-): Promise<Ran & { newRows: DeviceRows }> {
+  { slots, suffix, mask, ahead, ...rows }: DecoderStep,
+): Promise<StepRan> {
   const [slot] = slots
   if (slot === undefined || slots.length > 1 || !('kept' in suffix))
     throw new InvariantError('a step on a device has one image, and a suffix of the device')
-  const { grown, ...ran } = await runRows(loaded, { rows, prefix: expectDevice(slot.prefix), suffix, mask })
+  const prefix = expectDevice(slot.prefix)
+  const { grown, ...ran } = await runRows(loaded, { rows, prefix, suffix, mask, ahead })
   return { ...ran, newRows: grown }
 }
 
@@ -57,13 +59,15 @@ type DeviceRun = {
   suffix: DeviceRows & { kept: readonly number[] }
   /** [R, kept + R] */
   mask: Float32Array
+  ahead?: number | undefined
 }
 
 async function runRows(
   loaded: Loaded,
-  { rows, prefix, suffix, mask }: DeviceRun,
-): Promise<Ran & { grown: DeviceRows }> {
+  { rows, prefix, suffix, mask, ahead = 0 }: DeviceRun,
+): Promise<Ran & { grown: DeviceRows; ahead?: Ahead }> {
   const { compiled } = loaded
+  const goesAhead = loaded.decoder.inputNames.has('ahead_count')
   const { headCount, kvHeadCount, headDim } = compiled.manifest.language
   const rowCount = rows.positionIds.length
   const ownCount = 1 + suffix.kept.length + rowCount
@@ -71,29 +75,56 @@ async function runRows(
   const perGroup = headCount / kvHeadCount
   const { outputs, ran } = await runGraph(loaded, {
     rows,
-    outputNames: heldOutputs(compiled),
+    outputNames: [...heldOutputs(compiled), ...(goesAhead ? ['ahead_tokens', 'ahead_sums'] : [])],
     feeds: {
       ...cacheFeeds('prefix', prefix),
       ...cacheFeeds('suffix', suffix),
       ...ownRotary(loaded, rows, headDim / 2),
+      ...(goesAhead ? aheadFeeds(loaded, rows, { ahead, perGroup }) : {}),
       vision_count: int64([visionCountOf(compiled, rows)], [1]),
       kept_slots: int64([0, ...suffix.kept], [1 + suffix.kept.length]),
       key_counts: int64([prefixCount, ownCount], [2]),
-      mask: float32(wholeMask(mask, { rowCount, prefixCount, perGroup }), [
-        perGroup * rowCount,
-        prefixCount + ownCount,
-      ]),
+      prefix_mask: float32(hideFirst(prefixCount), [prefixCount]),
+      mask: float32(ownMask(mask, { rowCount, perGroup }), [perGroup * rowCount, ownCount]),
     },
   })
   const pick = (kind: string): GraphTensor[] =>
     layerNumbers(compiled).map((layer) => outputs[`${kind}.${layer}`] ?? missing(kind))
   const grown: DeviceRows = {
     format: 'device',
-    length: ownCount - 1,
+    length: ownCount - 1 + ahead * rowCount,
     keys: pick('next_keys'),
     values: pick('next_values'),
   }
-  return { ...ran, grown }
+  const chosen = goesAhead ? { ahead: readAhead(outputs) } : {}
+  return { ...ran, ...chosen, grown }
+}
+
+/** What a graph that goes on by itself needs beside: how far, from where, and the tables by any position. */
+function aheadFeeds(
+  { tables }: Loaded,
+  { positionIds }: DecoderRows,
+  { ahead, perGroup }: { ahead: number; perGroup: number },
+): Feeds {
+  const rowCount = positionIds.length
+  const own = new Float32Array(perGroup * rowCount * rowCount).fill(masked)
+  for (let row = 0; row < perGroup * rowCount; row++) own[row * rowCount + (row % rowCount)] = 0
+  const dims = [tables.positionCount, tables.cos.length / tables.positionCount]
+  return {
+    ahead_count: int64([ahead], []),
+    next_positions: int64(
+      positionIds.map((position) => position + 1),
+      [1, rowCount],
+    ),
+    own_mask: float32(own, [perGroup * rowCount, rowCount]),
+    table_cos: float32(tables.cos, dims),
+    table_sin: float32(tables.sin, dims),
+  }
+}
+
+function readAhead({ ahead_tokens: tokens, ahead_sums: sums }: Feeds): Ahead {
+  if (tokens?.type !== 'int64') throw new InvariantError('the graph chose no tokens ahead')
+  return { tokens: Array.from(tokens.data, Number), sums: expectFloats(sums) }
 }
 
 function cacheFeeds(name: 'prefix' | 'suffix', { keys, values }: DeviceRows): Feeds {
@@ -119,22 +150,23 @@ function ownRotary({ tables }: Loaded, { positionIds }: DecoderRows, halfDim: nu
   }
 }
 
-/**
- * The mask [R, K + R] behind a prefix that all see, and with the blank slots of both that nobody does, once a group:
- * [G*R, 1 + P + 1 + K + R].
- */
-function wholeMask(
+function hideFirst(length: number): Float32Array {
+  const mask = new Float32Array(length)
+  mask[0] = masked
+  return mask
+}
+
+/** The mask [R, K + R] with the blank slot that nobody sees, once a group: [G*R, 1 + K + R]. */
+function ownMask(
   mask: Float32Array,
-  { rowCount, prefixCount, perGroup }: { rowCount: number; prefixCount: number; perGroup: number },
+  { rowCount, perGroup }: { rowCount: number; perGroup: number },
 ): Float32Array {
   const own = mask.length / rowCount
-  const width = prefixCount + 1 + own
-  const whole = new Float32Array(perGroup * rowCount * width)
+  const whole = new Float32Array(perGroup * rowCount * (1 + own))
   for (let row = 0; row < perGroup * rowCount; row++) {
-    whole[row * width] = masked
-    whole[row * width + prefixCount] = masked
+    whole[row * (1 + own)] = masked
     const from = (row % rowCount) * own
-    whole.set(mask.subarray(from, from + own), row * width + prefixCount + 1)
+    whole.set(mask.subarray(from, from + own), row * (1 + own) + 1)
   }
   return whole
 }

@@ -1,66 +1,33 @@
 // Runs the two compiled graphs: pixels to image rows, rows to logits and new cache rows. Turns plain arrays into the
 // graph's inputs and back. Knows neither sequences nor sampling.
-import { join } from 'node:path'
-import { InvariantError, UserError } from '../../schemas/errors.ts'
+import { InvariantError } from '../../schemas/errors.ts'
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
-import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import { masked } from './attention-mask.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { emptyPrefix, emptyRows, SuffixCache } from './kv-cache.ts'
-import type { CacheRows, NewRows, PrefixRows } from './kv-cache.ts'
+import type { NewRows, PrefixRows } from './kv-cache.ts'
+import { laneInputs } from './lane-inputs.ts'
 import { detectKernel } from './kernel.ts'
 import type { Kernel } from './kernel.ts'
 import type { Decoder, DecoderRows, DecoderStep, Ran, StepRan } from './decoder-contract.ts'
-import { extendOnDevice, heldOutputs, stepOnDevice } from './decoder-device.ts'
+import { extendOnDevice, stepOnDevice } from './decoder-device.ts'
 import { expectFloats, float32, int64, layerNumbers, runGraph } from './decoder-run.ts'
 import type { Feeds, Loaded } from './decoder-run.ts'
+import { openGraphs } from './decoder-sessions.ts'
+import type { DecoderOptions } from './decoder-sessions.ts'
 import { blankRows, DeviceSuffix, freeRows } from './device-cache.ts'
 import { rotaryTables } from './rotary.ts'
 import type { RotaryTables } from './rotary.ts'
-import { openCachedSession } from './prepacked.ts'
-import { openBoth, openInTurns } from './residence.ts'
-import { openSession } from './session.ts'
 import type { GraphTensor, HostTensor, Session } from './session.ts'
-
-export type DecoderOptions = {
-  threads?: number
-  /** The CPU when left out. */
-  device?: Target
-  /** The decoder graph's bytes in place of the file, for a trace. */
-  decoderGraph?: Uint8Array
-  /** Writes each node's times to files that start so, when the decoder is closed; the packed cache is not used. */
-  profilePrefix?: string
-  /** How the rows of images are cached; float32 where it is left out. */
-  cacheFormat?: CacheFormat
-  /** Keeps no more weights in memory than a stage needs, and opens graphs again for it. */
-  lowMemory?: boolean
-}
 
 /** Loads both graphs of a compiled model. */
 export async function openDecoder(compiled: CompiledModel, options: DecoderOptions = {}): Promise<Decoder> {
-  const { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32', lowMemory } = options
-  const { folder, manifest } = compiled
-  if (lowMemory === true && device !== 'cpu')
-    throw new UserError(`--low-memory is for the CPU's memory and does nothing on ${device}; leave it out`)
-  const threadOption = threadsFor(compiled, threads)
+  const { cacheFormat = 'fp32' } = options
+  const { manifest } = compiled
   const kernel = await detectKernel(compiled)
+  const { residence, maxAhead, notice } = await openGraphs(compiled, options)
   // Graphs for GPUs keep their own cache, whichever device runs them.
   const isCpu = manifest.target === 'cpu'
-  const open = (graph: string, bytes?: Uint8Array): Promise<Session> => {
-    if (bytes === undefined && device === 'cpu' && profilePrefix === undefined)
-      return openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
-    return openSession({
-      graph: bytes === undefined ? join(folder, graph) : { bytes, weightsFolder: folder },
-      device,
-      heldOutputs: isCpu || graph === manifest.graphs.vision ? [] : heldOutputs(compiled),
-      ...(profilePrefix === undefined ? {} : { profilePrefix: `${profilePrefix}-${graph}` }),
-      ...threadOption,
-    })
-  }
-  const residence = await (lowMemory === true ? openInTurns : openBoth)({
-    openTower: () => open(manifest.graphs.vision),
-    openDecoder: () => open(decoderFile(compiled, cacheFormat), decoderGraph),
-  })
   const shape = manifest.language
   let tables: RotaryTables | undefined
   const tablesFor = (positionCount: number): RotaryTables => {
@@ -75,7 +42,8 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     kernel,
     cacheFormat,
     decoder,
-    tables: tablesFor(tableLength(rows)),
+    // Tokens ahead stand behind.
+    tables: tablesFor(tableLength(rows) + maxAhead),
   })
   return {
     compiled,
@@ -83,6 +51,8 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
     kernel,
     cacheFormat,
     slotCount: isCpu ? prefixSlots : 1,
+    maxAhead,
+    ...(notice === undefined ? {} : { notice }),
     emptyPrefix: () => (isCpu ? emptyPrefix(shape, cacheFormat) : blankRows(shape)),
     openSuffix: () => (isCpu ? new SuffixCache(shape) : new DeviceSuffix(shape)),
     encodeImage: (pixels) => residence.tower((vision) => encodeImage({ vision, compiled, kernel }, pixels)),
@@ -99,25 +69,9 @@ export async function openDecoder(compiled: CompiledModel, options: DecoderOptio
   }
 }
 
-function decoderFile({ folder, manifest }: CompiledModel, cacheFormat: CacheFormat): string {
-  const { decoder, decoderInt8Cache } = manifest.graphs
-  const file = cacheFormat === 'int8' ? decoderInt8Cache : decoder
-  if (file !== undefined) return file
-  throw new UserError(`${folder} has no graph for an ${cacheFormat} cache; compile the model again`)
-}
-
 /** The operator wants as many positions in its tables as a run has rows, although an image's rows share one position. */
 function tableLength({ positionIds }: DecoderRows): number {
   return positionIds.reduce((largest, position) => Math.max(largest, position + 1), positionIds.length)
-}
-
-/** Below this, handing work to a second thread costs more than it brings (LOG.md, 2026-11-23: 1.8 against 2.7 ms a step). */
-const oneThreadBytes = 64 << 20
-
-function threadsFor({ manifest }: CompiledModel, asked: number | undefined): { threads?: number } {
-  if (asked !== undefined) return { threads: asked }
-  const bytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0)
-  return bytes < oneThreadBytes ? { threads: 1 } : {}
 }
 
 async function encodeImage(
@@ -152,6 +106,7 @@ async function extendPrefix(
       ...nothing,
       ...prefixFeeds(loaded, [past]),
       ...suffixFeeds(loaded.compiled, emptyRows(manifest.language)),
+      ...laneFeeds(loaded.compiled, { rowCount, slotCount: 0, lanes: undefined, mask: new Float32Array(0) }),
       // Not read: who sees whom is the way itself.
       mask: float32(new Float32Array(0), [rowCount, 0]),
       key_counts: int64([past.length, 0, rowCount], [3]),
@@ -196,13 +151,19 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
         slots.map(({ prefix }) => prefix),
       ),
       ...suffixFeeds(loaded.compiled, suffix),
+      ...laneFeeds(loaded.compiled, {
+        rowCount,
+        slotCount: suffix.length,
+        lanes: step.suffix.length > 0 ? step.lanes : undefined,
+        mask,
+      }),
       mask: float32(mask, [rowCount, mask.length / rowCount]),
       key_counts: int64([slots[0]?.prefix.length ?? 0, suffix.length, rowCount], [3]),
       slot_rows: int64(
         Array.from({ length: prefixSlots }, (_, slot) => slots[slot]?.rowCount ?? 0),
         [prefixSlots],
       ),
-      attention_way: int64([wayOf(loaded.compiled, { slots, rowCount })], [1]),
+      attention_way: int64([wayOf(loaded.compiled, { ...step, slots })], [1]),
     },
   })
   const pick = (names: readonly string[]): Float32Array[] => names.map((name) => expectFloats(outputs[name]))
@@ -213,7 +174,7 @@ async function runStep(loaded: Loaded, step: DecoderStep): Promise<Ran & { newRo
 function neverEmpty(
   { compiled }: Loaded,
   { suffix, mask, positionIds }: DecoderStep,
-): { suffix: CacheRows; mask: Float32Array } {
+): { suffix: NewRows; mask: Float32Array } {
   if ('kept' in suffix)
     throw new InvariantError("the suffix is a device's, this graph takes rows of host memory")
   if (suffix.length > 0) return { suffix, mask }
@@ -233,22 +194,22 @@ function behindHidden(mask: Float32Array, rowCount: number): Float32Array {
   return whole
 }
 
-/** Rows up to which values on the left side are faster, and from which keys are too (LOG.md, 2026-11-26). */
+/** Rows up to which values on the left side are faster where sequences have several rows (LOG.md, 2026-11-26). */
 const maxTurnedRows = 32
-const minTallRows = 8
 
 function wayOf(
   { manifest }: CompiledModel,
-  { slots, rowCount }: { slots: DecoderStep['slots']; rowCount: number },
+  { slots, positionIds, lanes }: Pick<DecoderStep, 'slots' | 'positionIds' | 'lanes'>,
 ): number {
   const { headCount, kvHeadCount } = manifest.language
+  const rowCount = positionIds.length
   const headRows = (rowCount * headCount) / kvHeadCount
-  const isTall = headRows >= minTallRows && headRows <= maxTurnedRows
+  const isTall = lanes !== undefined && headRows > 1
   // A prefix with one row is read as fast from the right side.
   if (slots.length > 1)
     return isTall && rowCount >= 2 * slots.length ? attentionWays.severalTall : attentionWays.several
   if (isTall) return attentionWays.tall
-  return headRows === 1 || headRows > maxTurnedRows ? attentionWays.plain : attentionWays.turned
+  return headRows > 1 && headRows <= maxTurnedRows ? attentionWays.turned : attentionWays.plain
 }
 
 /** Inputs without elements, for what a way does not make. */
@@ -281,14 +242,25 @@ function prefixFeeds(
   return feeds
 }
 
-function suffixFeeds(compiled: CompiledModel, suffix: CacheRows): Feeds {
+function suffixFeeds(compiled: CompiledModel, suffix: NewRows): Feeds {
   const { kvHeadCount, headDim } = compiled.manifest.language
   const feeds: Feeds = {}
   for (const layer of layerNumbers(compiled)) {
     feeds[`suffix_keys.${layer}`] = float32(suffix.keys[layer], [kvHeadCount, suffix.length, headDim])
-    feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, headDim, suffix.length])
+    feeds[`suffix_values.${layer}`] = float32(suffix.values[layer], [kvHeadCount, suffix.length, headDim])
   }
   return feeds
+}
+
+function laneFeeds({ manifest }: CompiledModel, given: Parameters<typeof laneInputs>[0]): Feeds {
+  const { kvHeadCount, headDim } = manifest.language
+  const { size, rows, mask, sums } = laneInputs(given)
+  return {
+    lane_shape: int64([kvHeadCount, rows.length, size, headDim], [4]),
+    lane_rows: int64(rows, [rows.length]),
+    lane_mask: float32(mask, [rows.length, 1, size]),
+    lane_sums: float32(sums, [given.rowCount, rows.length]),
+  }
 }
 
 function cached(data: Float32Array | Int8Array | undefined, dims: readonly number[]): HostTensor {

@@ -17,6 +17,7 @@ import { expectPixels } from './contract.ts'
 import type { Answer, ImageSession, PixelEngine, PromptRequest } from './contract.ts'
 import { type Constrainer, openConstrainer } from './constraint.ts'
 import { openDecoder } from './decoder.ts'
+import { wholeLanes } from './kv-cache.ts'
 import type { Decoder } from './decoder-contract.ts'
 import { prefixFailure } from './sequence.ts'
 import type { SequenceRequest } from './sequence.ts'
@@ -87,15 +88,15 @@ function imageBytes({ compiled, shape, cacheFormat }: Decoder): number {
 
 /** A fifth of the memory where nobody says otherwise, and never less than one image and its longest answer need. */
 function cacheNeeds(decoder: Decoder, cacheBytes: number | undefined): CacheNeeds {
-  const { maxPositions } = decoder.compiled.manifest.language
+  const longestRows = wholeLanes(decoder.compiled.manifest.language.maxPositions)
   const rowBytes = suffixRowBytes(decoder.shape)
-  const least = imageBytes(decoder) + maxPositions * rowBytes
+  const least = imageBytes(decoder) + longestRows * rowBytes
   if (cacheBytes !== undefined && cacheBytes < least) {
     throw new UserError(
       `the cache may have ${megabytes(cacheBytes)} MB, one image and its longest answer need ${megabytes(least)} MB; allow more`,
     )
   }
-  return { limitBytes: cacheBytes ?? Math.max(least, totalmem() / 5), rowBytes, longestRows: maxPositions }
+  return { limitBytes: cacheBytes ?? Math.max(least, totalmem() / 5), rowBytes, longestRows }
 }
 
 function megabytes(bytes: number): number {
@@ -211,12 +212,13 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
 const deviceNotices: Record<Target, string | undefined> = {
   cpu: undefined,
   webgpu: 'its rate on this device is unmeasured',
-  cuda: 'its rate on this device is unmeasured, and keys and values cross the bus at every step',
+  cuda: 'its rate on this device is unmeasured, and keys and values cross the bus with every few tokens',
 }
 
 function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['info'] {
   const { name, digest, weights, licence, template, capabilities, vision } = manifest
-  const notice = deviceNotices[manifest.target] ?? decoder.kernel.notice
+  const told = [deviceNotices[manifest.target] ?? decoder.kernel.notice, decoder.notice]
+  const notices = told.filter((one) => one !== undefined)
   return {
     model: { name, digest, weights, licence },
     engine: `${runtimeName}/${manifest.target}/${decoder.kernel.name}${decoder.cacheFormat === 'fp32' ? '' : `/kv-${decoder.cacheFormat}`}`,
@@ -224,6 +226,6 @@ function describe({ manifest }: CompiledModel, decoder: Decoder): PixelEngine['i
     template,
     capabilities,
     image: { kind: 'pixels', size: vision.imageSize, mean: vision.mean, std: vision.std },
-    ...(notice === undefined ? {} : { notice }),
+    ...(notices.length === 0 ? {} : { notice: notices.join('; ') }),
   }
 }

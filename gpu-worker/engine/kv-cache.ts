@@ -6,10 +6,10 @@ import type { GraphTensor } from './session.ts'
 
 export type CacheShape = { layerCount: number; kvHeadCount: number; headDim: number }
 
-/** Rows as a step makes them: per layer keys and values [kvHeads, length, headDim]. */
+/** Rows as a step makes them and a suffix holds them: per layer keys and values [kvHeads, length, headDim]. */
 export type NewRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
 
-/** Rows as the graph takes them: per layer keys [kvHeads, length, headDim] and values turned [kvHeads, headDim, length]. */
+/** Rows of a prefix as the graph takes them: keys [kvHeads, length, headDim] and values turned [kvHeads, headDim, length]. */
 export type CacheRows = { length: number; keys: readonly Float32Array[]; values: readonly Float32Array[] }
 
 /**
@@ -37,22 +37,32 @@ export type PrefixRows =
       valueScales: readonly Float32Array[]
     }
 
+/** Lanes are as long as a whole number of these rows. */
+export const laneStep = 16
+
+/** Slots that a sequence of so many rows takes at most, where lanes are short. */
+export function wholeLanes(rows: number): number {
+  return Math.ceil(rows / laneStep) * laneStep
+}
+
+/** Slots that are not worth giving back. */
+const fewSlots = 64
+
 /** What a step leaves: its rows, or on a device the suffix that has grown by them. */
 export type StepRows = NewRows | DeviceRows
 
 /** What sequences wrote behind their prefixes. Slots are taken by sequences and given back when a sequence ends. */
 export type Suffix = {
   /** As a step takes them; on a device with the slots that it is to keep. */
-  readonly rows: CacheRows | (DeviceRows & { kept: readonly number[] })
+  readonly rows: NewRows | (DeviceRows & { kept: readonly number[] })
   /** Sequence that owns each slot that the next step sees, undefined where none does. */
   readonly owners: readonly (number | undefined)[]
+  /** Where the slots lie in lanes: how many a lane has, and whose each lane is. */
+  readonly lanes?: { size: number; owners: readonly (number | undefined)[] }
   /** Takes a step's rows, of which row i is `owners[i]`'s. Grows to no more than `maxRows` where it need not. */
   append(rows: StepRows, owners: readonly number[], maxRows?: number): void
   release(owner: number): void
 }
-
-/** The suffix grows by whole blocks, at least by a quarter, so that its arrays are seldom copied. */
-const blockRows = 64
 
 export function emptyRows({ layerCount }: Pick<CacheShape, 'layerCount'>): CacheRows {
   const nothing = Array.from({ length: layerCount }, () => new Float32Array(0))
@@ -67,30 +77,43 @@ export function emptyPrefix(shape: CacheShape, format: CacheFormat): PrefixRows 
   return { format, length: 0, keys: nothing, values: nothing, keyScales: rows.keys, valueScales: rows.keys }
 }
 
-/** A suffix in this process's memory. */
+type Lane = { owner: number | undefined; used: number }
+
+/**
+ * A suffix in this process's memory, in lanes of one length. A lane belongs to one sequence, so that a step may have each
+ * row look at its own lanes only; a sequence that outgrows its lane takes another.
+ */
 export class SuffixCache implements Suffix {
   readonly #shape: CacheShape
-  #rows: CacheRows
-  /** Owner of each slot; undefined where free. */
-  #owners: (number | undefined)[] = []
+  #rows: NewRows
+  #lanes: Lane[] = []
+  #size = 0
 
   constructor(shape: CacheShape) {
     this.#shape = shape
     this.#rows = emptyRows(shape)
   }
 
-  get rows(): CacheRows {
+  /** Every lane's slots, lane after lane. */
+  get rows(): NewRows {
     return this.#rows
+  }
+
+  /** Slots of a lane, and whose each lane is. */
+  get lanes(): { size: number; owners: readonly (number | undefined)[] } {
+    return { size: this.#size, owners: this.#lanes.map(({ owner }) => owner) }
   }
 
   /** Sequence that owns each slot of `rows`, undefined where none does. */
   get owners(): readonly (number | undefined)[] {
-    return this.#owners
+    return this.#lanes.flatMap(({ owner, used }) =>
+      Array.from({ length: this.#size }, (_, slot) => (slot < used ? owner : undefined)),
+    )
   }
 
   /**
-   * Writes run rows to free slots. `owners[i]` is the sequence of row i. Grows to no more than `maxRows`, a whole
-   * number of blocks, unless the rows themselves need more.
+   * Writes run rows to free slots. `owners[i]` is the sequence of row i. Grows by a quarter, so that arrays are seldom
+   * copied, but to no more than `maxRows`, unless the rows themselves need more.
    */
   append(newRows: StepRows, owners: readonly number[], maxRows = Infinity): void {
     if ('format' in newRows) throw new InvariantError('rows of a device do not belong in host memory')
@@ -98,16 +121,14 @@ export class SuffixCache implements Suffix {
     const slots = this.#claimSlots(owners, maxRows)
     const length = this.#rows.length
     const { kvHeadCount, headDim } = this.#shape
-    for (const [layer, source] of newRows.keys.entries()) {
-      const keys = this.#rows.keys[layer] ?? source
-      const values = this.#rows.values[layer] ?? source
-      const newValues = newRows.values[layer] ?? source
-      for (let head = 0; head < kvHeadCount; head++) {
-        for (const [row, slot] of slots.entries()) {
-          const from = (head * newRows.length + row) * headDim
-          copyNumbers({ source, from, target: keys, to: (head * length + slot) * headDim, count: headDim })
-          const to = head * headDim * length + slot
-          copyNumbers({ source: newValues, from, target: values, to, count: headDim, stride: length })
+    for (const side of ['keys', 'values'] as const) {
+      for (const [layer, source] of newRows[side].entries()) {
+        const target = this.#rows[side][layer] ?? source
+        for (let head = 0; head < kvHeadCount; head++) {
+          for (const [row, slot] of slots.entries()) {
+            const from = (head * newRows.length + row) * headDim
+            copyNumbers({ source, from, target, to: (head * length + slot) * headDim, count: headDim })
+          }
         }
       }
     }
@@ -118,65 +139,119 @@ export class SuffixCache implements Suffix {
    * is kept, so that what comes next is computed as in a fresh process, to the last bit.
    */
   release(owner: number): void {
-    this.#owners = this.#owners.map((current) => (current === owner ? undefined : current))
-    const kept = this.#owners.flatMap((current, slot) => (current === undefined ? [] : [slot]))
-    if (kept.length === 0) {
+    for (const lane of this.#lanes)
+      if (lane.owner === owner) Object.assign(lane, { owner: undefined, used: 0 })
+    const counts = this.#counts()
+    if (counts.size === 0) {
       this.#rows = emptyRows(this.#shape)
-      this.#owners = []
+      this.#lanes = []
+      this.#size = 0
       return
     }
-    const enough = Math.max(blockRows, Math.ceil(kept.length / blockRows) * blockRows)
-    if (enough <= this.#owners.length / 2) this.#relocate(kept, enough)
+    const plan = planLanes([...counts.values()], Infinity)
+    if (Math.max(fewSlots, plan.size * plan.count) <= this.#rows.length / 2) this.#relocate(plan)
+  }
+
+  /** Rows of each sequence. */
+  #counts(): Map<number, number> {
+    const counts = new Map<number, number>()
+    for (const { owner, used } of this.#lanes)
+      if (owner !== undefined) counts.set(owner, (counts.get(owner) ?? 0) + used)
+    return counts
   }
 
   #claimSlots(owners: readonly number[], maxRows: number): number[] {
-    const isFree = (owner: number | undefined): boolean => owner === undefined
-    const freeCount = this.#owners.filter(isFree).length
-    if (freeCount < owners.length) {
-      const needed = this.#owners.length - freeCount + owners.length
-      const generous = Math.min(Math.max(needed, this.#owners.length * 1.25), Math.max(needed, maxRows))
-      this.#relocate([...this.#owners.keys()], Math.ceil(generous / blockRows) * blockRows)
-    }
     const slots: number[] = []
-    for (let slot = 0; slots.length < owners.length; slot++) {
-      if (this.#owners[slot] !== undefined) continue
-      this.#owners[slot] = owners[slots.length]
-      slots.push(slot)
+    for (const [index, owner] of owners.entries()) {
+      let lane = this.#laneFor(owner)
+      if (lane === undefined) {
+        const counts = this.#counts()
+        for (const rest of owners.slice(index)) counts.set(rest, (counts.get(rest) ?? 0) + 1)
+        const moved = this.#relocate(planLanes([...counts.values()], maxRows))
+        for (const [at, slot] of slots.entries()) slots[at] = moved.get(slot) ?? slot
+        lane = this.#laneFor(owner)
+      }
+      const found = this.#lanes[lane ?? -1]
+      if (lane === undefined || found === undefined)
+        throw new InvariantError('no lane was made for a cache row')
+      found.owner = owner
+      slots.push(lane * this.#size + found.used)
+      found.used += 1
     }
     return slots
   }
 
-  /** Moves slots `kept` to the front of arrays of another length. */
-  #relocate(kept: readonly number[], length: number): void {
+  /** The lane that takes a sequence's next row: its own where there is room, a free one otherwise. */
+  #laneFor(owner: number): number | undefined {
+    const own = this.#lanes.findIndex((lane) => lane.owner === owner && lane.used < this.#size)
+    const lane = own === -1 ? this.#lanes.findIndex((free) => free.owner === undefined) : own
+    return lane === -1 ? undefined : lane
+  }
+
+  /** Moves all rows to arrays of other lanes; where each slot went. */
+  #relocate({ size, count }: LanePlan): Map<number, number> {
+    const moved = new Map<number, number>()
+    const lanes: Lane[] = Array.from({ length: count }, () => ({ owner: undefined, used: 0 }))
+    let next = -1
+    for (const owner of this.#counts().keys()) {
+      let lane: Lane | undefined
+      for (const [index, held] of this.#lanes.entries()) {
+        for (let at = 0; held.owner === owner && at < held.used; at++) {
+          if (lane === undefined || lane.used === size) lane = lanes[++next]
+          if (lane === undefined) throw new InvariantError('too few lanes for what the cache holds')
+          lane.owner = owner
+          moved.set(index * this.#size + at, next * size + lane.used++)
+        }
+      }
+    }
+    this.#move(moved, size * count)
+    this.#lanes = lanes
+    this.#size = size
+    return moved
+  }
+
+  #move(moved: ReadonlyMap<number, number>, length: number): void {
     const { kvHeadCount, headDim } = this.#shape
-    const old = this.#rows
-    const runs = runsOf(kept)
-    const move = (source: Float32Array, { lines, width }: { lines: number; width: number }): Float32Array => {
-      const target = new Float32Array(lines * length * width)
-      for (let line = 0; line < lines; line++) {
+    const old = this.#rows.length
+    const runs = runsOf(moved)
+    const move = (source: Float32Array): Float32Array => {
+      const target = new Float32Array(kvHeadCount * length * headDim)
+      for (let head = 0; head < kvHeadCount; head++) {
         for (const { from, to, count } of runs) {
-          const start = (line * old.length + from) * width
-          target.set(source.subarray(start, start + count * width), (line * length + to) * width)
+          const start = (head * old + from) * headDim
+          target.set(source.subarray(start, start + count * headDim), (head * length + to) * headDim)
         }
       }
       return target
     }
-    this.#rows = {
-      length,
-      keys: old.keys.map((keys) => move(keys, { lines: kvHeadCount, width: headDim })),
-      values: old.values.map((values) => move(values, { lines: kvHeadCount * headDim, width: 1 })),
-    }
-    const owners = kept.map((slot) => this.#owners[slot])
-    this.#owners = [...owners, ...Array.from({ length: length - kept.length }, () => undefined)]
+    this.#rows = { length, keys: this.#rows.keys.map(move), values: this.#rows.values.map(move) }
   }
 }
 
-/** Neighbouring slots as runs, and where each goes. */
-function runsOf(slots: readonly number[]): { from: number; to: number; count: number }[] {
+type LanePlan = { size: number; count: number }
+
+/**
+ * Lanes for sequences of so many rows: as long as can be, so that a step has few of them, with a quarter to grow into
+ * where `maxRows` leaves it. Sequences of one length come to one lane each; beside a long one, short ones make lanes short.
+ */
+export function planLanes(counts: readonly number[], maxRows: number): LanePlan {
+  const needed = counts.reduce((sum, count) => sum + count, 0)
+  const longest = Math.ceil((1.25 * Math.max(...counts)) / laneStep)
+  const plans = Array.from({ length: longest }, (_, index) => {
+    const size = (index + 1) * laneStep
+    return { size, count: counts.reduce((sum, count) => sum + Math.ceil(count / size), 0) }
+  })
+  const slots = ({ size, count }: LanePlan): number => size * count
+  const generous = Math.max(Math.min(1.25 * needed, maxRows), Math.min(...plans.map(slots)))
+  return plans.findLast((plan) => slots(plan) <= generous) ?? { size: laneStep, count: 0 }
+}
+
+/** Neighbouring slots that stay neighbours, as runs. */
+function runsOf(moved: ReadonlyMap<number, number>): { from: number; to: number; count: number }[] {
   const runs: { from: number; to: number; count: number }[] = []
-  for (const [to, from] of slots.entries()) {
+  for (const [from, to] of moved) {
     const last = runs.at(-1)
-    if (last !== undefined && last.from + last.count === from) last.count += 1
+    if (last !== undefined && last.from + last.count === from && last.to + last.count === to) last.count += 1
     else runs.push({ from, to, count: 1 })
   }
   return runs
@@ -189,14 +264,12 @@ function copyNumbers({
   target,
   to,
   count,
-  stride = 1,
 }: {
   source: Float32Array
   from: number
   target: Float32Array
   to: number
   count: number
-  stride?: number
 }): void {
-  for (let index = 0; index < count; index++) target[to + index * stride] = source[from + index] ?? 0
+  for (let index = 0; index < count; index++) target[to + index] = source[from + index] ?? 0
 }

@@ -2,6 +2,7 @@
 import type { Failure } from '../../schemas/failure.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import { type Follower, largestAllowed, maskLogits } from './constraint.ts'
+import { wholeLanes } from './kv-cache.ts'
 import type { PrefixRows } from './kv-cache.ts'
 import { chooseToken, seededRandom } from './sampler.ts'
 import type { PendingToken } from './scheduler.ts'
@@ -76,9 +77,9 @@ export function startSequence({
   return sequence
 }
 
-/** Cache rows that the sequence may come to: its prompt, and its answer but for the last token. */
+/** Cache rows that the sequence may come to, in whole lanes: its prompt, and its answer but for the last token. */
 export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number {
-  return tokenIds.length + maxNewTokens
+  return wholeLanes(tokenIds.length + maxNewTokens)
 }
 
 const notNumbers: Failure = {
@@ -90,6 +91,16 @@ const notNumbers: Failure = {
 /** Why there is no answer behind a prefix: with scores that are no numbers, the first token would pass for the likeliest. */
 export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
   return lastLogits.some(Number.isNaN) ? notNumbers : undefined
+}
+
+/** Whether its next token is the likeliest, whatever came before: then a graph can choose it. */
+export function takesLikeliest({ sampling, follower }: Sequence): boolean {
+  return sampling.temperature === 0 && sampling.repetitionPenalty === 1 && follower === undefined
+}
+
+/** Tokens that the sequence may still come to. */
+export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
+  return maxNewTokens - answer.length
 }
 
 /** Gives the sequence its next token, or ends it. */
@@ -108,12 +119,19 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
-  if (Number.isNaN(logits[token])) {
+  if (!Number.isNaN(logits[token])) follower?.advance(token)
+  acceptToken(sequence, token, logits[token])
+}
+
+/** Takes a token that was chosen by some number; NaN is what no token is chosen by. */
+export function acceptToken(sequence: Sequence, token: number, by: number | undefined): void {
+  if (sequence.finishReason !== undefined) return
+  const { answer, stopIds } = sequence
+  if (Number.isNaN(by)) {
     sequence.finishReason = 'length'
     sequence.failure = notNumbers
     return
   }
-  follower?.advance(token)
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

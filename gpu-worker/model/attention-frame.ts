@@ -15,21 +15,28 @@ export type AttentionFrame = {
   cos: Value
   sin: Value
   /**
-   * float32, 0 where a row may look, very negative where it may not. On the CPU [R, S + R]: all rows see their prefix. On a
-   * device [G*R, P + K + R].
+   * float32 behind the prefix, which all rows see: 0 where a row may look, very negative where it may not. On the CPU
+   * [R, S + R], on a device [G*R, K + R].
    */
   mask: Value
-  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R. */
-  keyCounts: Value
+  /** int64 [3] on the CPU: P, S, R. On a device [2]: P, K + R; undefined in a loop, which makes its own keys. */
+  keyCounts: Value | undefined
   shapes: AttentionShapes
   /** What the CPU's ways need beside; a device has one way, and one prefix. */
   cpu: CpuFrame | undefined
-  /** int64 [K] on a device: the slots of the suffix that stay. */
+  device: DeviceFrame | undefined
+}
+
+/** What a device's way needs beside. */
+export type DeviceFrame = {
+  /** int64 [K]: the slots of the suffix that stay; undefined where all do. */
   keptSlots: Value | undefined
+  /** float32 [P]: very negative where a slot of the prefix stands for nothing. */
+  prefixMask: Value
 }
 
 /** The frame on the CPU. */
-export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame }
+export type CpuAttentionFrame = AttentionFrame & { cpu: CpuFrame; keyCounts: Value }
 
 /** What the CPU's ways need beside. */
 export type CpuFrame = {
@@ -42,10 +49,21 @@ export type CpuFrame = {
    */
   nothing: { floats: Value; bytes: Value | undefined }
   is: { causal: Value; plain: Value; several: Value; tall: Value; severalTall: Value }
-  /** What the tall way reads: the mask turned, [S, R] and [R, R]. */
-  tall: { suffixMask: Value; ownMask: Value }
+  /** The suffix in lanes, for steps whose rows are of different sequences (engine/lane-inputs.ts). */
+  lanes: LaneFrame
   /** int32 [1] and []: P + R - 1 and P + R. */
   total: { last: Value; count: Value }
+}
+
+export type LaneFrame = {
+  /** int64 [4]: kv, L, slots of a lane, d. */
+  shape: Value
+  /** int64 [L]: the row whose query meets the lane. */
+  rows: Value
+  /** float32 [L, 1, slots]. */
+  mask: Value
+  /** float32 [R, L]: 1 where a lane is a row's. */
+  sums: Value
 }
 
 /** Shapes for Reshape. */
@@ -63,14 +81,12 @@ export type CpuShapes = {
   byRow: Value
   slotScores: Value
   slotWeights: Value
-  tallByGroup: Value
-  tallFlat: Value
 }
 
 /** One prefix of one layer. Scales [kv, P] where it is held in bytes. */
 export type LayerPrefix = { keys: Value; values: Value; keyScales?: Value; valueScales?: Value }
 
-/** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them. */
+/** Cached rows of one layer: the prefixes of images, and the rows of all sequences behind them, both sides [kv, S, d]. */
 export type LayerCache = { prefixes: readonly LayerPrefix[]; suffixKeys: Value; suffixValues: Value }
 
 /**
@@ -118,20 +134,13 @@ function cpuShapes(builder: GraphBuilder, keyCounts: Value, { headCount, kvHeadC
     byRow: join([kvHeadCount, groupSize, rowCount, -1], 'byRow'),
     slotScores: join([kvHeadCount, groupSize, -1, prefixCount], 'slotScores'),
     slotWeights: join([kvHeadCount, -1, prefixCount], 'slotWeights'),
-    tallByGroup: join([kvHeadCount, -1, groupSize, rowCount], 'tallByGroup'),
-    tallFlat: join([kvHeadCount, -1, groupRows], 'tallFlat'),
   }
 }
 
 /** Makes what the CPU's ways need, inputs included. */
 export function cpuFrame(
   builder: GraphBuilder,
-  {
-    keyCounts,
-    mask,
-    cacheFormat,
-    ...heads
-  }: { keyCounts: Value; mask: Value; cacheFormat: CacheFormat } & Heads,
+  { keyCounts, cacheFormat, ...heads }: { keyCounts: Value; cacheFormat: CacheFormat } & Heads,
 ): CpuFrame {
   const way = builder.input('attention_way', 'int64', [1])
   const isWay = (name: keyof typeof attentionWays): Value =>
@@ -157,21 +166,13 @@ export function cpuFrame(
       tall: isWay('tall'),
       severalTall: isWay('severalTall'),
     },
-    tall: tallMasks(builder, keyCounts, mask),
+    lanes: {
+      shape: builder.input('lane_shape', 'int64', [4]),
+      rows: builder.input('lane_rows', 'int64', ['L']),
+      mask: builder.input('lane_mask', 'float32', ['L', 1, 'slots']),
+      sums: builder.input('lane_sums', 'float32', ['R', 'L']),
+    },
     total: { last: narrow(last), count: narrow(count) },
-  }
-}
-
-/** Sliced and not split, because a run in causal order comes with no mask. */
-function tallMasks(builder: GraphBuilder, keyCounts: Value, mask: Value): CpuFrame['tall'] {
-  const turned = builder.op('Transpose', [mask], { attributes: { perm: [1, 0] }, as: 'turned_mask' })
-  const [start, axis] = [builder.int64([0]), builder.int64([0])]
-  const suffixCount = builder.op('Gather', [keyCounts, builder.int64([1])], { as: 'suffix_count' })
-  return {
-    suffixMask: builder.op('Slice', [turned, start, suffixCount, axis], { as: 'suffix_mask' }),
-    ownMask: builder.op('Slice', [turned, suffixCount, builder.int64([2 ** 31 - 1]), axis], {
-      as: 'own_mask',
-    }),
   }
 }
 

@@ -1,13 +1,12 @@
-// Attention of a step of many rows, all of it turned: keys and values stand on the left side of their products, where the
-// runtime reads them as they lie. Knows no other way.
+// Attention of a step of many rows of different sequences: prefix keys and values stand on the left side of their
+// products, where the runtime reads them as they lie, and the suffix goes by lanes. Knows no other way.
 import { toFloats, turn } from './attention-frame.ts'
 import type { CpuAttentionFrame, LayerPrefix } from './attention-frame.ts'
+import { laneScores, weighLanes } from './attention-lanes.ts'
+import type { LaneSide } from './attention-lanes.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 
 const contrib = 'com.microsoft' as const
-
-/** Keys [kv, N, d] and values turned [kv, d, N], with what hides some of them from some rows [N, R]. */
-type Part = LayerPrefix & { mask?: Value }
 
 /** A prefix and the queries [kv, G*r, d] of the rows behind it. */
 type SlotPart = { prefix: LayerPrefix; queries: Value }
@@ -16,9 +15,9 @@ type SlotPart = { prefix: LayerPrefix; queries: Value }
 const leastTotal = 1e-20
 
 /**
- *   keys x queries^T ─ + mask ─ scores [kv, N, G*R] ─┬ ReduceMax ┐
- *       of prefix, suffix and new rows               └── Sub ────┴ Exp ─┬ ReduceSum ──────────┐
- *                                                          values^T x ──┴ Sum of the parts ── / ─ [kv, d, G*R]
+ *   prefix keys x queries^T ─ scores [kv, P, G*R] ─┬ ReduceMax ┐
+ *                                                  └── Sub ────┴ Exp ─┬ ReduceSum ───────┐
+ *                                                     values^T x ─────┴ + lanes' sums ── / ─ [kv, G*R, d]
  * The softmax is taken apart: the runtime's own runs along rows, and turning the scores costs what the products save. So
  * nothing as wide as the prefix is joined or cut. One number a head is taken from all its rows, because one a row is the
  * slowest step of all; where that leaves a row next to nothing, `otherwise` does it (LOG.md, 2026-11-26, has the times).
@@ -28,40 +27,29 @@ export function tallAttention(
   frame: CpuAttentionFrame,
   {
     slots,
-    queries,
-    parts,
+    suffix,
     otherwise,
   }: {
     /** Prefixes with their rows' queries, in the order of the rows. */
     slots: readonly SlotPart[]
-    queries: Value
-    parts: readonly Part[]
+    suffix: LaneSide
     otherwise: (inner: GraphBuilder) => Value
   },
 ): Value {
-  const scored = parts.map((part) => ({ ...part, scores: tallScores(builder, frame, queries, part) }))
-  const bySlot = slots.map(({ prefix, queries: own }) => ({
+  const { lanes } = frame.cpu
+  const bySlot = slots.map(({ prefix, queries }) => ({
     ...prefix,
-    scores: tallScores(builder, frame, own, prefix),
+    scores: tallScores(builder, queries, prefix),
   }))
-  const largest = largestOfHead(builder, frame, { scored, bySlot })
-  const weigh = (each: Scored): Weighed => weighed(builder, each, largest)
-  const shared = scored.map(weigh)
-  const prefixes = bySlot.map(weigh)
-  const add = (name: keyof Weighed, size: number): Value =>
-    builder.op(
-      'Sum',
-      [
-        joinSlots(
-          builder,
-          frame,
-          prefixes.map((part) => part[name]),
-          size,
-        ),
-        ...shared.map((part) => part[name]),
-      ],
-      { as: name },
-    )
+  const ownScores = laneScores(builder, lanes, suffix)
+  const largest = largestOfHead(builder, frame, { bySlot, others: ownScores.largest })
+  const own = weighLanes(builder, { ...frame, lanes }, { scores: ownScores, largest, side: suffix })
+  const flatLargest = builder.op('Squeeze', [largest, builder.int64([3])])
+  const prefixes = bySlot.map((each) => weighed(builder, each, flatLargest))
+  const add = (name: keyof Weighed, size: number): Value => {
+    const parts = prefixes.map((part) => part[name])
+    return builder.op('Add', [turn(builder, joinSlots(builder, frame, parts, size)), own[name]], { as: name })
+  }
   const [sum, total] = [add('sum', frame.headDim), add('total', 1)]
   const least = builder.op('ReduceMin', [total], { attributes: { keepdims: 0 } })
   const isSound = builder.op('Greater', [least, builder.float32([leastTotal], [])], {
@@ -69,7 +57,7 @@ export function tallAttention(
     as: 'isSound',
   })
   const [context = sum] = builder.branch(isSound, ['tallContext'], {
-    yes: (inner) => [turn(inner, inner.op('Div', [sum, total]))],
+    yes: (inner) => [inner.op('Div', [sum, total])],
     no: (inner) => [otherwise(inner)],
   })
   return context
@@ -90,11 +78,11 @@ function weighed(builder: GraphBuilder, { scores, values, valueScales }: Scored,
   }
 }
 
-/** [kv, 1, 1]. First over keys alone: a slot may have no rows, and nothing has no largest. */
+/** [kv, 1, 1, 1]. First over keys alone: a slot may have no rows, and nothing has no largest. */
 function largestOfHead(
   builder: GraphBuilder,
   frame: CpuAttentionFrame,
-  { scored, bySlot }: { scored: readonly Scored[]; bySlot: readonly Scored[] },
+  { bySlot, others }: { bySlot: readonly Scored[]; others: readonly Value[] },
 ): Value {
   const reduce = (x: Value, axis: number): Value =>
     builder.op('ReduceMax', [x, builder.int64([axis])], { attributes: { keepdims: 1 } })
@@ -104,8 +92,8 @@ function largestOfHead(
     bySlot.map(({ scores }) => reduce(scores, 1)),
     1,
   )
-  const all = builder.op('Max', [ofRows, ...scored.map(({ scores }) => reduce(scores, 1))])
-  return reduce(all, 2)
+  const ofPrefix = builder.op('Unsqueeze', [reduce(ofRows, 2), builder.int64([3])])
+  return builder.op('Max', [ofPrefix, ...others], { as: 'largest' })
 }
 
 /** Parts [kv, size, G*r] of slots side by side, in the order that all rows have: [kv, size, G*R]. */
@@ -125,34 +113,13 @@ function joinSlots(
   return builder.op('Reshape', [joined, builder.int64([kvHeadCount, size, -1])])
 }
 
-function tallScores(
-  builder: GraphBuilder,
-  frame: CpuAttentionFrame,
-  queries: Value,
-  { keys, keyScales, mask }: Part,
-): Value {
+function tallScores(builder: GraphBuilder, queries: Value, { keys, keyScales }: LayerPrefix): Value {
   const product = builder.op('FusedMatMul', [toFloats(builder, keys), queries], {
     domain: contrib,
     attributes: { transB: 1 },
     as: 'tallScores',
   })
-  const scores =
-    keyScales === undefined ? product : builder.op('Mul', [product, asColumn(builder, keyScales)])
-  return mask === undefined ? scores : addMask(builder, frame, scores, mask)
-}
-
-/** Group g's rows lie together, so with several groups the mask [N, R] meets each of them apart. */
-function addMask(
-  builder: GraphBuilder,
-  { headCount, kvHeadCount, cpu: { shapes } }: CpuAttentionFrame,
-  scores: Value,
-  mask: Value,
-): Value {
-  if (headCount === kvHeadCount) return builder.op('Add', [scores, mask], { as: 'masked' })
-  const byGroup = builder.op('Reshape', [scores, shapes.tallByGroup])
-  const perGroup = builder.op('Unsqueeze', [mask, builder.int64([1])])
-  const masked = builder.op('Add', [byGroup, perGroup])
-  return builder.op('Reshape', [masked, shapes.tallFlat], { as: 'masked' })
+  return keyScales === undefined ? product : builder.op('Mul', [product, asColumn(builder, keyScales)])
 }
 
 /** [kv, N] -> [kv, N, 1] */

@@ -3,9 +3,9 @@
 // Prefixes are held as the products want them: keys [kv, P, d], values turned [kv, d, P]. On the CPU there are six ways
 // to the same numbers, and each run takes one (LOG.md, 2026-11-26, has their times):
 //   causal    an image behind bos: flash attention, no mask, no [rows, keys] matrix
-//   plain     one row, or a long prompt: weights on the left side of their product with values
-//   turned    2 to 7 rows: values on the left, which the runtime then reads once and does not repack
-//   tall      8 to 32 rows: keys on the left too, and a softmax taken apart for it
+//   plain     one row, or long prompts: weights on the left side of their product with values
+//   turned    2 to 32 rows, several of a sequence: values on the left, which the runtime then reads once and not repacks
+//   tall      from 2 rows, each of its own sequence: keys on the left too, a softmax taken apart, the suffix in lanes
 //   several, severalTall   as turned and tall, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
@@ -41,7 +41,7 @@ export function decoderAttention(
   frame: AttentionFrame,
   { qkv, cache }: { qkv: Value; cache: LayerCache },
 ): Attended {
-  const { headCount, kvHeadCount, headDim, cpu } = frame
+  const { headCount, kvHeadCount, headDim, cpu, keyCounts } = frame
   const [querySize, keySize] = [headCount * headDim, kvHeadCount * headDim]
   const [q, k, v] = builder.ops('Split', [qkv, builder.int64([querySize, keySize, keySize])], {
     attributes: { axis: 1 },
@@ -53,8 +53,8 @@ export function decoderAttention(
     values: v ?? qkv,
     cache,
   }
-  if (cpu === undefined) return deviceAttention(builder, frame, run)
-  const cpuFrame = { ...frame, cpu }
+  if (cpu === undefined || keyCounts === undefined) return deviceAttention(builder, frame, run)
+  const cpuFrame = { ...frame, cpu, keyCounts }
   const step = (way: StepWay) => (inner: GraphBuilder) => {
     const { context, newKeys, newValues } = stepWay(inner, cpuFrame, run, way)
     return [context, newKeys, newValues, ...emptyPrefix(cpuFrame)]
@@ -89,8 +89,15 @@ type RowWay = 'plain' | 'turned' | 'several'
 type TallWay = 'tall' | 'severalTall'
 type StepWay = RowWay | TallWay
 
-/** Queries [kv, G, R, d] and [kv, G*R, d], and a step's own keys and values [kv, R, d]. */
-type StepRows = { grouped: Value; flat: Value; newKeys: Value; newValues: Value; cache: LayerCache }
+/** Queries [R, kv, G, d], [kv, G, R, d] and [kv, G*R, d], and a step's own keys and values [kv, R, d]. */
+type StepRows = {
+  byRow: Value
+  grouped: Value
+  flat: Value
+  newKeys: Value
+  newValues: Value
+  cache: LayerCache
+}
 
 function prefixNames({ cacheFormat }: AttentionFrame): string[] {
   const halves = ['prefixKeys', 'prefixValues']
@@ -123,12 +130,12 @@ function stepWay(
   const { headDim, shapes } = frame
   const scale = builder.float32([1 / Math.sqrt(headDim)], [])
   const scaled = builder.op('Mul', [queries, scale], { as: 'scaledQueries' })
-  const byGroup = builder.op('Reshape', [scaled, shapes.queryRows])
-  const grouped = builder.op('Transpose', [byGroup], { attributes: { perm: [1, 2, 0, 3] }, as: 'grouped' })
+  const byRow = builder.op('Reshape', [scaled, shapes.queryRows])
+  const grouped = builder.op('Transpose', [byRow], { attributes: { perm: [1, 2, 0, 3] }, as: 'grouped' })
   const flat = builder.op('Reshape', [grouped, shapes.flat], { as: 'flat' })
   const newKeys = headsFirst(builder, frame, keys, 'newKeys')
   const newValues = headsFirst(builder, frame, values, 'newValues')
-  const rows = { grouped, flat, newKeys, newValues, cache }
+  const rows = { byRow, grouped, flat, newKeys, newValues, cache }
   const attended =
     way === 'tall' || way === 'severalTall'
       ? tallRows(builder, frame, { ...rows, way })
@@ -168,7 +175,7 @@ function rowAttention(
     way === 'several'
       ? slotContext(builder, frame, { weights: onPrefix, cache })
       : weigh(builder, { weights: onPrefix, prefix: firstPrefix(cache), way })
-  const fromSuffix = weigh(builder, { weights: onSuffix, prefix: { values: cache.suffixValues }, way })
+  const fromSuffix = builder.op('MatMul', [onSuffix, cache.suffixValues], { as: 'fromSuffix' })
   const fromNew = builder.op('MatMul', [onNew, newValues], { as: 'fromNew' })
   return builder.op('Sum', [fromPrefix, fromSuffix, fromNew], { as: 'attended' })
 }
@@ -178,7 +185,7 @@ function tallRows(
   frame: CpuAttentionFrame,
   { way, ...rows }: StepRows & { way: TallWay },
 ): Value {
-  const { grouped, flat, newKeys, newValues, cache } = rows
+  const { byRow, grouped, flat, newKeys, newValues, cache } = rows
   const { shapes, cpu } = frame
   const several = (): { prefix: LayerPrefix; queries: Value }[] => {
     const bySlot = splitSlots(builder, frame, grouped)
@@ -187,15 +194,16 @@ function tallRows(
       queries: builder.op('Reshape', [bySlot[slot] ?? grouped, shapes.flat]),
     }))
   }
-  return tallAttention(builder, frame, {
-    slots: way === 'tall' ? [{ prefix: firstPrefix(cache), queries: flat }] : several(),
-    queries: flat,
-    parts: [
-      { keys: cache.suffixKeys, values: cache.suffixValues, mask: cpu.tall.suffixMask },
-      { keys: newKeys, values: turn(builder, newValues), mask: cpu.tall.ownMask },
-    ],
-    otherwise: (inner) => rowAttention(inner, frame, { ...rows, way: way === 'tall' ? 'turned' : 'several' }),
-  })
+  return tallAttention(
+    builder,
+    { ...frame, cpu },
+    {
+      slots: way === 'tall' ? [{ prefix: firstPrefix(cache), queries: flat }] : several(),
+      suffix: { byRow, newKeys, newValues, keys: cache.suffixKeys, values: cache.suffixValues },
+      otherwise: (inner) =>
+        rowAttention(inner, frame, { ...rows, way: way === 'tall' ? 'turned' : 'several' }),
+    },
+  )
 }
 
 function joinKeys(builder: GraphBuilder, parts: readonly Value[]): Value {

@@ -112,7 +112,7 @@ async function writeModel(
 ): Promise<ModelManifest> {
   const { target, weights } = settings
   const vectors = await readVectors(checkpoint)
-  const { vision, decoder, decoderInt8Cache, quantized } = buildGraphs({
+  const { vision, decoder, decoderInt8Cache, decoderAhead, quantized } = buildGraphs({
     variant,
     checkpoint,
     vectors,
@@ -124,9 +124,17 @@ async function writeModel(
   const report = progressReporter(settings, [vision, decoder])
   await writeGraph({ name: 'vision', graph: vision, partFolder, report })
   const places = await writeGraph({ name: 'decoder', graph: decoder, partFolder, report })
-  if (decoderInt8Cache !== undefined) {
-    checkOperators(decoderInt8Cache, target)
-    await writeSharing({ name: int8CacheGraph, graph: decoderInt8Cache, partFolder, places })
+  const sharing = { decoderInt8Cache, decoderAhead }
+  const shared: { [graph in keyof typeof sharing]?: string } = {}
+  for (const [graph, name] of [
+    ['decoderInt8Cache', 'decoder-int8-cache'],
+    ['decoderAhead', 'decoder-ahead'],
+  ] as const) {
+    const built = sharing[graph]
+    if (built === undefined) continue
+    checkOperators(built, target)
+    await writeSharing({ name, graph: built, partFolder, places })
+    shared[graph] = `${name}.onnx`
   }
   const kernelCheck = needsKernelCheck(quantized) ? await writeKernelCheck(partFolder) : undefined
   if (tokenizer !== null)
@@ -153,7 +161,7 @@ async function writeModel(
     graphs: {
       vision: 'vision.onnx',
       decoder: 'decoder.onnx',
-      ...(decoderInt8Cache === undefined ? {} : { decoderInt8Cache: `${int8CacheGraph}.onnx` }),
+      ...shared,
       ...(kernelCheck === undefined ? {} : { kernelCheck }),
     },
     trace: traceNames(variant),
@@ -234,8 +242,6 @@ async function writeGraph({
   await writeFile(join(partFolder, `${name}.onnx`), encodeModel(graph, places))
   return new Map([...places].map(([value, place]) => [value.name, place]))
 }
-
-const int8CacheGraph = 'decoder-int8-cache'
 
 /** A graph over the weights that another has written, found by name. */
 async function writeSharing({

@@ -166,24 +166,54 @@ export class GraphBuilder {
     return outputs
   }
 
-  /** Makes a value `count` times, told which time it is (int64 []), and stacks what comes out: [count, ...]. */
-  repeat(count: number, name: string, body: (builder: GraphBuilder, index: Value) => Value): Value {
-    const output = this.#claim(this.#under(name))
+  /**
+   * Runs `body` as often as `count` (int64 []) says, told which time it is (int64 []). `state` goes from one time to the next
+   * and comes out as it is last; `stacked` is what each time leaves, one above the other: [count, ...].
+   */
+  loop(
+    count: Value,
+    name: string,
+    {
+      state,
+      body,
+    }: {
+      state: readonly Value[]
+      body: (
+        builder: GraphBuilder,
+        at: { index: Value; state: Value[] },
+      ) => { state: readonly Value[]; stacked: readonly Value[] }
+    },
+  ): { state: Value[]; stacked: Value[] } {
     const nodes: Node[] = []
-    const inner = this.#with({ nodes })
-    const index: Value = { name: this.#claim(this.#under('index')), elementType: 'int64', shape: [] }
-    const goesOn: Value = { name: this.#claim(this.#under('goes_on')), elementType: 'bool', shape: [] }
-    const stays = inner.op('Identity', [goesOn], { as: 'stays' })
-    const value = inner.op('Identity', [body(inner, index)], { as: 'one' })
-    const graph = {
-      name: this.#claim(this.#under('body')),
-      inputs: [index, goesOn],
-      nodes,
-      outputs: [stays, value],
+    const inner = this.scope(name).#with({ nodes })
+    const index: Value = { name: this.#claim(this.#under(`${name}/index`)), elementType: 'int64', shape: [] }
+    const goesOn: Value = {
+      name: this.#claim(this.#under(`${name}/goes_on`)),
+      elementType: 'bool',
+      shape: [],
     }
-    const stacked = { name: output, elementType: value.elementType }
-    this.#add('Loop', [this.int64([count], []), null], [stacked], { attributes: { body: { graph } } })
-    return stacked
+    const given = state.map(({ elementType }, at) => ({
+      name: this.#claim(this.#under(`${name}/state.${at}`)),
+      elementType,
+    }))
+    const stays = inner.op('Identity', [goesOn], { as: 'stays' })
+    const left = body(inner, { index, state: given })
+    // A loop's outputs have to be made inside it, each by a node of its own.
+    const made = [...left.state, ...left.stacked].map((value) =>
+      inner.op('Identity', [value], { as: 'left' }),
+    )
+    const graph = {
+      name: this.#claim(this.#under(`${name}/body`)),
+      inputs: [index, goesOn, ...given],
+      nodes,
+      outputs: [stays, ...made],
+    }
+    const outputs = made.map(({ elementType }, at) => ({
+      name: this.#claim(this.#under(`${name}/${at < state.length ? 'last' : 'all'}.${at}`)),
+      elementType,
+    }))
+    this.#add('Loop', [count, null, ...state], outputs, { attributes: { body: { graph } } })
+    return { state: outputs.slice(0, state.length), stacked: outputs.slice(state.length) }
   }
 
   int64(numbers: readonly number[], dims: readonly number[] = [numbers.length]): Value {

@@ -87,17 +87,18 @@ export function inChunks(
   const count = Math.ceil((2 * rowCount) / maxRows)
   const size = Math.ceil(rowCount / count)
   const padded = builder.op('Pad', [x, builder.int64([0, 0, count * size - rowCount, 0])], { as: 'padded' })
-  const stacked = builder.repeat(count, 'chunks', (inner, index) => {
+  const chunkOf = (inner: GraphBuilder, index: Value): Value => {
     const first = inner.op('Mul', [index, inner.int64([size], [])], { as: 'first' })
     const [from, to] = [first, inner.op('Add', [first, inner.int64([size], [])], { as: 'end' })].map((at) =>
       inner.op('Reshape', [at, inner.int64([1])], { as: 'edge' }),
     )
-    return body(
-      inner,
-      inner.op('Slice', [padded, from ?? null, to ?? null, inner.int64([0])], { as: 'chunk' }),
-    )
+    return inner.op('Slice', [padded, from ?? null, to ?? null, inner.int64([0])], { as: 'chunk' })
+  }
+  const { stacked } = builder.loop(builder.int64([count], []), 'chunks', {
+    state: [],
+    body: (inner, { index }) => ({ state: [], stacked: [body(inner, chunkOf(inner, index))] }),
   })
-  const joined = builder.op('Reshape', [stacked, builder.int64([-1, width])], { as: 'joined' })
+  const joined = builder.op('Reshape', [stacked[0] ?? null, builder.int64([-1, width])], { as: 'joined' })
   return builder.op('Slice', [joined, builder.int64([0]), builder.int64([rowCount]), builder.int64([0])], {
     as: 'chunked',
   })

@@ -33,7 +33,6 @@ const common: Record<string, readonly ElementType[]> = {
   'Split': floats,
   'Squeeze': floats,
   'Sub': floats,
-  'Sum': floats,
   'Transpose': floats,
   'Unsqueeze': floats,
   'SimplifiedLayerNormalization': floats,
@@ -48,6 +47,7 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
   cpu: {
     ...common,
     'Concat': [...floats, 'int64', 'uint8'],
+    'Sum': floats,
     'com.microsoft.FusedMatMul': ['float32'],
     'com.microsoft.GroupQueryAttention': ['float32'],
     'com.microsoft.MatMulIntegerToFloat': ['uint8'],
@@ -71,9 +71,17 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
     'ReduceSum': ['float32'],
     'Unsqueeze': [...floats, 'uint8'],
   },
-  cuda: { ...common, 'com.microsoft.FusedMatMul': floats },
-  // Sum has no WebGPU kernel in 1.30; FusedMatMul neither.
-  webgpu: Object.fromEntries(Object.entries(common).filter(([name]) => name !== 'Sum')),
+  cuda: {
+    ...common,
+    Add: [...floats, 'int64'],
+    ArgMax: floats,
+    Exp: floats,
+    Identity: [...anyType, 'bool'],
+    Loop: ['int64'],
+    ReduceMax: floats,
+    ReduceSum: floats,
+  },
+  webgpu: common,
 }
 
 /** Throws InvariantError naming the first node that the provider would not run. */

@@ -19,8 +19,11 @@ export type EngineStreak = {
   rest(): Promise<void>
   /** Refuses what still waits. */
   refuse(): void
-  /** Whether the engine has answered for any image yet. */
-  hasAnswered(): boolean
+  /**
+   * Settles what waits when one image is alone with the engine: where the engine has answered before and answers a
+   * question of no image now, the image is at fault; else it is refused. Resolves to whether records were handed over.
+   */
+  settleAlone(answersNow: () => Promise<boolean>): Promise<boolean>
 }
 
 /**
@@ -31,6 +34,7 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
   let waiting: LabelledImage[] = []
   let inRow = 0
   let hasAnswered = false
+  let isOnTrial = false
   const takeWaiting = () => {
     const taken = waiting
     waiting = []
@@ -39,11 +43,20 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
   const rest = async () => {
     for (const { records, hand } of takeWaiting()) await hand(records)
   }
+  const refuseAll = () => {
+    for (const { refuse } of takeWaiting()) refuse?.()
+  }
   return {
     rest,
-    hasAnswered: () => hasAnswered,
-    refuse() {
-      for (const { refuse } of takeWaiting()) refuse?.()
+    refuse: refuseAll,
+    async settleAlone(answersNow) {
+      if (isOnTrial || waiting.length === 0) return false
+      isOnTrial = true
+      const isAtFault = hasAnswered && (await answersNow())
+      isOnTrial = false
+      if (isAtFault) await rest()
+      else refuseAll()
+      return isAtFault
     },
     async image(image) {
       const { records, hand } = image

@@ -64,6 +64,8 @@ export type Delivered = KnownVersion & {
   /** Of the bytes an earlier stage read. */
   sha256?: string | undefined
   upstream?: Upstream | undefined
+  /** How often the image has changed models. */
+  stage: number
   /** Whether the message asks for this spec of the run. */
   isWanted: (spec: TaskSpec) => boolean
 }
@@ -101,7 +103,9 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
   const pending = pendingOf(plan)
   if (pending.length === 0) return { records: [], forwards: [], sha256 }
   signal.throwIfAborted()
-  if (claim !== undefined && !(await claim(pending.map(({ recordId }) => recordId))))
+  // The stages of an image have the same records pending where those of the first are there already.
+  const stage = delivery === undefined || delivery.stage === 0 ? [] : [`stage ${delivery.stage}`]
+  if (claim !== undefined && !(await claim([...stage, ...pending.map(({ recordId }) => recordId)])))
     return { records: [], forwards: [], sha256 }
 
   const isAskedHere = plan.rounds.length > 0
@@ -163,7 +167,7 @@ async function withExisting(item: WorkItem, { specs, source }: LabelContext): Pr
 }
 
 function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext): StagePlan {
-  const { config, specs, isDone, delivery, engine } = context
+  const { config, specs, isDone, delivery } = context
   const units = specsOfItem(item, { config, specs }).map(({ spec, specHash }) => {
     const { task, ordinal } = spec
     const recordId = recordIdOf({
@@ -185,7 +189,8 @@ function planImage(item: KnownItem, fetched: FetchedImage, context: LabelContext
   return planStages(units, {
     isDone,
     isWanted: delivery?.isWanted ?? (() => true),
-    isServed: (role) => modelOfRole(config, role).digest === engine.info.model.digest,
+    isOneModel: modelOfRole(config, 'grounding').digest === modelOfRole(config).digest,
+    stage: delivery?.stage ?? 0,
     upstream: delivery?.upstream ?? {},
   })
 }

@@ -6,7 +6,9 @@ import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
-import type { TaskRole, TaskSpec } from '../../schemas/task-spec.ts'
+import { stagesOf } from '../../schemas/task-graph.ts'
+import { TaskRole, type TaskSpec } from '../../schemas/task-spec.ts'
+import { stageOfMessage } from '../../schemas/work-message.ts'
 import type { Engine } from '../engine/contract.ts'
 import type { DecodeLimits } from '../image/decode.ts'
 import type { ImageDecoder } from '../image/prepare.ts'
@@ -141,21 +143,20 @@ function requestProblem(request: WorkRequest, run: OpenRun, context: RequestCont
     })
     return { reason, message }
   }
-  const roles = specsOfItem(request, run)
-    .filter(({ spec }) => isWanted(request, spec))
-    .map(({ spec }) => spec.role ?? 'chat')
-  const unserved = roles.find((wanted) => !run.serves(wanted) && !context.hasQueueOf(wanted))
-  if (unserved === undefined) return null
+  const specs = specsOfItem(request, run).map(({ spec }) => spec)
+  const stageOf = stagesOf(specs)
+  const goesOn = specs.some((spec) => isWanted(request, spec) && stageOf(spec) > stageOfMessage(request))
+  const unserved = TaskRole.options.find((other) => !run.serves(other) && !context.hasQueueOf(other))
+  if (!goesOn || unserved === undefined) return null
   return {
     reason: 'no-role-queue',
     message: `the run has tasks of the role ${unserved}, for which this worker has neither the model nor a queue`,
   }
 }
 
-/** Whether a message asks for a spec of the run: one of a later stage only for its own role's. */
-function isWanted({ tasks, role }: WorkRequest, spec: TaskSpec): boolean {
-  const isAsked = tasks === undefined || tasks.includes(spec.task)
-  return isAsked && (role === undefined || role === (spec.role ?? 'chat'))
+/** Whether a message asks for a spec of the run, in this stage or a later one. */
+function isWanted({ tasks }: WorkRequest, spec: TaskSpec): boolean {
+  return tasks === undefined || tasks.includes(spec.task)
 }
 
 /**
@@ -185,9 +186,9 @@ async function oncePerVersion(
   }
 }
 
-function versionOf({ versionId, etag, tasks, role, questions, phrases }: WorkRequest): string | null {
+function versionOf({ versionId, etag, tasks, role, stage, questions, phrases }: WorkRequest): string | null {
   if (versionId === undefined && etag === undefined) return null
-  return JSON.stringify([versionId, etag, tasks, role, questions, phrases])
+  return JSON.stringify([versionId, etag, tasks, role, stage, questions, phrases])
 }
 
 type Job = { request: WorkRequest; attempt: number; run: OpenRun; claims: ImageClaim | null }
@@ -256,11 +257,11 @@ async function sendOn(
   { request }: Job,
   { stages }: RequestContext,
 ): Promise<void> {
-  const { runId, tasks, role: _role, upstream: _upstream, ...image } = request
-  for (const { role, upstream } of forwards)
+  const { runId, tasks, role: _role, stage: _stage, upstream: _upstream, ...image } = request
+  for (const { role, stage, upstream } of forwards)
     await stages.send(
       { ...image, ...(sha256 === null ? {} : { sha256 }), upstream },
-      { runId, role, ...(tasks === undefined ? {} : { tasks: [...tasks] }) },
+      { runId, role, ...(stage < 2 ? {} : { stage }), ...(tasks === undefined ? {} : { tasks: [...tasks] }) },
     )
 }
 
@@ -287,6 +288,7 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
         etag,
         sha256,
         upstream,
+        stage: stageOfMessage(request),
         isWanted: (spec) => isWanted(request, spec),
       },
       engine,

@@ -14,7 +14,7 @@ export type StageSender = {
   send(image: WorkImage, to: StageAddress): Promise<void>
 }
 
-export type StageAddress = Pick<WorkMessage, 'runId' | 'tasks'> & { role: TaskRole }
+export type StageAddress = Pick<WorkMessage, 'runId' | 'tasks' | 'stage'> & { role: TaskRole }
 
 type Waiting = { image: WorkImage; to: StageAddress; done: PromiseWithResolvers<void> }
 

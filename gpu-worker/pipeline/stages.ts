@@ -2,10 +2,12 @@
 // does not know engines or messages.
 import type { Failure } from '../../schemas/failure.ts'
 import type { TaskOutput } from '../../schemas/task-output.ts'
+import { stagesOf } from '../../schemas/task-graph.ts'
 import { type TaskRole, type TaskSpec, upstreamOf } from '../../schemas/task-spec.ts'
 import {
   maxUpstreamBytes,
   maxUpstreamChars,
+  maxUpstreamOutputs,
   messageText,
   type Upstream,
   utf8Bytes,
@@ -24,36 +26,44 @@ export type StagePlan = {
 }
 
 /** `takes` are the tasks answered before it gets there whose outputs it, or what it waits for there, needs. */
-export type ForeignUnit = { unit: RecordUnit; takes: string[] }
+export type ForeignUnit = { unit: RecordUnit; takes: string[]; to: NextStage }
+
+/** The workers that an image goes on to. */
+export type NextStage = { role: TaskRole; stage: number }
 
 type PlanStages = {
   isDone: (recordId: string) => boolean
   isWanted: (spec: TaskSpec) => boolean
-  /** Whether this worker's model answers a role. */
-  isServed: (role: TaskRole) => boolean
-  /** What the message brings from an earlier stage. */
+  /** Whether one model answers both roles. */
+  isOneModel: boolean
+  /** How often the image has changed models (schemas/task-graph.ts). */
+  stage: number
+  /** What the message brings from earlier stages. */
   upstream: Upstream
 }
 
-/** Plans the units without a record. What an earlier stage has said is not asked again when the message has it. */
+/**
+ * Plans the units without a record. Each is asked in one stage: here, or by a worker of the other model that the image
+ * goes on to, and back. What an earlier stage has said is not asked again when the message has it.
+ */
 export function planStages(
   units: readonly RecordUnit[],
-  { isDone, isWanted, isServed, upstream }: PlanStages,
+  { isDone, isWanted, isOneModel, stage, upstream }: PlanStages,
 ): StagePlan {
   const firsts = new Map(
     units.filter(({ spec }) => spec.ordinal === 0).map((unit) => [unit.spec.task, unit] as const),
   )
-  const isHere = ({ spec }: RecordUnit) => isServed(spec.role ?? 'chat')
+  const stageOfSpec = stagesOf(units.map(({ spec }) => spec))
+  const stageOf = ({ spec }: RecordUnit) => (isOneModel ? 0 : stageOfSpec(spec))
+  const isHere = (unit: RecordUnit) => stageOf(unit) === stage
   /** Units whose outputs have to be found out before this one is asked. */
   const waitsFor = ({ spec }: RecordUnit) =>
     upstreamOf(spec)
       .filter((task) => !Object.hasOwn(upstream, task))
       .flatMap((task) => firsts.get(task) ?? [])
-  // What another stage's worker has failed on is its own business: the message does not bring it, so it is not ours.
-  const isReachable = remember((unit: RecordUnit): boolean =>
-    isHere(unit)
-      ? waitsFor(unit).every((before) => isHere(before) && isReachable(before))
-      : isServed('chat') && waitsFor(unit).every(isReachable),
+  // What an earlier stage's worker has failed on is its own business: the message does not bring it, so it is not ours.
+  const isReachable = remember(
+    (unit: RecordUnit): boolean => stageOf(unit) >= stage && waitsFor(unit).every(isReachable),
   )
   const pending = units.filter((unit) => isWanted(unit.spec) && isReachable(unit) && !isDone(unit.recordId))
   const needed = new Set(pending)
@@ -70,17 +80,18 @@ export function planStages(
   const takesOf = remember(({ spec }: RecordUnit): string[] => {
     const all = upstreamOf(spec).flatMap((task) => {
       const before = firsts.get(task)
-      return before === undefined || isHere(before) || Object.hasOwn(upstream, task)
+      return before === undefined || stageOf(before) <= stage || Object.hasOwn(upstream, task)
         ? [task]
         : takesOf(before)
     })
     return [...new Set(all)]
   })
+  const to: NextStage = { role: stage % 2 === 0 ? 'grounding' : 'chat', stage: stage + 1 }
   return {
     rounds: [...byRound]
       .toSorted(([left], [right]) => left - right)
       .map(([, round]) => round.map((unit) => ({ unit, isKept: kept.has(unit) }))),
-    elsewhere: pending.filter((unit) => !isHere(unit)).map((unit) => ({ unit, takes: takesOf(unit) })),
+    elsewhere: pending.filter((unit) => !isHere(unit)).map((unit) => ({ unit, takes: takesOf(unit), to })),
   }
 }
 
@@ -133,25 +144,24 @@ export function followUnits(units: readonly RecordUnit[], said: ReadonlyMap<stri
   })
 }
 
-/** What goes on to the workers of one role: the outputs they need of this stage. */
-export type Forward = { role: TaskRole; upstream: Upstream }
+/** What goes on to the next stage: the outputs that it and those behind it need. */
+export type Forward = NextStage & { upstream: Upstream }
 
 /** What goes on, and the units that cannot because what they come after is not there. */
 export function forwardUnits(
   units: readonly ForeignUnit[],
   said: ReadonlyMap<string, TaskSaid>,
 ): { forwards: Forward[]; failed: Extract<Followed, { ok: false }>[] } {
-  const forwards = new Map<TaskRole, Forward>()
+  const forwards = new Map<number, Forward>()
   const failed: Extract<Followed, { ok: false }>[] = []
-  for (const { unit, takes } of units) {
-    const { role = 'chat' } = unit.spec
-    const forward = forwards.get(role) ?? { role, upstream: {} }
+  for (const { unit, takes, to } of units) {
+    const forward = forwards.get(to.stage) ?? { ...to, upstream: {} }
     const carried = carry(takes, { said, forward })
     if (!carried.ok) {
       failed.push({ ok: false, unit, failure: carried.failure })
       continue
     }
-    forwards.set(role, { role, upstream: carried.upstream })
+    forwards.set(to.stage, { ...to, upstream: carried.upstream })
   }
   return { forwards: [...forwards.values()], failed }
 }
@@ -168,10 +178,11 @@ function carry(
     upstream[name] = before.output
     const chars = JSON.stringify(before.output).length
     const sizeBytes = utf8Bytes(messageText(upstream))
-    if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes) continue
+    const { length: count } = Object.keys(upstream)
+    if (chars <= maxUpstreamChars && sizeBytes <= maxUpstreamBytes && count <= maxUpstreamOutputs) continue
     const message =
-      `the output of ${name} has ${chars} characters, and all that is passed on ${sizeBytes} bytes; ` +
-      `at most ${maxUpstreamChars} and ${maxUpstreamBytes} are`
+      `the output of ${name} has ${chars} characters, and the ${count} outputs passed on ${sizeBytes} bytes; ` +
+      `at most ${maxUpstreamChars}, ${maxUpstreamOutputs} and ${maxUpstreamBytes} are`
     return { ok: false, failure: { code: 'task-upstream-failed', message } }
   }
   return { ok: true, upstream }

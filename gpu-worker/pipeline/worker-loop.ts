@@ -10,6 +10,7 @@ import type { Engine } from '../engine/contract.ts'
 import { decodeHere, type ImageDecoder } from '../image/prepare.ts'
 import { limitConcurrency } from './concurrency.ts'
 import { watchEngine } from './engine-streak.ts'
+import { engineAnswers } from './engine-trial.ts'
 import { giveBackDelayMs } from './give-back-delay.ts'
 import {
   labelRequest,
@@ -173,10 +174,12 @@ function startWorker(options: WorkerOptions) {
     isAlone: false,
     /**
      * Writes whatever is finished; who waits for it is told. An image on which the engine failed, and no other image
-     * has shown since that it works, is tried again: only alone, by an engine that has worked before, it is at fault.
+     * has shown since that it works, is tried again: only alone, by an engine that works before and after, it is at
+     * fault. A server that is down for hours fails no image.
      */
     flush() {
-      if (worker.isAlone && streak.hasAnswered()) void streak.rest()
+      const answersNow = async () => await engineAnswers(engine, requests.cut)
+      if (worker.isAlone) void streak.settleAlone(answersNow).then((isKept) => isKept && changes.tell())
       else streak.refuse()
       void runs.flush()
     },
@@ -240,12 +243,8 @@ async function split(worker: Worker, delivery: Delivery): Promise<boolean> {
   const { queue, leases, onEvent } = worker
   const event = readQueueBody(delivery.message.body)
   if (event.kind !== 'work' || event.items.length < 2) return false
-  const bodies = event.items.flatMap(({ runId, tasks, role, ...image }) =>
-    writeWorkMessages([image], {
-      runId,
-      ...(tasks === undefined ? {} : { tasks: [...tasks] }),
-      ...(role === undefined ? {} : { role }),
-    }),
+  const bodies = event.items.flatMap(({ runId, tasks, role, stage, ...image }) =>
+    writeWorkMessages([image], { runId, tasks: tasks && [...tasks], role, stage }),
   )
   try {
     await sendAll(queue, bodies)

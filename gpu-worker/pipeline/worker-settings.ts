@@ -79,7 +79,7 @@ const Environment = z.strictObject({
         .optional(),
     )
     .describe(
-      'where tasks of another model go, as role=queue separated by commas: grounding=<URL>, or a name below the folder',
+      'where tasks of another model go, as role=queue separated by commas: grounding=<URL>, or a name below the folder; of the second model, chat=<URL> where tasks of the first come after its own',
     ),
   COGLABEL_S3_ENDPOINT: z.url().optional().describe('another server that speaks S3'),
   COGLABEL_S3_PATH_STYLE: z

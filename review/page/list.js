@@ -142,7 +142,9 @@ function fillRow(row, item) {
     width: 64,
     height: 48,
     error: (/** @type {Event} */ event) => {
-      if (event.target instanceof HTMLElement) event.target.classList.add('is-missing')
+      // An empty frame: a browser's own sign of a broken picture differs from one to the next.
+      if (event.target instanceof HTMLElement)
+        event.target.replaceWith(element('span', { 'class': 'no-picture', 'aria-hidden': 'true' }))
     },
   })
   const stops = item.records.filter(({ isStop }) => isStop)

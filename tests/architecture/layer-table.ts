@@ -60,6 +60,7 @@ const records = [
   'seal-generation',
   'seal-state',
   'sealed-ids',
+  'seen-images',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']

@@ -1,7 +1,8 @@
 // `coglabel export` as a person calls it: a folder on disk in, a dataset beside its card out, and clear refusals.
+import { spawnSync } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { expect, test, vi } from 'vitest'
 import { runExport } from '../../cli/export.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
@@ -79,6 +80,49 @@ test.each([
   await expect(call()).rejects.toThrow(UserError)
   await expect(call()).rejects.toThrow(message)
   expect((await readdir(folder)).toSorted()).toEqual(['images', 'run'])
+})
+
+test.each([
+  ['failed', /nothing of .* can be exported: 1 failed$/],
+  ['nothing', /nothing of .* can be exported: it has no labels$/],
+] as const)('of a run with %s alone it says so and writes nothing', async (kind, message) => {
+  const folder = await tempFolder()
+  const run = join(folder, 'run')
+  const store = openFsStore(run)
+  const { v: _v, runId: _runId, createdAt: _at, ...wanted } = testConfig
+  const { runId } = await openRun(store, { wanted, now: new Date('2026-01-01T00:00:00Z') })
+  if (kind === 'failed') await writePart(store, [someRecord({ key: 'a.png', status: 'failed' })])
+  await sealRun({ store, runId, clock: () => new Date('2026-01-01T00:00:00Z') })
+  const args = [run, '--format', 'llava', '--out', join(folder, 'out')]
+  await expect(runExport(args)).rejects.toThrow(message)
+  expect(await readdir(folder)).toEqual(['run'])
+})
+
+// Stands for a full disk: of both the kernel tells whoever writes, and libraries that write by themselves say no more.
+test.skipIf(process.platform === 'win32').each(['webdataset', 'parquet', 'llava', 'coco'])(
+  'a disk that is full while %s is written costs nothing but the command',
+  async (format) => {
+    const { folder, run } = await makeRun()
+    const out = join(folder, 'out')
+    const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+    const command = `ulimit -f 1; exec "$0" "$@"`
+    const args = [process.execPath, main, 'export', run, '--format', format, '--out', out]
+    const { status, stderr } = spawnSync('bash', ['-c', command, ...args], { encoding: 'utf8' })
+    expect(stderr).toMatch(/could not write .*: the file would pass the limit on file sizes/)
+    expect(stderr).not.toMatch(/\n {4}at /)
+    expect(status).toBe(2)
+    expect((await readdir(folder)).toSorted()).toEqual(['images', 'run'])
+  },
+  30_000,
+)
+
+test('a file in the place of the folder is named as one', async () => {
+  const { folder, run } = await makeRun()
+  const file = join(folder, 'images/one.png')
+  for (const out of [file, join(file, 'deeper')])
+    await expect(runExport([run, '--format', 'llava', '--out', out])).rejects.toThrow(
+      /is a file, or lies in one/,
+    )
 })
 
 test('never writes into a folder that holds something', async () => {

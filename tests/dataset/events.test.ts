@@ -238,8 +238,8 @@ const hostile: [string, string, RegExp][] = [
   ],
   [
     'too many outputs',
-    withUpstream(Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`task-${n}`, { text: 'x' }]))),
-    /at most 8 outputs/,
+    withUpstream(Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`task-${n}`, { text: 'x' }]))),
+    /at most 64 outputs/,
   ],
   ['no records', JSON.stringify({ Records: [] }), /no event of S3/],
   [

@@ -84,7 +84,7 @@ test('knows the model of each role', () => {
   expect(modelOfRole({ ...run, grounding: other }, 'grounding')).toBe(other)
 })
 
-test('lets tasks come after each other as long as there is an order, and nothing goes back from the second model', () => {
+test('lets tasks come after each other as long as there is an order, and models take turns only so often', () => {
   const [qa] = wanted.tasks
   const caption = { ...qa!, task: 'caption' }
   const ground = { ...qa!, task: 'ground' }
@@ -97,7 +97,15 @@ test('lets tasks come after each other as long as there is an order, and nothing
   )
   expect(problemOf({ ...qa, after: 'qa' })).toMatch(/^the tasks "qa" after "qa" wait for each other/)
   const seconds = { ...caption, role: 'grounding' }
-  expect(problemOf(seconds, { ...qa, after: 'caption' })).toMatch(/not passed back$/)
+  expect(problemOf(seconds, { ...qa, after: 'caption' })).toBeNull()
+  const turns = Array.from({ length: 10 }, (_, at) => ({
+    ...qa,
+    task: `t${at}`,
+    ...(at % 2 === 0 ? {} : { role: 'grounding' }),
+    ...(at === 0 ? {} : { after: `t${at - 1}` }),
+  }))
+  expect(problemOf(...turns.slice(0, 9))).toBeNull()
+  expect(problemOf(...turns)).toMatch(/^before "t9" an image would go .* to the other 9 times; at most 8/)
   expect(problemOf(seconds, { ...qa, role: 'grounding', after: 'caption' })).toBeNull()
   expect(
     problemOf({ ...ground, after: 'qa', besides: ['caption'] }, { ...qa, after: 'caption' }, caption),

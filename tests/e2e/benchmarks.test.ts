@@ -40,7 +40,14 @@ const bus = pictured('rabbit-burger-bus.jpg')
 
 /** A file is JSON, the text it is, or the example of that name. */
 type Release = Record<string, string | object | { picture: string }>
-type Case = { files: Release; args?: string[]; kind: string; scores: Record<string, unknown> }
+type Case = {
+  files: Release
+  args?: string[]
+  kind: string
+  scores: Record<string, unknown>
+  /** Below the release: what is evaluated, and where its images are, when they lie apart. */
+  apart?: { folder: string; images: string }
+}
 
 const lines = (...rows: unknown[]) => `${rows.map((row) => JSON.stringify(row)).join('\n')}\n`
 const info = { description: 'a release in small', version: '1.0', year: 2014 }
@@ -218,6 +225,7 @@ const cases: Record<string, Case> = {
   },
   RefCOCO: {
     kind: 'refcoco',
+    apart: { folder: 'refcoco', images: 'images/mscoco/images/train2014' },
     files: {
       'refcoco/instances.json': coco([
         { id: 139, file: cocoName('train2014', 139), of: penguin },
@@ -308,9 +316,11 @@ async function writeRelease(files: Release): Promise<string> {
 
 test.each(Object.entries(cases))(
   '%s goes from its folder to its score',
-  async (_, { files, args = [], kind, scores }) => {
+  async (_, { files, args = [], kind, scores, apart }) => {
     const [folder, out] = [await writeRelease(files), await tempFolder()]
-    const ended = await coglabel('evaluate', folder, '--out', out, ...args)
+    const what =
+      apart === undefined ? [folder] : [join(folder, apart.folder), '--images', join(folder, apart.images)]
+    const ended = await coglabel('evaluate', ...what, '--out', out, ...args)
     expect([ended.code, ended.stderr.split('\n').filter((line) => line.startsWith('error'))]).toEqual([0, []])
     const evaluation = JSON.parse(await readFile(join(out, 'evaluation.json'), 'utf8')) as {
       benchmark: string

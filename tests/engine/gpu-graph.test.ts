@@ -1,6 +1,6 @@
 // The graph for GPUs says what the CPU's says, token for token at fp32: several images at once, sequences that end and
 // join. It runs on this CPU everywhere, and on WebGPU where the machine has one (software Vulkan will do).
-import { mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -10,24 +10,19 @@ import { openDecoder } from '../../gpu-worker/engine/decoder.ts'
 import type { Decoder } from '../../gpu-worker/engine/decoder-contract.ts'
 import { deviceProblem } from '../../gpu-worker/engine/device.ts'
 import { DeviceSuffix } from '../../gpu-worker/engine/device-cache.ts'
+import { generate } from '../../gpu-worker/engine/generation.ts'
 import { imagePrefix, textPrefix } from '../../gpu-worker/engine/prefix.ts'
 import type { SequenceRequest } from '../../gpu-worker/engine/sequence.ts'
 import { compileModel } from '../../gpu-worker/model/compile.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
 import { greedySampling } from '../../schemas/sampling.ts'
 import {
-  type CheckpointShape,
+  bothGenerations,
   configOf,
   randomTensors,
   seededUniform,
-  smallShape,
   writeCheckpoint,
 } from '../helpers/random-checkpoint.ts'
-
-const shapes: Record<string, CheckpointShape> = {
-  first: { ...smallShape, hidden: 64, heads: 4, kvHeads: 4, layers: 2, vocab: 307 },
-  second: { ...smallShape, family: 'cogvlm2', hidden: 64, heads: 8, kvHeads: 2, layers: 2, vocab: 307 },
-}
 
 const webgpuProblem = await deviceProblem('webgpu')
 
@@ -60,12 +55,34 @@ async function answersOf(decoder: Decoder): Promise<number[][]> {
   )
   const [first] = images
   const again = await batch.generate(first.prefix, requestsOf(9, vocabSize))
+  // One stops in the middle, one looks back at what it has said.
+  const plain = { tokenIds: [7, 8, 9], maxNewTokens: 12, sampling: greedySampling, stopIds: [] }
+  const [whole] = await batch.generate(first.prefix, [plain])
+  const stopIds = whole?.tokenIds.slice(6, 7) ?? []
+  const penalised = { ...greedySampling, repetitionPenalty: 1.3 }
+  const others = await Promise.all([
+    batch.generate(first.prefix, [{ ...plain, stopIds }]),
+    batch.generate(bos, [{ ...plain, sampling: penalised }]),
+  ])
   for (const image of images) image.close()
   await batch.idle()
-  return [...together.flat(), ...again].map(({ tokenIds }) => tokenIds)
+  return [...together.flat(), ...again, ...others.flat()].map(({ tokenIds }) => tokenIds)
 }
 
-describe.each(Object.entries(shapes))('the graph for GPUs of the %s generation', (_, shape) => {
+/** A decoder, and how far each of its steps went ahead. */
+function countRuns(decoder: Decoder): { runs: number[]; counted: Decoder } {
+  const runs: number[] = []
+  const counted: Decoder = {
+    ...decoder,
+    run: (step) => {
+      runs.push(step.ahead ?? 0)
+      return decoder.run(step)
+    },
+  }
+  return { runs, counted }
+}
+
+describe.each(Object.entries(bothGenerations))('the graph for GPUs of the %s generation', (_, shape) => {
   let folder: string
   let expected: number[][]
 
@@ -90,8 +107,36 @@ describe.each(Object.entries(shapes))('the graph for GPUs of the %s generation',
   afterAll(async () => await rm(folder, { recursive: true }))
 
   it.each(['cuda', 'webgpu'] as const)('compiled for %s, run by the CPU', async (target) => {
-    expect(expected.flat().length).toBe(4 * (2 + 5 + 8 + 11 + 14))
+    expect(expected.slice(0, 20).flat().length).toBe(4 * (2 + 5 + 8 + 11 + 14))
+    expect(expected[20]?.length).toBeLessThan(12)
     expect(await answer(target, 'cpu')).toEqual(expected)
+  })
+
+  // Where the cache cannot stay on the device it crosses the bus once for all of them.
+  it('for cuda chooses many tokens a run, as many as all of its sequences can take', async () => {
+    const decoder = await openDecoder(await openCompiledModel(join(folder, 'cuda')))
+    const { runs, counted } = countRuns(decoder)
+    const bos = await textPrefix(counted)
+    const request = { tokenIds: [5], maxNewTokens: 40, sampling: greedySampling, stopIds: [] }
+    const together = [request, { ...request, tokenIds: [6], maxNewTokens: 10 }]
+    const answered = await generate(counted, bos, { requests: together })
+    expect(answered.map(({ tokenIds }) => tokenIds.length)).toEqual([40, 10])
+    expect(runs).toEqual([9, 16, 12])
+    await decoder.close()
+  })
+
+  it('goes one token a run, and says so, where the runtime does not take the graph that goes ahead', async () => {
+    const broken = join(folder, 'broken')
+    await cp(join(folder, 'cuda'), broken, { recursive: true })
+    const compiled = await openCompiledModel(broken)
+    await writeFile(join(broken, 'decoder-ahead.onnx'), 'no graph')
+    const decoder = await openDecoder(compiled)
+    expect(decoder).toMatchObject({
+      maxAhead: 0,
+      notice: expect.stringMatching(/^decoder-ahead\.onnx .*tokens come one a run/),
+    })
+    expect(await answersOf(decoder)).toEqual(expected)
+    await decoder.close()
   })
 
   it.skipIf(webgpuProblem !== null)(

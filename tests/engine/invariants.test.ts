@@ -21,27 +21,13 @@ import { greedySampling } from '../../schemas/sampling.ts'
 import type { Sampling } from '../../schemas/sampling.ts'
 import type { WeightFormat } from '../../schemas/model-manifest.ts'
 import {
+  bothGenerations as shapes,
   configOf,
   randomTensors,
   seededUniform,
   smallShape,
   writeCheckpoint,
 } from '../helpers/random-checkpoint.ts'
-import type { CheckpointShape } from '../helpers/random-checkpoint.ts'
-
-const shapes: Record<string, CheckpointShape> = {
-  first: { ...smallShape, hidden: 64, heads: 4, kvHeads: 4, layers: 3, vocab: 307 },
-  second: {
-    ...smallShape,
-    family: 'cogvlm2',
-    hidden: 64,
-    heads: 8,
-    kvHeads: 2,
-    layers: 3,
-    vocab: 307,
-    vision: { ...smallShape.vision, patchSize: 7 },
-  },
-}
 
 const scratch = mkdtempSync(join(tmpdir(), 'coglabel-invariants-'))
 afterAll(() => rmSync(scratch, { recursive: true }))

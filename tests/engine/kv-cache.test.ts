@@ -1,7 +1,8 @@
 // The cache's memory layout, seen as a list of rows per layer and head.
 import { describe, expect, it } from 'vitest'
-import { SuffixCache } from '../../gpu-worker/engine/kv-cache.ts'
-import type { CacheRows, NewRows } from '../../gpu-worker/engine/kv-cache.ts'
+import { laneStep, planLanes, SuffixCache } from '../../gpu-worker/engine/kv-cache.ts'
+import type { NewRows } from '../../gpu-worker/engine/kv-cache.ts'
+import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
 import { InvariantError } from '../../schemas/errors.ts'
 
 const shape = { layerCount: 2, kvHeadCount: 3, headDim: 2 }
@@ -23,7 +24,7 @@ function numbered(first: number, length: number): NewRows {
 }
 
 /** The row numbers held in slots, checked to be the same in every layer, head and column, in keys and values. */
-function rowsIn(cache: CacheRows, slots: readonly number[]): number[] {
+function rowsIn(cache: NewRows, slots: readonly number[]): number[] {
   return slots.map((slot) => {
     const seen = new Set<number>()
     for (const [layer, keys] of cache.keys.entries()) {
@@ -32,8 +33,7 @@ function rowsIn(cache: CacheRows, slots: readonly number[]): number[] {
           const at = (head * cache.length + slot) * 2 + column
           const rest = 100 * layer + 10 * head + column
           seen.add(((keys[at] ?? NaN) - rest) / 1000)
-          const turned = (head * 2 + column) * cache.length + slot
-          seen.add((-(cache.values[layer]?.[turned] ?? NaN) - rest) / 1000)
+          seen.add((-(cache.values[layer]?.[at] ?? NaN) - rest) / 1000)
         }
       }
     }
@@ -117,29 +117,62 @@ describe('a suffix', () => {
     expect(suffix.rows.length).toBe(0)
   })
 
+  it('keeps lanes apart: a lane has one owner, and its free slots are behind what was written', () => {
+    const suffix = new SuffixCache(shape)
+    for (const start of range(40)) suffix.append(numbered(3 * start + 1, 3), [7, 8, start < 20 ? 9 : 10])
+    const { size, owners } = suffix.lanes
+    for (const [lane, owner] of owners.entries()) {
+      const held = suffix.owners.slice(lane * size, (lane + 1) * size)
+      const used = held.filter((own) => own !== undefined).length
+      expect(held).toEqual(range(size).map((slot) => (slot < used ? owner : undefined)))
+    }
+    const held = suffix.owners.flatMap((own, slot) => (own === 8 ? [slot] : []))
+    expect(rowsIn(suffix.rows, held)).toEqual(range(40).map((index) => 2 + 3 * index))
+  })
+
   it('grows by a quarter, but not beyond what was promised', () => {
-    const lengths = [Infinity, 260].map((most) => {
+    const lengths = [Infinity, 272].map((most) => {
       const suffix = new SuffixCache(shape)
-      suffix.append(
-        numbered(1, 256),
-        range(256).map(() => 0),
-        most,
-      )
+      const owners = range(256).map(() => 0)
+      suffix.append(numbered(1, 256), owners, most)
       suffix.append(numbered(257, 1), [0], most)
       return suffix.rows.length
     })
-    expect(lengths).toEqual([320, 320])
-    const large = new SuffixCache(shape)
-    for (const first of [0, 1024])
-      large.append(
-        numbered(first + 1, 1024 >> ((first >> 10) * 10)),
-        range(1024 >> ((first >> 10) * 10)).map(() => 0),
-        1030,
-      )
-    expect(large.rows.length).toBe(1088)
+    expect(lengths).toEqual([320, 272])
   })
 
   it('wants an owner for every row', () => {
     expect(() => new SuffixCache(shape).append(numbered(1, 2), [0])).toThrow(InvariantError)
+  })
+})
+
+describe('lanes for sequences of given lengths', () => {
+  it.each([
+    { name: 'equal ones get one lane each, with room to grow', counts: [72, 72, 72], size: 80, count: 3 },
+    { name: 'one that just outgrew its lane', counts: [65, 65], size: 80, count: 2 },
+    { name: 'beside a long one short ones do not make it wide', counts: [600, 40, 40], size: 80, count: 10 },
+    {
+      name: 'nothing is promised beyond the rows themselves',
+      counts: [33, 33],
+      most: 66,
+      size: 48,
+      count: 2,
+    },
+    { name: 'one row', counts: [1], size: 16, count: 1 },
+  ])('$name', ({ counts, most = Infinity, size, count }) => {
+    expect(planLanes(counts, most)).toEqual({ size, count })
+  })
+
+  it('never take more than a quarter above the rows, or than lanes of the least length do', () => {
+    const random = seededRandom(5)
+    for (let round = 0; round < 500; round++) {
+      const counts = range(1 + Math.floor(random() * 20)).map(() => 1 + Math.floor(random() ** 3 * 900))
+      const rows = counts.reduce((sum, own) => sum + own, 0)
+      const least = counts.reduce((sum, own) => sum + Math.ceil(own / laneStep) * laneStep, 0)
+      const { size, count } = planLanes(counts, Infinity)
+      expect(count).toBe(counts.reduce((sum, own) => sum + Math.ceil(own / size), 0))
+      expect(size * count).toBeLessThanOrEqual(Math.max(1.25 * rows, least))
+      expect(planLanes(counts, least).size * planLanes(counts, least).count).toBeLessThanOrEqual(least)
+    }
   })
 })

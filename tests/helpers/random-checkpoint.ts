@@ -256,3 +256,18 @@ function encodeFloats(values: Float32Array, storedType: FloatType): Buffer {
   const bits = new Uint32Array(Float32Array.from(values).buffer)
   return Buffer.from(Uint16Array.from(bits, (value) => (value + 0x7fff + ((value >>> 16) & 1)) >>> 16).buffer)
 }
+
+/** A small model of each generation, the second with grouped heads. */
+export const bothGenerations: Record<string, CheckpointShape> = {
+  first: { ...smallShape, hidden: 64, heads: 4, kvHeads: 4, layers: 3, vocab: 307 },
+  second: {
+    ...smallShape,
+    family: 'cogvlm2',
+    hidden: 64,
+    heads: 8,
+    kvHeads: 2,
+    layers: 3,
+    vocab: 307,
+    vision: { ...smallShape.vision, patchSize: 7 },
+  },
+}

@@ -191,3 +191,23 @@ function startWorker(
     },
   }
 }
+
+/**
+ * A worker that takes one batch of so many images and hangs on each: it takes nothing more, and its leases run out, as
+ * those of a dead one do. Resolves once it has the batch.
+ */
+export async function startDying(world: Awaited<ReturnType<typeof openTestWorld>>, images: number) {
+  const never = async (): Promise<never> => await new Promise<never>(() => {})
+  let receives = 0
+  const dead = world.start({
+    mode: 'service',
+    engine: { ...openCountingEngine(), openImage: never },
+    queue: {
+      ...world.queue,
+      receive: async (options) => (receives++ === 0 ? await world.queue.receive(options) : await never()),
+    },
+    limits: { imagesInFlight: images, imagesInEngine: images, leaseCapMs: 1 },
+  })
+  await dead.work(() => dead.of('received').length === 1)
+  return dead
+}

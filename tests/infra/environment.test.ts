@@ -70,7 +70,10 @@ test('a worker understands its environment, and finds everything by it', () => {
   })
   expect([...settings.roleQueues]).toEqual([['grounding', queueUrl('boxes')]])
   const second = parseWorkerSettings(environments.get('coglabel-boxes-on-demand')!)
-  expect([second.roleQueues.size, second.pool]).toEqual([0, 'coglabel-boxes-on-demand'])
+  expect([[...second.roleQueues], second.pool]).toEqual([
+    [['chat', queueUrl('chat')]],
+    'coglabel-boxes-on-demand',
+  ])
 })
 
 test('a task has as long to stop as the worker takes, and a message is hidden as long as it is leased', () => {

@@ -93,8 +93,11 @@ const table: Readonly<Record<string, { may: readonly Row[]; mayNot: readonly Row
     ],
   },
   BoxesTaskRole: {
-    may: [['take messages', sqs('ReceiveMessage', 'boxes')]],
-    mayNot: [['send to the first fleet', sqs('SendMessage', 'chat')]],
+    may: [
+      ['take messages', sqs('ReceiveMessage', 'boxes')],
+      ['send back what the first model comes after', sqs('SendMessage', 'chat')],
+    ],
+    mayNot: [["take the first fleet's messages", sqs('ReceiveMessage', 'chat')]],
   },
   PlannerRole: {
     may: [

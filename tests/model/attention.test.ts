@@ -1,6 +1,7 @@
 // The ways of a decode step's attention: each against plain loops over the same numbers, extreme scores included.
 import { describe, expect, it } from 'vitest'
 import { openSession } from '../../gpu-worker/engine/session.ts'
+import { laneInputs } from '../../gpu-worker/engine/lane-inputs.ts'
 import type { HostTensor } from '../../gpu-worker/engine/session.ts'
 import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
 import { decoderAttention } from '../../gpu-worker/model/attention.ts'
@@ -11,7 +12,12 @@ import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 
 const headDim = 4
 const prefixRows = 5
-const suffixRows = 3
+
+/** Whose lane of the suffix is whose: row 0 has two of them, row 1 none. */
+const laneSize = 2
+function laneOwners(rows: number): (number | undefined)[] {
+  return Array.from({ length: rows + 1 }, (_, lane) => (lane === 1 ? undefined : lane % rows))
+}
 
 type Case = {
   name: keyof typeof attentionWays
@@ -54,20 +60,20 @@ describe.each(cases)(
         keys: noise(kvHeadCount * prefixRows * headDim),
         values: noise(kvHeadCount * prefixRows * headDim),
       }))
+      const owners = laneOwners(rows)
+      const suffixRows = owners.length * laneSize
       const suffix = {
         keys: noise(kvHeadCount * suffixRows * headDim),
         values: noise(kvHeadCount * suffixRows * headDim),
       }
-      // Every row sees itself, and of the suffix what belongs to it: the slots of its own remainder.
+      // Every row sees itself, and of the suffix its own lanes, but for a slot that nothing was written to yet.
       const mask = Float32Array.from({ length: rows * (suffixRows + rows) }, (_, at) => {
         const [row, key] = [Math.floor(at / (suffixRows + rows)), at % (suffixRows + rows)]
-        return key < suffixRows
-          ? row % suffixRows === key
-            ? 0
-            : -1e30
-          : key - suffixRows === row
-            ? 0
-            : -1e30
+        const isSeen =
+          key < suffixRows
+            ? owners[Math.floor(key / laneSize)] === row && key !== suffixRows - 1
+            : key - suffixRows === row
+        return isSeen ? 0 : -1e30
       })
       const given = { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask }
       const seen = await runGraph(given, attentionWays[name])
@@ -89,6 +95,14 @@ type Given = Pick<Case, 'headCount' | 'kvHeadCount' | 'slotRows'> & {
 async function runGraph(given: Given, way: number): Promise<Float32Array> {
   const { headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask } = given
   const rows = slotRows.reduce((sum, count) => sum + count, 0)
+  const owners = laneOwners(rows)
+  const suffixRows = owners.length * laneSize
+  const lanes = laneInputs({
+    lanes: { size: laneSize, rows: owners },
+    mask,
+    rowCount: rows,
+    slotCount: suffixRows,
+  })
   const builder = new GraphBuilder('attention')
   const keyCounts = builder.input('key_counts', 'int64', [3])
   const maskInput = builder.input('mask', 'float32', ['R', 'K'])
@@ -108,8 +122,8 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     mask: maskInput,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: cpuFrame(builder, { keyCounts, mask: maskInput, cacheFormat: 'fp32', ...heads }),
-    keptSlots: undefined,
+    cpu: cpuFrame(builder, { keyCounts, cacheFormat: 'fp32', ...heads }),
+    device: undefined,
   }
   const width = (headCount + 2 * kvHeadCount) * headDim
   const { context } = decoderAttention(builder, frame, {
@@ -117,7 +131,7 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
     cache: {
       prefixes: slots,
       suffixKeys: input('suffix_keys', [kvHeadCount, 'S', headDim]),
-      suffixValues: input('suffix_values', [kvHeadCount, headDim, 'S']),
+      suffixValues: input('suffix_values', [kvHeadCount, 'S', headDim]),
     },
   })
   builder.output('result', context, ['R', headCount * headDim])
@@ -141,7 +155,7 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
       ...Object.fromEntries(prefixFeeds),
       qkv: floats(qkv, [rows, width]),
       suffix_keys: side(suffix.keys, suffixRows, false),
-      suffix_values: side(suffix.values, suffixRows, true),
+      suffix_values: side(suffix.values, suffixRows, false),
       mask: floats(mask, [rows, suffixRows + rows]),
       key_counts: whole([prefixRows, suffixRows, rows], [3]),
       slot_rows: whole(
@@ -149,6 +163,10 @@ async function runGraph(given: Given, way: number): Promise<Float32Array> {
         [prefixSlots],
       ),
       attention_way: whole([way], [1]),
+      lane_shape: whole([kvHeadCount, owners.length, laneSize, headDim], [4]),
+      lane_rows: whole(lanes.rows, [owners.length]),
+      lane_mask: floats(lanes.mask, [owners.length, 1, laneSize]),
+      lane_sums: floats(lanes.sums, [rows, owners.length]),
       position_ids: whole(new Array<number>(rows).fill(0), [1, rows]),
       // No turning: position 0 at angle 0. As many positions as rows, which the operator wants.
       cos: floats(new Float32Array((rows * headDim) / 2).fill(1), [rows, headDim / 2]),
@@ -165,6 +183,7 @@ function byLoops({ headCount, kvHeadCount, slotRows, qkv, prefixes, suffix, mask
   const rows = slotRows.reduce((sum, count) => sum + count, 0)
   const slotOf = slotRows.flatMap((count, slot) => new Array<number>(count).fill(slot))
   const width = (headCount + 2 * kvHeadCount) * headDim
+  const suffixRows = laneOwners(rows).length * laneSize
   const part = (data: Float32Array, start: number): number[] => [...data.subarray(start, start + headDim)]
   const context: number[] = []
   for (let row = 0; row < rows; row++) {

@@ -315,6 +315,7 @@ test('fails what would make the outputs of one image too long for a message, by 
   const units = [unit('caption', 0), unit('detailed-caption', 1)].map((one) => ({
     unit: one,
     takes: [one.spec.after],
+    to: { role: 'grounding' as const, stage: 1 },
   }))
   const outcome = (first: ReturnType<typeof text>, second: ReturnType<typeof text>) => {
     const said = new Map([

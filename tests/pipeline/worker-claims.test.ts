@@ -6,7 +6,7 @@ import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { RetryableError } from '../../schemas/errors.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { seededRandom, shuffle } from '../helpers/seeded-random.ts'
-import { openTestWorld } from '../helpers/test-worker.ts'
+import { openTestWorld, startDying } from '../helpers/test-worker.ts'
 
 const empty = { visible: 0, inFlight: 0, delayed: 0 }
 const drain = { idleExitMs: 400_000, receiveWaitMs: 5000 }
@@ -50,20 +50,7 @@ test('costs a pass for each of them without claims, which shows that the claims 
 test('labels what a dead worker had claimed, as soon as the claim expires', async () => {
   const world = await openTestWorld({ claims: 'on' })
   await world.send(await world.upload(3), 1)
-  const hanging = openCountingEngine()
-  let receives = 0
-  const dead = world.start({
-    mode: 'service',
-    engine: { ...hanging, openImage: async () => await new Promise<never>(() => {}) },
-    // It holds three claims, takes nothing more, and its leases run out, as those of a dead one do.
-    queue: {
-      ...world.queue,
-      receive: async (options) =>
-        receives++ === 0 ? await world.queue.receive(options) : await new Promise<never>(() => {}),
-    },
-    limits: { imagesInFlight: 3, imagesInEngine: 3, leaseCapMs: 1 },
-  })
-  await dead.work(() => dead.of('received').length === 1)
+  const dead = await startDying(world, 3)
   const claims = async () => (await world.store.list({ prefix: 'claims/' })).objects.length
   let held = 0
   await dead.work(() => {

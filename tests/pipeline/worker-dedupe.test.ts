@@ -7,7 +7,7 @@ import { seenImagesPrefix } from '../../schemas/seen-image.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { numberedPng } from '../helpers/images.ts'
 import { seededRandom, shuffle } from '../helpers/seeded-random.ts'
-import { openTestWorld, testBucket } from '../helpers/test-worker.ts'
+import { openTestWorld, startDying, testBucket } from '../helpers/test-worker.ts'
 
 const empty = { visible: 0, inFlight: 0, delayed: 0 }
 const drain = { idleExitMs: 400_000, receiveWaitMs: 5000 }
@@ -64,19 +64,7 @@ test('a worker dies between saying whose bytes they are and labelling: its image
   const size = { kinds: 3, copies: 2 }
   const images = await uploadCopies(world.bucket, size)
   await world.send(images.slice(0, 3), 1)
-  let receives = 0
-  const dead = world.start({
-    mode: 'service',
-    engine: { ...openCountingEngine(), openImage: async () => await new Promise<never>(() => {}) },
-    // It says what it has seen, takes nothing more, and its leases run out, as those of a dead one do.
-    queue: {
-      ...world.queue,
-      receive: async (options) =>
-        receives++ === 0 ? await world.queue.receive(options) : await new Promise<never>(() => {}),
-    },
-    limits: { imagesInFlight: 3, imagesInEngine: 3, leaseCapMs: 1 },
-  })
-  await dead.work(() => dead.of('received').length === 1)
+  const dead = await startDying(world, 3)
   let seen = 0
   await dead.work(() => {
     void world.store.list({ prefix: seenImagesPrefix }).then(({ objects }) => (seen = objects.length))

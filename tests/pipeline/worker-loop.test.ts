@@ -376,6 +376,33 @@ test('gives back what is for another model', async () => {
   expect(other.counts.images).toBe(0)
 })
 
+test('fails no image while the engine answers nothing at all, as a server does that is down for hours', async () => {
+  let [answered, isDown] = [0, false]
+  const engine = openCountingEngine({
+    answer: () => {
+      if (isDown) throw new Error('connect ECONNREFUSED')
+      answered += 1
+      return undefined
+    },
+  })
+  const world = await openTestWorld({ engine })
+  const images = await world.upload(3)
+  await world.send(images.slice(0, 1))
+  const worker = world.start({ mode: 'service' })
+  await worker.pass(() => answered === 1 && worker.of('part').length === 1)
+  isDown = true
+  await world.send(images.slice(1), 1)
+  // Each comes back twice and then a third time, alone, to an engine that has worked before.
+  await worker.pass(() => worker.of('released').length >= 6)
+  expect(worker.of('released').every(({ reason }) => reason === 'try-again')).toBe(true)
+  isDown = false
+  await worker.pass(() => worker.of('image').filter(({ statuses }) => statuses[0] === 'ok').length === 3)
+  worker.stop()
+  await worker.end()
+  expect((await world.sealed()).map(({ status }) => status)).toEqual(['ok', 'ok', 'ok'])
+  expect([await world.queue.stats(), await world.dead.stats()]).toEqual([empty, empty])
+})
+
 test('works on a message alone from its third delivery on, and splits it into its images', async () => {
   const world = await openTestWorld()
   const images = await world.upload(8)

@@ -159,7 +159,7 @@ function health({ statistics, broken, checkSummaries }: CardFacts): string {
     ...(rotated === 0
       ? []
       : [
-          `- **${rotated} images lie on their side in their file; loaders that ignore EXIF will see them turned, and their boxes elsewhere**`,
+          `- **${rotated === 1 ? '1 image lies' : `${rotated} images lie`} on the side in the file; loaders that ignore EXIF will see them turned, and their boxes elsewhere**`,
         ]),
   ]
   const rows = Object.entries(checks).map(

@@ -1,14 +1,19 @@
 // The YAML that begins a dataset card: what the Hub of Hugging Face shows, searches and loads by. Pure; it does not
 // know what the card says below it.
 import { posix } from 'node:path'
-import type { CardFacts } from './card.ts'
+import type { ExportFormat } from './format.ts'
 import { judgeLicence } from './model-families.ts'
 import type { Statistics } from './statistics.ts'
 
-type Facts = Pick<CardFacts, 'format' | 'config' | 'statistics' | 'split' | 'files'>
+type Facts = {
+  format: ExportFormat
+  config: { runId: string }
+  statistics: Statistics
+  files: readonly string[]
+}
 
 /** Between its two fences. Identifiers are those of the Hub (huggingface/hub-docs, datasetcard.md). */
-export function frontMatter({ format, config, statistics, split, files }: Facts): string {
+export function frontMatter({ format, config, statistics, files }: Facts): string {
   return [
     '---',
     `pretty_name: ${quoted(`Labels of ${config.runId} (${format.name})`)}`,
@@ -22,7 +27,7 @@ export function frontMatter({ format, config, statistics, split, files }: Facts)
     'tags:',
     '- coglabel',
     '- machine-labelled',
-    ...configLines({ files, split, pattern: format.hubFiles }),
+    ...configLines({ files, parts: Object.keys(statistics.splits), pattern: format.hubFiles }),
     '---',
   ].join('\n')
 }
@@ -70,17 +75,17 @@ function sizeCategory(entries: number): string {
   return sizes.find(([below]) => entries < below)?.[1] ?? 'n>1B'
 }
 
-type Config = { files: readonly string[]; split: CardFacts['split']; pattern: RegExp | undefined }
+type Config = { files: readonly string[]; parts: readonly string[]; pattern: RegExp | undefined }
 
 /** Without them the Hub goes by extensions, and takes the images or splits.jsonl for the rows. */
-function configLines({ files, split, pattern }: Config): string[] {
+function configLines({ files, parts, pattern }: Config): string[] {
   if (pattern === undefined) return []
   const bySplit = new Map<string, string[]>()
   for (const file of files) {
     if (!pattern.test(file) || companions.has(file)) continue
-    // A file of a part is PART.json, or PART-000001.tar where there are several.
+    // A file of a part is PART.json, or PART-000001.tar where there are several; some formats have one file for all.
     const stem = posix.basename(file).replace(/(-\d+)?\.[a-z]+$/, '')
-    const name = split === null ? 'train' : stem.replaceAll(/\W/g, '_')
+    const name = !parts.includes(stem) ? 'train' : stem.replaceAll(/\W/g, '_')
     bySplit.set(name, [...(bySplit.get(name) ?? []), file])
   }
   if (bySplit.size === 0) return []

@@ -101,7 +101,7 @@ export function vector(scope: GraphBuilder, build: Build, tensor: string, name: 
   return value
 }
 
-export function knownVector({ vectors }: Build, tensor: string): Float32Array<ArrayBuffer> {
+function knownVector({ vectors }: Build, tensor: string): Float32Array<ArrayBuffer> {
   const values = vectors.get(tensor)
   if (values === undefined) throw new InvariantError(`vector ${tensor} was not read`)
   return values

@@ -47,8 +47,13 @@ export function attentionFrame(
     mask,
     keyCounts,
     shapes: attentionShapes(builder, heads),
-    cpu: isCpu ? cpuFrame(builder, { keyCounts, mask, cacheFormat, ...heads }) : undefined,
-    keptSlots: isCpu ? undefined : builder.input('kept_slots', 'int64', ['K']),
+    cpu: isCpu ? cpuFrame(builder, { keyCounts, cacheFormat, ...heads }) : undefined,
+    device: isCpu
+      ? undefined
+      : {
+          keptSlots: builder.input('kept_slots', 'int64', ['K']),
+          prefixMask: builder.input('prefix_mask', 'float32', ['P']),
+        },
   }
 }
 
@@ -83,7 +88,7 @@ export function cacheInputs(
   return {
     prefixes: Array.from({ length: prefixSlots }, (_, slot) => prefix(slot)),
     suffixKeys: builder.input(`suffix_keys.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
-    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, headDim, 'S']),
+    suffixValues: builder.input(`suffix_values.${layer}`, 'float32', [kvHeadCount, 'S', headDim]),
   }
 }
 

@@ -141,7 +141,7 @@ const manifestRow = {
 }
 const manifest = (change: object): Files => ({ 'x.jsonl': lines({ ...manifestRow, ...change }) })
 
-const bedrock = {
+const bedrockOf = (media_type: string) => ({
   recordId: 'ABCDEFGHIJK',
   modelInput: {
     anthropic_version: 'bedrock-2023-05-31',
@@ -149,22 +149,33 @@ const bedrock = {
     messages: [
       {
         role: 'user',
-        content: [{ type: 'image', source: { type: 'base64', media_type: 'image/jpeg', data: 'AA==' } }],
+        content: [{ type: 'image', source: { type: 'base64', media_type, data: 'AA==' } }],
       },
     ],
   },
-}
+})
+const bedrock = bedrockOf('image/jpeg')
 
 const rectangle = {
   id: 'b1',
   from_name: 'label',
   to_name: 'image',
   type: 'rectanglelabels',
+  original_width: 200,
+  original_height: 100,
+  image_rotation: 0,
   value: { x: 1, y: 1, width: 50, height: 50, rectanglelabels: ['dog'] },
 }
-const studio = (parts: object[], data: object = { image: 's3://b/1.jpg' }): Files => ({
-  'x.json': json({ data, predictions: [{ result: parts }] }),
+const studio = (
+  parts: object[],
+  { data = { image: 's3://b/1.jpg' }, score = 1 }: { data?: object; score?: number } = {},
+): Files => ({
+  'x.json': json({ data, predictions: [{ score, result: parts }] }),
+  'label-config.xml': `<View><Image name="image" value="$image"/>
+    <RectangleLabels name="label" toName="image"><Label value="dog"/></RectangleLabels>
+    <TextArea name="words" toName="image" perRegion="true"/><TextArea name="caption" toName="image"/></View>`,
 })
+const studioTextOf = (value: object) => ({ ...rectangle, from_name: 'words', type: 'textarea', value })
 
 const sample = {
   filepath: 'images/1.jpg',
@@ -242,6 +253,12 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'openai-batch': {
     'custom-id-once': { 'x.requests-00000.jsonl': lines(request, request) },
+    'image-of-a-known-type': {
+      'x.requests-00000.jsonl': lines({
+        ...request,
+        body: { model: 'm', messages: messages([part('data:image/tiff;base64,AA==')]) },
+      }),
+    },
     'posts-to-one-endpoint': { 'x.requests-00000.jsonl': lines({ ...request, method: 'GET' }) },
     'file-within-limits': {
       'x.requests-00000.jsonl': lines(
@@ -290,6 +307,10 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   },
   'sidecar': {
     'caption-is-one-line': { 'a/1.jpg': 'x', 'a/1.txt': 'a dog\nand a cat\n' },
+    'image-extension-known': {
+      'a/1.tiff': 'x',
+      'a/1.json': JSON.stringify({ image: 'a/1.tiff', labels: [] }),
+    },
     'image-beside': { 'a/1.jpg': 'x', 'a/2.json': JSON.stringify({ image: 'a/1.jpg', labels: [] }) },
   },
   'csv': {
@@ -337,6 +358,9 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'two-cells-a-box': kosmos({
       text: `<grounding> <phrase>a dog</phrase><object>${cell(100)}${cell(0)}</object>`,
     }),
+    'phrase-without-less-than': kosmos({
+      text: `<grounding> <phrase>a < b</phrase><object>${cell(0)}${cell(33)}</object>`,
+    }),
     'image-opens': kosmos({ image: 'images/gone.jpg' }),
   },
   'ground-truth': {
@@ -353,11 +377,26 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'model-input-is-a-request': {
       'x.input-00000.jsonl': lines({ ...bedrock, modelInput: { messages: [] } }),
     },
+    'image-type-and-size': { 'x.input-00000.jsonl': lines(bedrockOf('image/tiff')) },
+    'file-within-limits': {
+      'x.input-00000.jsonl': lines(
+        ...Array.from({ length: 50_001 }, (_, n) => ({
+          ...bedrock,
+          recordId: n.toString(36).padStart(11, '0'),
+        })),
+      ),
+    },
   },
   'label-studio': {
-    'result-names-its-controls': studio([{ ...rectangle, from_name: '' }]),
+    'result-names-its-controls': studio([rectangle, rectangle]),
+    'config-takes-every-part': studio([
+      { ...rectangle, value: { ...rectangle.value, rectanglelabels: ['a label of no configuration'] } },
+    ]),
+    'value-of-its-type': studio([rectangle, studioTextOf({ text: 'a bare string' })]),
+    'score-from-0-to-1': studio([rectangle], { score: 87 }),
+    'image-of-known-size': studio([{ ...rectangle, original_width: 0 }]),
     'boxes-in-percent': studio([{ ...rectangle, value: { ...rectangle.value, x: 90 } }]),
-    'task-has-its-image': studio([rectangle], {}),
+    'task-has-its-image': studio([rectangle], { data: { image: 'file:///home/me/1.jpg' } }),
   },
   'fiftyone': {
     'filepath-opens': samples({ filepath: 'images/gone.jpg' }),

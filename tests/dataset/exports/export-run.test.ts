@@ -111,7 +111,7 @@ test('turns images upright, and says how many it could not', async () => {
   expect(await readdir(join(turned.folder, 'images'))).toEqual(['side.jpg', 'side.png.jpg'])
   const referred = await exportStore(store, llava, { imageMode: 'reference' })
   expect(referred.report.statistics.rotated).toBe(2)
-  expect(await readFile(join(referred.folder, 'README.md'), 'utf8')).toContain('2 images lie on their side')
+  expect(await readFile(join(referred.folder, 'README.md'), 'utf8')).toContain('2 images lie on the side')
 })
 
 test('splits into files, names the part of each image, and lists who moved', async () => {

@@ -15,21 +15,25 @@ const other = [0, 0, 0.125, 0.25] as [number, number, number, number]
 
 type Case = { name: string; task: string; questions: string[]; output: TaskOutput; turns: [string, string][] }
 
+const twoRegions: Pick<Case, 'output' | 'turns'> = {
+  output: {
+    regions: [
+      { box, text: 'A dog.' },
+      { box: other, text: 'A cat.' },
+    ],
+  },
+  turns: [
+    ['What is at [0.250, 0.500, 0.750, 1.000]?', 'A dog.'],
+    ['What is at [0.000, 0.000, 0.125, 0.250]?', 'A cat.'],
+  ],
+}
+
 const cases: readonly Case[] = [
   {
     name: 'regions are asked for one by one, each with its own answer, the box in the words of the format',
     task: 'describe-region',
     questions: ['What is at [[250,500,750,999]]?', 'What is at [[000,000,125,250]]?'],
-    output: {
-      regions: [
-        { box, text: 'A dog.' },
-        { box: other, text: 'A cat.' },
-      ],
-    },
-    turns: [
-      ['What is at [0.250, 0.500, 0.750, 1.000]?', 'A dog.'],
-      ['What is at [0.000, 0.000, 0.125, 0.250]?', 'A cat.'],
-    ],
+    ...twoRegions,
   },
   {
     name: 'a region whose question a model was asked in its own way of boxes is asked for in ours',
@@ -42,16 +46,7 @@ const cases: readonly Case[] = [
     name: 'a region that a person added has a question though nobody asked the model',
     task: 'describe-region',
     questions: ['What is at [[250,500,750,999]]?'],
-    output: {
-      regions: [
-        { box, text: 'A dog.' },
-        { box: other, text: 'A cat.' },
-      ],
-    },
-    turns: [
-      ['What is at [0.250, 0.500, 0.750, 1.000]?', 'A dog.'],
-      ['What is at [0.000, 0.000, 0.125, 0.250]?', 'A cat.'],
-    ],
+    ...twoRegions,
   },
   {
     name: 'a caption whose phrases were found one by one is one question, not all of them in a row',
