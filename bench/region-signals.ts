@@ -11,7 +11,7 @@ import { readFile } from 'node:fs/promises'
 import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { overlapOf } from '../dataset/checks/boxes-of.ts'
+import { intersectionOverUnion } from '../dataset/box-overlap.ts'
 import type { ImageSession, PromptRequest } from '../gpu-worker/engine/contract.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { decodeImage } from '../gpu-worker/image/decode.ts'
@@ -81,7 +81,7 @@ async function lookAt({ key, objects }: GoldLine): Promise<Seen[]> {
     const flipped = boxesIn(await ask(mirrored, [where])).map(mirrorBox)
     for (const box of boxes) {
       const truth = objects.find(
-        (one) => !taken.has(one) && one.name === entity.name && overlapOf(one.box, box) >= 0.5,
+        (one) => !taken.has(one) && one.name === entity.name && intersectionOverUnion(one.box, box) >= 0.5,
       )
       if (truth !== undefined) taken.add(truth)
       const [name = ''] = await ask(session, [`What is at ${writeBox(box)}?`])
@@ -92,7 +92,7 @@ async function lookAt({ key, objects }: GoldLine): Promise<Seen[]> {
       ])
       await close.close()
       const names = (said: string) => entitiesIn(said).some((other) => other.name === entity.name)
-      const isAt = (other: Box) => overlapOf(other, box) >= 0.3
+      const isAt = (other: Box) => intersectionOverUnion(other, box) >= 0.3
       all.push({
         image: key,
         isWrong: truth === undefined,

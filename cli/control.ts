@@ -1,12 +1,11 @@
 // `coglabel pause`, `resume` and `cancel`: switching a run on and off. It does not know how workers find out.
 import { parseArgs } from 'node:util'
 import { controlRun } from '../dataset/run-control.ts'
-import { readRun } from '../dataset/run-folder.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { RunAction } from '../schemas/run-control.ts'
-import { RunId } from '../schemas/work-message.ts'
 import { healthOption, readHealthSetting } from './health-flag.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
+import { needOne, needRun, type VerbRoot } from './verb-root.ts'
 
 const meaning: Readonly<Record<RunAction, string>> = {
   pause: 'Workers label no further image of the run; its messages wait, however long.',
@@ -36,7 +35,7 @@ Exit code: 0 done, also when the run stood like that already, 1 fatal, 2 wrong u
 export async function runControl(
   action: RunAction,
   args: readonly string[],
-  print: (line: string) => void = (line) => console.log(line),
+  root: VerbRoot,
 ): Promise<number> {
   const { values, positionals } = parseArgs({
     args: [...args],
@@ -45,27 +44,17 @@ export async function runControl(
   })
   if (values.health !== undefined && action !== 'resume')
     throw new UserError(`--health is of coglabel submit and resume; leave it out of ${action}`)
-  const [runId, ...rest] = positionals
-  if (runId === undefined || rest.length > 0)
-    throw new UserError(
-      `${action} takes one run, got ${positionals.length}: coglabel ${action} RUN --place URI`,
-    )
-  if (!RunId.safeParse(runId).success)
-    throw new UserError(
-      `${JSON.stringify(runId)} is no name of a run; expected one like run-0123456789abcdef`,
-    )
+  const runId = needOne(positionals, { verb: action, name: 'RUN' })
+  const health = readHealthSetting(values.health)
   const place = await openPlaceOf(values)
   try {
-    const store = place.runStoreOf(runId)
-    if ((await readRun(store)) === null)
-      throw new UserError(`there is no run ${runId} at ${place.uri}; check its name and the place`)
-    const health = readHealthSetting(values.health)
-    const { before, after } = await controlRun(store, {
+    await needRun(place, runId)
+    const { before, after } = await controlRun(place.runStoreOf(runId), {
       action,
-      now: new Date(),
+      now: root.clock(),
       ...(health === undefined ? {} : { health }),
     })
-    print(before === after ? `${runId} is ${after} already` : `${runId} is ${after}, it was ${before}`)
+    root.print(before === after ? `${runId} is ${after} already` : `${runId} is ${after}, it was ${before}`)
     return 0
   } finally {
     place.close()

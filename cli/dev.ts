@@ -1,13 +1,14 @@
 // `coglabel dev`: a cloud on this machine. An emulator of S3 and SQS, a standing run, a worker and the sealer; an image
 // that arrives is labelled within seconds. All but the labels is in memory, and everything goes through the AWS SDK.
-import { mkdir, rename, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { rename, stat } from 'node:fs/promises'
+import { join, parse, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { uploadPrefix } from '../dataset/plan-sources.ts'
 import { labelsViewName } from '../dataset/labels-view.ts'
 import { openPlace, type Place } from '../dataset/place.ts'
 import { openRun } from '../dataset/run-folder.ts'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import { openS3Store } from '../dataset/stores/s3.ts'
 import { startEmulator, type Answered, type Emulator } from '../emulator/emulator.ts'
 import { type Deployment, deploymentKey, deploymentVersion } from '../schemas/deployment.ts'
@@ -71,7 +72,7 @@ const buckets = { images: 'images', labels: 'labels', weights: 'weights' }
 /** Runs until it is interrupted; returns the exit code. Throws UserError for what the user can mend. */
 export async function runDev(args: readonly string[], root: DevRoot): Promise<number> {
   const flags = parseDevFlags(args)
-  await mkdir(flags.images, { recursive: true })
+  await makeFolder(flags.images)
   const setAside = await setOldLabelsAside(flags.out, root)
   if (setAside !== null) root.tell(`the labels of an earlier time are now ${setAside}`)
   const report = startReport({ bucket: buckets.images, prefix: uploadPrefix(devRunId), clock: root.clock })
@@ -169,23 +170,33 @@ async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<nu
     onPaused: (runId, reason) =>
       root.print(report.paused(reason, `${runId} --place s3://${buckets.labels} --aws-endpoint ${endpoint}`)),
   })
-  try {
-    await Promise.all([
-      work(cloud, { folder, root, stop: stop.signal }).finally(() => worked.abort()),
-      watchDropFolder({
-        folder: flags.images,
-        store: place.imagesOf(buckets.images),
-        prefix: uploadPrefix(devRunId),
-        stop: AbortSignal.any([stop.signal, worked.signal]),
-        tell: root.tell,
-      }),
-    ])
-  } finally {
-    silence()
-    worked.abort()
-  }
+  const jobs = [
+    work(cloud, { folder, root, stop: stop.signal }).finally(() => worked.abort()),
+    watchDropFolder({
+      folder: flags.images,
+      store: place.imagesOf(buckets.images),
+      prefix: uploadPrefix(devRunId),
+      stop: stop.signal,
+      tell: root.tell,
+    }),
+    sealing,
+  ]
+  await endTogether(jobs, () => stop.abort()).finally(silence)
   root.print(renderEnd({ view: await sealing, left: await place.queue.stats(), out: flags.out }))
   return 0
+}
+
+/** Waits for all. The first that fails stops the others, and is thrown when they have ended: the cloud is theirs too. */
+async function endTogether(jobs: readonly Promise<unknown>[], stop: () => void): Promise<void> {
+  const failures: unknown[] = []
+  const watched = jobs.map(async (job) =>
+    job.catch((error: unknown) => {
+      failures.push(error)
+      stop()
+    }),
+  )
+  await Promise.all(watched)
+  if (failures.length > 0) throw failures[0]
 }
 
 async function beginRun(
@@ -235,10 +246,8 @@ function parseDevFlags(args: readonly string[]): DevFlags {
 async function setOldLabelsAside(out: string, { clock }: DevRoot): Promise<string | null> {
   const path = join(out, labelsViewName)
   if (!(await stat(path).catch(() => null))) return null
-  const aside = path.replace(
-    '.jsonl',
-    `-until-${clock().toISOString().replaceAll(':', '').slice(0, 17)}.jsonl`,
-  )
+  const { name, ext } = parse(labelsViewName)
+  const aside = join(out, `${name}-until-${clock().toISOString().replaceAll(':', '').slice(0, 17)}${ext}`)
   await rename(path, aside)
   return aside
 }

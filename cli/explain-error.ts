@@ -24,7 +24,7 @@ export function nearestWord(word: string, words: Iterable<string>): string | nul
   const isBegun = (known: string) =>
     (word !== '' && known.startsWith(word)) || (known.length >= 3 && word.startsWith(known))
   const ranked = [...words]
-    .map((known) => ({ known, distance: isBegun(known) ? 1 : editDistance(word.slice(0, 30), known) }))
+    .map((known) => ({ known, distance: isBegun(known) ? 0 : editDistance(word.slice(0, 30), known) }))
     .toSorted((left, right) => left.distance - right.distance || left.known.length - right.known.length)
   const [best] = ranked
   return best !== undefined && best.distance <= 2 ? best.known : null
@@ -40,7 +40,8 @@ function explainArguments(error: unknown, { verb, usage }: { verb: string; usage
       const flags = new Set([...usage.matchAll(/--([a-z][a-z0-9-]*)/g)].map(([, flag = '']) => flag))
       const near = nearestWord(quoted.replace(/^-+/, '').toLowerCase(), flags)
       const meant = near === null ? '' : `; did you mean "--${near}"?`
-      return `${verb} has no flag ${JSON.stringify(quoted)}${meant}\n${more}`
+      const path = quoted.startsWith('--') ? '' : '; a path that begins with a dash is written ./-…'
+      return `${verb} has no flag ${JSON.stringify(quoted)}${meant}${path}\n${more}`
     }
     case 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE': {
       if (error.message.includes('does not take')) return `${quoted} takes no value\n${more}`

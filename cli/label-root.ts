@@ -29,7 +29,10 @@ export function processRoot() {
     print: (text: string) => void process.stdout.write(`${text}\n`),
     progress: {
       isTerminal: process.stderr.isTTY,
-      columns: process.stderr.columns ?? 80,
+      // Read anew each time: windows are resized. A terminal that nobody has told its size says 0.
+      get columns() {
+        return process.stderr.columns || 80
+      },
       write: (text: string) => void process.stderr.write(text),
     },
     clock: () => new Date(),

@@ -102,17 +102,17 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
   'pause': {
     summary: 'let a run of a place rest',
-    run: async (args) => await (await import('./control.ts')).runControl('pause', args),
+    run: async (args) => await (await import('./control.ts')).runControl('pause', args, await verbRoot()),
     usage: async () => (await import('./control.ts')).controlUsage('pause'),
   },
   'resume': {
     summary: 'go on with a paused run',
-    run: async (args) => await (await import('./control.ts')).runControl('resume', args),
+    run: async (args) => await (await import('./control.ts')).runControl('resume', args, await verbRoot()),
     usage: async () => (await import('./control.ts')).controlUsage('resume'),
   },
   'cancel': {
     summary: 'drop what a run has left to do',
-    run: async (args) => await (await import('./control.ts')).runControl('cancel', args),
+    run: async (args) => await (await import('./control.ts')).runControl('cancel', args, await verbRoot()),
     usage: async () => (await import('./control.ts')).controlUsage('cancel'),
   },
   'gc': {

@@ -1,16 +1,18 @@
 // From a model folder to a running engine: compiled folders as they are, checkpoints compiled once into a cache.
 import { createHash } from 'node:crypto'
-import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
-import { homedir, tmpdir } from 'node:os'
+import { access, constants, open, readdir, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
-import type { EngineOptions } from '../gpu-worker/engine/engine.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { Target } from '../schemas/model-manifest.ts'
 import { manifestFileName, manifestVersion } from '../schemas/model-manifest.ts'
+import type { CacheFlags } from './cache-flags.ts'
+import { userCacheFolder } from './user-cache.ts'
 
 /** The checkpoint that ships with the package. */
 export const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
@@ -23,9 +25,8 @@ export type OpenModelOptions = {
   modelFolder?: string | undefined
   /** What it is opened on, and a checkpoint compiled for; the CPU when left out. */
   device?: Target | undefined
-  cacheFolder?: string | undefined
   /** How the engine caches keys and values; its own choice where it is left out. */
-  keyValueCache?: Pick<EngineOptions, 'cacheFormat' | 'cacheBytes'>
+  keyValueCache?: CacheFlags
   onCompile?: (progress: CompileProgress) => void
 }
 
@@ -39,7 +40,6 @@ export async function openEngineForModel(options: OpenModelOptions): Promise<Pix
 export async function findCompiledModel({
   modelFolder = defaultModelFolder,
   device: target = 'cpu',
-  cacheFolder,
   onCompile,
 }: OpenModelOptions): Promise<string> {
   const folder = resolve(modelFolder)
@@ -50,7 +50,9 @@ export async function findCompiledModel({
     )
   }
   const name = `${basename(folder)}-${await fingerprint(folder)}${target === 'cpu' ? '' : `-${target}`}`
-  const compiled = join(await usableCache(cacheFolder), name)
+  const known = join(userCacheFolder(), name)
+  if (await exists(join(known, manifestFileName))) return known
+  const compiled = join(await writableCache(), name)
   if (!(await exists(join(compiled, manifestFileName))))
     await compileOnce({ folder, compiled, target, onCompile })
   return compiled
@@ -77,22 +79,18 @@ async function compileOnce({ folder, compiled, target, onCompile }: CompileOnce)
   }
 }
 
-/** The cache folder, or one in the temp folder when the home cannot be written. */
-async function usableCache(asked: string | undefined): Promise<string> {
-  if (asked !== undefined) {
-    await mkdir(asked, { recursive: true })
-    return asked
+/** The user's cache, or one in the temp folder where that cannot be written. */
+async function writableCache(): Promise<string> {
+  const preferred = userCacheFolder()
+  try {
+    await makeFolder(preferred)
+    await access(preferred, constants.W_OK)
+    return preferred
+  } catch {
+    const fallback = join(tmpdir(), `coglabel-cache-${process.getuid?.() ?? 'user'}`)
+    await makeFolder(fallback, { mode: 0o700 })
+    return fallback
   }
-  const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
-  const preferred = join(base, 'coglabel')
-  const made = await mkdir(preferred, { recursive: true }).then(
-    () => true,
-    () => false,
-  )
-  if (made) return preferred
-  const fallback = join(tmpdir(), `coglabel-cache-${process.getuid?.() ?? 'user'}`)
-  await mkdir(fallback, { recursive: true, mode: 0o700 })
-  return fallback
 }
 
 /** Tells checkpoints apart without reading gigabytes: names, sizes, times and the first 64 KiB of every file. */

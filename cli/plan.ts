@@ -1,6 +1,6 @@
 // `coglabel plan`: what a run will take, before it is begun. A pilot is labelled and thrown away; the cloud is worked out
 // from a rate and prices. It puts the pieces together and knows none of them closely.
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fixedCosts, planCost } from '../dataset/cost.ts'
 import { openSource } from '../dataset/ingest.ts'
@@ -23,6 +23,7 @@ import { type CloudFlags, parsePlanFlags, type PlanFlags } from './plan-flags.ts
 import { type CloudTable, type Measured, renderCloud, renderPilot } from './plan-text.ts'
 import { runPilot } from './pilot.ts'
 import { datesOf, instancesOf, readPrices } from './prices.ts'
+import { writeWhole } from './write-whole.ts'
 
 /** CogVLM's own chat() on an A100, in answers a second: 2.5 s for a caption (CogVLM issue 75). */
 const yardstickPerSecond = 0.4
@@ -47,14 +48,12 @@ export async function runPlan(args: readonly string[], root: LabelRoot): Promise
     pilot,
     cloud: table === null ? null : cloudEstimate(table),
   } satisfies Estimate)
-  if (flags.savePath !== undefined) {
-    await saveEstimate(flags.savePath, estimate)
-    lines.push(
-      '',
-      `saved to ${flags.savePath}: give it to label or submit with --plan, and they are compared`,
-    )
-  }
+  // Said first: what took minutes to measure is not lost with a file that cannot be written.
   root.print(lines.join('\n'))
+  if (flags.savePath !== undefined) {
+    await writeWhole(flags.savePath, `${JSON.stringify(estimate, null, 2)}\n`)
+    root.print(`\nsaved to ${flags.savePath}: give it to label or submit with --plan, and they are compared`)
+  }
   return 0
 }
 
@@ -200,10 +199,4 @@ function cloudEstimate({ region, chosen, rateFrom, imagesPerSecond, fixed }: Clo
     usd: cost.usd,
     fixedMonthUsd: fixed.reduce((sum, { monthUsd }) => sum + monthUsd, 0),
   }
-}
-
-async function saveEstimate(path: string, estimate: Estimate): Promise<void> {
-  await writeFile(path, `${JSON.stringify(estimate, null, 2)}\n`).catch((cause: unknown) => {
-    throw new UserError(`--save ${path} cannot be written; name a file in a folder that is there`, { cause })
-  })
 }

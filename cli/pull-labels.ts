@@ -1,10 +1,10 @@
 // `coglabel pull-labels`: a verified copy of a run's sealed labels in a folder, with labels.jsonl for people.
-import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { labelsViewName, writeLabelsView } from '../dataset/labels-view.ts'
 import { pullRun } from '../dataset/pull.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import { needText } from './flag-values.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
@@ -31,7 +31,7 @@ export async function runPullLabels(args: readonly string[], root: VerbRoot): Pr
   const place = await openPlaceOf(values)
   try {
     await needRun(place, runId)
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     const to = openFsStore(folder)
     const ticker = startTicker(root)
     const tally = await pullRun({

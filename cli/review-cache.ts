@@ -1,7 +1,8 @@
 // Where the index of a run folder is kept while somebody looks at it. It does not know what an index is.
-import { access, constants, mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { access, constants, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import { systemCode } from '../schemas/system-error.ts'
 
 export const reviewCacheName = '.review'
@@ -12,7 +13,7 @@ export type ReviewCache = { folder: string; isReadOnlyRun: boolean; close(): Pro
 export async function openReviewCache(run: string): Promise<ReviewCache> {
   const folder = join(resolve(run), reviewCacheName)
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     await access(folder, constants.W_OK)
     return { folder, isReadOnlyRun: false, close: async () => {} }
   } catch (error) {

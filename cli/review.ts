@@ -1,7 +1,7 @@
 // `coglabel review`: serves the review page of a run on this machine until it is stopped. It does not know the page.
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { homedir, userInfo } from 'node:os'
+import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -19,6 +19,7 @@ import { readNumber } from './flag-values.ts'
 import { openPlaceOf, type PlaceFlags, placeOptions, placeUsage } from './place.ts'
 import { openReviewCache, type ReviewCache, reviewCacheName } from './review-cache.ts'
 import { openPictures } from './review-pictures.ts'
+import { userCacheFolder } from './user-cache.ts'
 import type { VerbRoot } from './verb-root.ts'
 
 const defaultPort = 4747
@@ -155,8 +156,7 @@ async function openCache({ cache, place, run }: Flags): Promise<ReviewCache> {
   const kept = (folder: string) => ({ folder, isReadOnlyRun: false, close: async () => {} })
   if (cache !== null) return kept(resolve(cache))
   if (place === undefined) return await openReviewCache(run)
-  const caches = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache')
-  return kept(join(caches, 'coglabel', 'review', run.replaceAll(/[^\w.-]/g, '_')))
+  return kept(join(userCacheFolder(), 'review', run.replaceAll(/[^\w.-]/g, '_')))
 }
 
 /** Containers run as users that have no name. */

@@ -1,11 +1,12 @@
 // A folder that is there whole or not at all: it is written beside its place under a hidden name and then renamed.
 // It does not know what is written.
 import { rmSync } from 'node:fs'
-import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { systemCode } from '../schemas/system-error.ts'
 import { explainWriteError } from '../dataset/stores/fs.ts'
+import { makeFolder } from '../dataset/stores/make-folder.ts'
 import { isRunning } from '../gpu-worker/model/compiled-folder.ts'
 
 /**
@@ -17,7 +18,7 @@ export async function writeFolderWhole<T>(out: string, write: (staging: string) 
   const [parent, prefix] = [dirname(place), `.${basename(place)}.partial-${hostname()}-`]
   await removeLeftovers(parent, prefix)
   const staging = join(parent, `${prefix}${process.pid}`)
-  await mkdir(staging, { recursive: true }).catch((error: unknown) => {
+  await makeFolder(staging).catch((error: unknown) => {
     throw explainWriteError(error, { path: place })
   })
   const onSignal = () => {

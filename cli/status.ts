@@ -49,7 +49,8 @@ export async function runStatus(args: readonly string[], root: VerbRoot): Promis
   try {
     const config = await needRun(place, runId)
     const status = openRunStatus(place, config, workerHourUsd === undefined ? {} : { workerHourUsd })
-    const isLive = root.progress.isTerminal && values.json !== true && values.once !== true
+    const isLive =
+      root.progress.isTerminal && root.printsToTerminal && values.json !== true && values.once !== true
     let known: WatchedHealth | null = null
     for (let drawnLines = 0; ;) {
       const found = await status.look(root.clock())
@@ -92,9 +93,9 @@ function draw(
   lines: readonly string[],
   { drawnLines, root }: { drawnLines: number; root: VerbRoot },
 ): number {
-  const up = drawnLines === 0 ? '' : `\u001B[${drawnLines}A`
-  const cut = lines.map((line) => `\r\u001B[2K${line.slice(0, root.progress.columns - 1)}\n`)
-  root.progress.write(up + cut.join(''))
+  // What is below goes too: a line of before may have nothing to say any more.
+  const up = drawnLines === 0 ? '' : `\u001B[${drawnLines}A\r\u001B[J`
+  root.progress.write(up + lines.map((line) => `${line.slice(0, root.progress.columns - 1)}\n`).join(''))
   return lines.length
 }
 

@@ -51,7 +51,7 @@ ${inputUsage}
   --claims               workers claim an image before they label it: for events that come again and again
   --health off|a=b,…     when the run pauses, by what checks find in the last window=200 records or more, as shares:
                          ${describeHealth()}
-  --cost-cap USD         ask for no capacity beyond this spend
+  --cost-cap USD         ask for no capacity beyond this spend; needs workerHourUsd in the deployment's settings
   --plan FILE            what coglabel plan --cloud --save wrote; status compares the run with it
 
 Exit code: 0 all is asked for, 1 fatal, 2 wrong usage or settings, 130 interrupted: the same command goes on.`
@@ -84,6 +84,7 @@ async function submit(
   flags: SubmitFlags,
   { place, root }: { place: Place; root: VerbRoot },
 ): Promise<number> {
+  checkCap(flags, place)
   const { source, upload, brings } =
     flags.src === undefined ? standingSource(place) : await openSubmitSource(flags.src, place)
   const { notice, ...chosen } = await chooseAnswerer(flags, place)
@@ -112,6 +113,15 @@ async function submit(
   } finally {
     silence()
   }
+}
+
+/** A cap that nothing is counted against would be no cap. */
+function checkCap({ costCapUsd }: SubmitFlags, { deployment, uri }: Place): void {
+  if (costCapUsd === undefined || deployment?.workerHourUsd !== undefined) return
+  throw new UserError(
+    `--cost-cap ${costCapUsd} cannot be kept: ${uri} does not say what an hour of a worker costs; ` +
+      'set workerHourUsd in the settings of the deployment (infra/README.md) and deploy it, or leave the cap out',
+  )
 }
 
 /** The model of a compiled folder, of the place, or of a server. */

@@ -3,7 +3,7 @@ import type { LabelsView } from '../dataset/labels-view.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { RunReport, RunSession } from '../schemas/run-report.ts'
 import { formatDuration, formatImageTime, formatRate, formatUsd } from './progress.ts'
-import { counted, printable, shellWord } from './words.ts'
+import { counted, printable, shellPath } from './words.ts'
 
 export type Summary = {
   view: LabelsView
@@ -106,15 +106,15 @@ function renderFailures({ failed, byErrorCode }: LabelsView): string[] {
 }
 
 function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'out' | 'config'>): string[] {
-  const steps = [`  head -n 1 ${shellWord(view.path)}`]
   const tasks = new Set([...config.tasks.map((spec) => spec.task), ...(config.itemTasks ?? [])])
-  const other = shellWord(`${out.replace(/\/+$/, '')}-2`)
   const isAsked = config.tasks.some((spec) => spec.prompts.some((prompt) => prompt.kind === 'asked'))
-  if (!isAsked && config.itemTasks?.includes('qa') !== true) {
-    steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --ask "What is in the picture?"`)
-  }
-  if (!tasks.has('ground') && tasks.has('grounded-caption')) {
-    steps.push(`  npx coglabel label ${shellWord(src)} --out ${other} --tasks ground --ground "the dog"`)
-  }
-  return steps
+  const asks: string[] = []
+  if (!isAsked && config.itemTasks?.includes('qa') !== true) asks.push('--ask "What is in the picture?"')
+  if (!tasks.has('ground') && tasks.has('grounded-caption')) asks.push('--tasks ground --ground "the dog"')
+  // A folder each, for a run keeps its settings.
+  const other = (index: number) => shellPath(`${out.replace(/\/+$/, '')}-${index + 2}`)
+  return [
+    `  head -n 1 ${shellPath(view.path)}`,
+    ...asks.map((ask, index) => `  npx coglabel label ${shellPath(src)} --out ${other(index)} ${ask}`),
+  ]
 }

@@ -9,6 +9,8 @@ import { processRoot } from './label-root.ts'
 export type VerbRoot = {
   /** The result and nothing else. */
   print: (text: string) => void
+  /** Whether somebody reads it as it comes. */
+  printsToTerminal: boolean
   /** A line for whoever watches. */
   tell: (text: string) => void
   progress: { isTerminal: boolean; columns: number; write: (text: string) => void }
@@ -23,6 +25,7 @@ export function processVerbRoot(): VerbRoot {
   const root = processRoot()
   return {
     ...root,
+    printsToTerminal: process.stdout.isTTY,
     tell: (text) => root.progress.write(`${root.progress.isTerminal ? '\r\u001B[2K' : ''}${text}\n`),
     sleep: async (durationMs, signal) => await sleep(durationMs, undefined, { signal }).catch(() => {}),
   }

@@ -1,6 +1,7 @@
 // Checkpoints: finding the newest that the chain vouches for, and writing the next one. It does not know parts' content.
 import { UserError } from '../schemas/errors.ts'
 import { checkpointsPrefix, checkpointVersion, IdRunHead, SealCheckpoint } from '../schemas/checkpoint.ts'
+import type { SealedManifest } from '../schemas/sealed-manifest.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { readManifest } from './chain.ts'
 import { entryBytes, type IdRun, packIdRun, sortEntries } from './id-run.ts'
@@ -38,7 +39,7 @@ export async function findCheckpoint(store: ObjectStore): Promise<SealCheckpoint
 /** The checkpoint that a manifest names; null when it names none or one that is missing or damaged. */
 export async function readCheckpoint(
   store: ObjectStore,
-  manifest: Pick<SealedManifestNaming, 'checkpoint' | 'generation' | 'prevSha256'>,
+  manifest: Pick<SealedManifest, 'checkpoint' | 'generation' | 'prevSha256'>,
 ): Promise<SealCheckpoint | null> {
   if (manifest.checkpoint === undefined) return null
   const bytes = await store.get(manifest.checkpoint.key)
@@ -53,8 +54,6 @@ export async function readCheckpoint(
     parsed.data.generation === manifest.generation - 1 && parsed.data.manifestSha256 === manifest.prevSha256
   return isOfItsPlace ? parsed.data : null
 }
-
-type SealedManifestNaming = NonNullable<Awaited<ReturnType<typeof readManifest>>>['manifest']
 
 /** The generation in a checkpoint's key, or null when the key is none of a checkpoint. */
 export function generationOf(key: string): number | null {

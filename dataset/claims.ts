@@ -2,6 +2,7 @@
 // sequence of create-only entries, the last of which counts until it expires. It does not know messages or models.
 import { ClaimEntry, claimsPrefix, claimVersion } from '../schemas/claim.ts'
 import { sha256Hex } from './canonical-json.ts'
+import { parseJson } from './parse-json.ts'
 import type { Clock } from './queues/clock.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
@@ -82,16 +83,8 @@ async function writeEntry({ name, number, state }: NewEntry, options: ClaimOptio
 async function readEntry(store: ObjectStore, key: string): Promise<ClaimEntry | null> {
   const bytes = await store.get(key)
   if (bytes === null) return null
-  const parsed = ClaimEntry.safeParse(parseJson(Buffer.from(bytes).toString('utf8')))
+  const parsed = ClaimEntry.safeParse(parseJson(bytes))
   return parsed.data ?? { v: claimVersion, state: 'open', untilMs: 0 }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** Hashed names spread over the store's partitions. */

@@ -14,6 +14,7 @@ import {
   workMessageSchema,
 } from '../schemas/work-message.ts'
 import type { TaskRole } from '../schemas/task-spec.ts'
+import { parseJson } from './parse-json.ts'
 
 /** One image that a run shall label. */
 export type WorkRequest = WorkImage & {
@@ -224,14 +225,6 @@ function versionOf({ sizeBytes, etag, versionId }: ObjectEvent): Partial<WorkIma
     ...(etag ? { etag: etag.replace(/^"(.*)"$/, '$1') } : {}),
     // S3 says "null" for objects from before versions were switched on.
     ...(versionId && versionId !== 'null' ? { versionId } : {}),
-  }
-}
-
-function parseJson(body: string): unknown {
-  try {
-    return JSON.parse(body)
-  } catch {
-    return undefined
   }
 }
 

@@ -3,7 +3,6 @@
 import { createReadStream } from 'node:fs'
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path'
-import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
@@ -15,6 +14,7 @@ import { type SkipReason, skipReason } from './image-keys.ts'
 import { readOwnFields, refuseOversized } from './own-fields.ts'
 import { openFsStore } from './stores/fs.ts'
 import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
+import { splitLines } from './text-lines.ts'
 
 export type SourceScan = {
   images: number
@@ -180,12 +180,12 @@ function unaskedFields({ meta = {} }: WorkItem): string[] {
   return ['questions', 'question', 'phrases', 'phrase'].filter((field) => Object.hasOwn(meta, field))
 }
 
-/** A line names its image by one of three fields; the others are the image's own. */
+/** A line names its image by one of three fields, null where a table has no value; the others are the image's own. */
 const ManifestLine = z.looseObject({
-  image: z.string().optional(),
-  path: z.string().optional(),
-  file: z.string().optional(),
-  id: z.union([z.string(), z.number()]).optional(),
+  image: z.string().nullish(),
+  path: z.string().nullish(),
+  file: z.string().nullish(),
+  id: z.union([z.string(), z.number()]).nullish(),
 })
 
 async function* manifestItems(
@@ -194,9 +194,10 @@ async function* manifestItems(
 ): AsyncGenerator<WorkItem> {
   const seen = new IdIndex()
   let lineNumber = 0
-  for await (const text of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+  const lines = splitLines(createReadStream(path), { name: path, maxChars: maxManifestLineChars })
+  for await (const text of lines) {
     lineNumber += 1
-    const line = text.replace(/^\u{feff}/u, '').trim()
+    const line = text.trim()
     if (line === '') continue
     const where = `line ${lineNumber} of ${path}`
     const item = parseManifestLine(line, { where, folder: dirname(path) })
@@ -216,14 +217,12 @@ async function* manifestItems(
 }
 
 function parseManifestLine(line: string, { where, folder }: { where: string; folder: string }): WorkItem {
-  if (line.length > maxManifestLineChars)
-    throw new UserError(`${where} has ${line.length} characters, at most ${maxManifestLineChars} are read`)
   const parsed = ManifestLine.safeParse(parseJson(line, where))
   if (!parsed.success)
     throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)
   const { image, path, file, ...others } = parsed.data
   const named = image ?? path ?? file
-  if (named === undefined)
+  if (named == null)
     throw new UserError(`${where} names no image; expected a field "image", "path" or "file"`)
   return { key: manifestKeyOf(named, { where, folder }), ...readOwnFields(others, where) }
 }
@@ -232,9 +231,13 @@ function parseJson(line: string, where: string): unknown {
   try {
     return JSON.parse(line)
   } catch (error) {
-    const encoding = line.includes('\0') ? 'it looks like UTF-16, save it as UTF-8; ' : ''
+    const hint = line.includes('\0')
+      ? 'it looks like UTF-16, save it as UTF-8; '
+      : /[:,[]\s*(?:NaN|-?Infinity)\b/.test(line)
+        ? 'JSON has no NaN and no Infinity, write null; '
+        : ''
     throw new UserError(
-      `${where} is not JSON: ${JSON.stringify(line.slice(0, 80))}; ${encoding}expected {"image": "relative/path.jpg"}`,
+      `${where} is not JSON: ${JSON.stringify(line.slice(0, 80))}; ${hint}expected {"image": "relative/path.jpg"}`,
       { cause: error },
     )
   }

@@ -21,7 +21,7 @@ export function readOwnFields(fields: Readonly<Record<string, unknown>>, where: 
   }
   const isRecord = typeof named === 'object' && named !== null && !Array.isArray(named)
   const inner = named === undefined || isRecord ? named : { meta: named }
-  const parsed = ItemMeta.safeParse({ ...rest, ...inner, ...(id === undefined ? {} : { id }) })
+  const parsed = ItemMeta.safeParse({ ...rest, ...inner, ...(id == null ? {} : { id }) })
   if (!parsed.success)
     throw new UserError(`${where} cannot be kept with the labels: ${z.prettifyError(parsed.error)}`)
   return { ...own, ...(Object.keys(parsed.data).length === 0 ? {} : { meta: parsed.data }) }

@@ -8,6 +8,7 @@ import { Deployment, deploymentKey } from '../schemas/deployment.ts'
 import { UserError } from '../schemas/errors.ts'
 import { BucketName, RunId } from '../schemas/work-message.ts'
 import { runsPrefix } from './events.ts'
+import { parseJson } from './parse-json.ts'
 import { openFolderQueue } from './queues/folder.ts'
 import { openSqsQueue } from './queues/sqs.ts'
 import type { WorkQueue } from './queues/work-queue.ts'
@@ -177,15 +178,7 @@ async function readDeployment(bucket: string, connection: PlaceConnection): Prom
   }
 }
 
-function parseJson(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'))
-  } catch {
-    return null
-  }
-}
-
-/** What was asked for on the command line stands before what the deployment says. */
+/** A server that was asked for stands before the deployment's; the region is where the deployment says it is. */
 export function s3Connection(
   { endpoint, region, credentials }: PlaceConnection,
   deployment: Deployment | null,

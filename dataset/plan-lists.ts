@@ -10,7 +10,9 @@ import { sha256Hex } from './canonical-json.ts'
 import { decodeEventKey } from './events.ts'
 import { IdIndex } from './id-index.ts'
 import { readOwnFields, refuseOversized } from './own-fields.ts'
+import { parseJson } from './parse-json.ts'
 import type { ObjectStore } from './stores/object-store.ts'
+import { splitLines } from './text-lines.ts'
 
 /** What a line names; `bucket` when it says one. Lines of JSON may have more for their image. */
 export type ListedKey = { bucket?: string; key: string; versionId?: string; sizeBytes?: number } & OwnFields
@@ -45,7 +47,7 @@ export async function openLists(store: ObjectStore, key: string): Promise<KeyLis
     throw new UserError(`there is no list ${store.uri}${key}; give a .jsonl or .csv that is there`)
   }
   const bytes = await store.get(key)
-  const parsed = InventoryManifest.safeParse(parseJson(Buffer.from(bytes ?? []).toString('utf8')))
+  const parsed = InventoryManifest.safeParse(parseJson(bytes))
   if (!parsed.success)
     throw new UserError(
       `${store.uri}${key} is no manifest of an S3 Inventory: ${z.prettifyError(parsed.error)}`,
@@ -65,11 +67,12 @@ export async function* readList(
   afterLine: number,
 ): AsyncGenerator<{ line: number; listed: ListedKey | null }> {
   const hasRows = isCsv(list)
+  const name = store.uri + list.key
   let columns = list.columns
   let line = 0
-  for await (const text of readTextLines(store, list.key)) {
+  for await (const text of splitLines(unzipped(store, list.key), { name, maxChars: maxLineChars })) {
     line += 1
-    const where = `line ${line} of ${store.uri}${list.key}`
+    const where = `line ${line} of ${name}`
     if (hasRows && line === 1 && columns === undefined) {
       columns = headerOf(text)
       if (columns !== undefined) continue
@@ -165,12 +168,9 @@ function splitRow(text: string): string[] | null {
   }
 }
 
-const KeyLine = z.looseObject({
-  key: z.string().min(1),
-  bucket: z.string().optional(),
-  versionId: z.string().optional(),
-})
-const Name = z.string().min(1).optional()
+/** Null where a table has no value. */
+const Name = z.string().min(1).nullish()
+const KeyLine = z.looseObject({ key: z.string().min(1), bucket: Name, versionId: Name })
 const BesideLine = z.looseObject({ image: Name, path: Name, file: Name })
 
 /** `key` is whole; `image`, `path` and `file` are relative to the list, as in a manifest on a disk. */
@@ -196,14 +196,14 @@ function parseNames(
   if (keyed !== undefined) {
     const { key, bucket, versionId, ...others } = keyed
     const place = {
-      ...(bucket === undefined ? {} : { bucket }),
-      ...(versionId === undefined ? {} : { versionId }),
+      ...(bucket == null ? {} : { bucket }),
+      ...(versionId == null ? {} : { versionId }),
     }
     return { named: { key, ...place }, others }
   }
   const { image, path, file, ...others } = BesideLine.safeParse(line).data ?? {}
   const beside = image ?? path ?? file
-  return beside === undefined ? null : { named: { key: keyBeside(beside, { list, where }) }, others }
+  return beside == null ? null : { named: { key: keyBeside(beside, { list, where }) }, others }
 }
 
 function keyBeside(named: string, { list, where }: { list: KeyList; where: string }): string {
@@ -212,26 +212,7 @@ function keyBeside(named: string, { list, where }: { list: KeyList; where: strin
   throw new UserError(`${where} names ${JSON.stringify(named.slice(0, 200))}, outside the bucket`)
 }
 
-/** The lines of an object, unzipped when its name says so. Throws UserError for one that is too long to be a name. */
-async function* readTextLines(store: ObjectStore, key: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  for await (const bytes of unzipped(store, key)) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) yield checkLine(line, store.uri + key)
-    checkLine(rest, store.uri + key)
-  }
-  rest += decoder.decode()
-  if (rest !== '') yield checkLine(rest, store.uri + key)
-}
-
-function checkLine(line: string, name: string): string {
-  if (line.length > maxLineChars)
-    throw new UserError(`a line of ${name} has more than ${maxLineChars} characters; it is no list of keys`)
-  return line.replace(/\r$/, '').replace(/^\u{feff}/u, '')
-}
-
+/** The bytes of an object, unzipped when its name says so. */
 async function* unzipped(store: ObjectStore, key: string): AsyncGenerator<Uint8Array> {
   const chunks = readChunks(store, key)
   if (!key.toLowerCase().endsWith('.gz')) {
@@ -259,13 +240,5 @@ async function* readChunks(store: ObjectStore, key: string): AsyncGenerator<Uint
     if (bytes === null) throw new UserError(`the list ${store.uri}${key} is gone; put it back`)
     if (bytes.length > 0) yield bytes
     if (bytes.length < chunkBytes) return
-  }
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
   }
 }

@@ -5,6 +5,7 @@ import { RetryableError, UserError } from '../schemas/errors.ts'
 import { PlanPage, planPageKey, planPageVersion, planPrefix } from '../schemas/plan-page.ts'
 import { maxWorkMessageBytes, ownBytes, type WorkImage } from '../schemas/work-message.ts'
 import { writeWorkMessages } from './events.ts'
+import { parseJson } from './parse-json.ts'
 import { maxBatchMessages, type WorkQueue } from './queues/work-queue.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
 
@@ -180,12 +181,4 @@ async function lastPage(store: ObjectStore, shard: string): Promise<PlanPage | n
     `${store.uri}${key} is not a page of a plan that this version can read; restore the run`,
     { cause: page.error },
   )
-}
-
-function parseJson(bytes: Uint8Array | null): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes ?? []).toString('utf8'))
-  } catch {
-    return null
-  }
 }

@@ -1,4 +1,5 @@
 // Reading a run's labels through its manifest chain: one row for each recordId. It does not know tasks or exports.
+import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import { LabelRecord } from '../schemas/label-record.ts'
 import type { SealedManifest } from '../schemas/sealed-manifest.ts'
@@ -12,15 +13,16 @@ const recordIdOfLine = /"recordId":"([0-9a-f]{32})"/
 
 /** Every record of the run, superseded rows left out, in order of generation, task and key. */
 export async function* readRecords(store: ObjectStore): AsyncGenerator<LabelRecord> {
-  for await (const line of readRecordLines(store)) {
-    const record = LabelRecord.safeParse(JSON.parse(line))
-    if (!record.success) {
-      throw new UserError(
-        `a record of ${store.uri} is not of a version this program reads: ${record.error.message.slice(0, 400)}`,
-      )
-    }
-    yield record.data
-  }
+  for await (const line of readRecordLines(store)) yield parseRecord(line, store)
+}
+
+/** The record of a line of a run. */
+export function parseRecord(line: string, store: ObjectStore): LabelRecord {
+  const record = LabelRecord.safeParse(JSON.parse(line))
+  if (record.success) return record.data
+  throw new UserError(
+    `a record of ${store.uri} is not of a version this program reads: ${z.prettifyError(record.error).slice(0, 400)}`,
+  )
 }
 
 /** As `readRecords`, each record as its line of JSON. One shard is in memory at a time. */

@@ -1,6 +1,7 @@
 // A run's own settings in its folder or prefix: created once, checked ever after. It does not know how labels are made.
 import { UserError } from '../schemas/errors.ts'
 import { RunConfig, runConfigKey, runConfigVersion } from '../schemas/run-config.ts'
+import { upstreamOf } from '../schemas/task-spec.ts'
 import { canonicalJson } from './canonical-json.ts'
 import { runIdOf } from './identity.ts'
 import type { ObjectStore } from './stores/object-store.ts'
@@ -74,6 +75,7 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   )
   compare('grounding model', standing.grounding?.digest, asked.grounding?.digest)
   compare('template', standing.template, asked.template)
+  compare('grounding template', standing.groundingTemplate, asked.groundingTemplate)
   compare('tasks', taskNames(standing), taskNames(asked))
   compare('tasks with questions of the manifest', standing.itemTasks, asked.itemTasks)
   compare('how those are asked', standing.itemAsk, asked.itemAsk)
@@ -106,6 +108,9 @@ function compareSpecs(
     before?.prompts.map((prompt) => prompt.question),
     now.prompts.map((prompt) => prompt.question),
   )
+  compare(`${now.task} template`, before?.template, now.template)
+  compare(`${now.task} prefix`, before?.prefix, now.prefix)
+  compare(`${now.task} comes after`, before && upstreamOf(before), upstreamOf(now))
   compare(`${now.task} answer limit`, before?.maxNewTokens, now.maxNewTokens)
   compare(`${now.task} options`, before?.options, now.options)
   compare(`${now.task} form of answers`, before?.constraint, now.constraint)

@@ -4,6 +4,7 @@ import { UserError } from '../schemas/errors.ts'
 import { RunList, runListKey, runListLinesKey, runListVersion } from '../schemas/run-list.ts'
 import type { WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
+import { parseJson } from './parse-json.ts'
 import type { KeyList } from './plan-lists.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
@@ -90,12 +91,4 @@ function refuse(store: ObjectStore): never {
     `the manifest is not what it was when its run was submitted (${store.uri}${runListKey}); ` +
       'what a run labels is never replaced, submit another run with --run NAME',
   )
-}
-
-function parseJson(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'))
-  } catch {
-    return null
-  }
 }

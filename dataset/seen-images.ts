@@ -2,6 +2,7 @@
 // and for as long as the run is there. It does not know records, nor what becomes of a duplicate.
 import { InvariantError } from '../schemas/errors.ts'
 import { SeenImage, seenImagesPrefix, seenImageVersion } from '../schemas/seen-image.ts'
+import { parseJson } from './parse-json.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 export type NamedImage = Pick<SeenImage, 'bucket' | 'key'>
@@ -30,11 +31,5 @@ export async function firstWithBytes(
 
 /** One that cannot be read says nothing: a second labelling is cheaper than a run that stands still. */
 function readMarker(bytes: Uint8Array): NamedImage | null {
-  let value: unknown
-  try {
-    value = JSON.parse(Buffer.from(bytes).toString('utf8'))
-  } catch {
-    return null
-  }
-  return SeenImage.safeParse(value).data ?? null
+  return SeenImage.safeParse(parseJson(bytes)).data ?? null
 }

@@ -3,6 +3,7 @@
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { z } from 'zod'
+import type { LabelRecord } from '../schemas/label-record.ts'
 import { RecordHead } from '../schemas/part.ts'
 import { readRecordLines } from './read.ts'
 import { compareKeys, type ObjectStore } from './stores/object-store.ts'
@@ -14,7 +15,7 @@ export const defaultMaxSortedBytes = 16 * 1024 * 1024
 const mergeBlockBytes = 64 * 1024
 
 const SortedHead = RecordHead.extend({
-  source: z.object({ key: z.string(), uri: z.string() }),
+  source: z.object({ key: z.string(), uri: z.string(), unread: z.boolean().optional() }),
   createdAt: z.string(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
   // Only what did not pass: rows are many, and most of their checks did.
@@ -25,7 +26,7 @@ const SortedHead = RecordHead.extend({
 export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
 
 /**
- * The rows of the run in order of key, source, task and ordinal, of one place the newest only. Sorted files are written under
+ * The rows of the run in order of key, source, task and ordinal, of one place the newest only that was read. Sorted files are written under
  * names that begin with `prefix`, and are gone when the generator ends.
  */
 export async function* sortedRows(
@@ -65,10 +66,14 @@ function parseRow(line: string): SortedRow {
   return { head: SortedHead.parse(JSON.parse(line)), line }
 }
 
-/** Key, task, ordinal; of one image and task the newest first. */
+/**
+ * Key, task, ordinal; of one image and task the newest first. That its bytes could not be read later on, because it was
+ * deleted meanwhile, takes no label away.
+ */
 function compareRows({ head: left }: SortedRow, { head: right }: SortedRow): number {
   return (
     comparePlaces(left, right) ||
+    Number(left.source.unread ?? false) - Number(right.source.unread ?? false) ||
     compareKeys(right.createdAt, left.createdAt) ||
     compareKeys(left.recordId, right.recordId)
   )
@@ -121,6 +126,17 @@ async function* newestRows(rows: AsyncGenerator<SortedRow>): AsyncGenerator<Sort
     if (last === null || comparePlaces(last.head, row.head) !== 0) yield row
     last = row
   }
+}
+
+/** Of the rows of one image those of its newest content: one that was replaced has records of both. */
+export function newestContent<T>(
+  rows: readonly T[],
+  recordOf: (row: T) => Pick<LabelRecord, 'source' | 'createdAt'>,
+): readonly T[] {
+  const read = rows.map(recordOf).filter(({ source }) => source.sha256 !== null)
+  const [newest] = read.toSorted((left, right) => compareKeys(right.createdAt, left.createdAt))
+  if (newest === undefined) return rows
+  return rows.filter((row) => recordOf(row).source.sha256 === newest.source.sha256)
 }
 
 /** Writes rows to a new file, durably, in blocks. */

@@ -2,13 +2,14 @@
 // gone bad. Any number may run at once.
 import { guardRun, tallyLines } from '../dataset/checks/run-health.ts'
 import { type RunOutcomes, sealRuns } from '../dataset/each-run.ts'
+import { needNoFailure } from './run-outcomes.ts'
 import { type FunctionContext, functionPlace, RunsEvent, untilTimeIsShort } from './settings.ts'
 
-/** Returns the generations added to each run that had something to seal. */
+/** Returns the generations added to each run that had something to seal. Throws when a run fails, after the others. */
 export async function handler(event: unknown, context?: FunctionContext): Promise<RunOutcomes> {
   const { runIds } = RunsEvent.parse(event)
   const place = await functionPlace()
-  return await sealRuns({
+  const outcomes = await sealRuns({
     place,
     runIds,
     clock: () => new Date(),
@@ -16,4 +17,5 @@ export async function handler(event: unknown, context?: FunctionContext): Promis
     tally: tallyLines,
     guard: guardRun,
   })
+  return needNoFailure(outcomes)
 }

@@ -1,5 +1,6 @@
 // What people decided in Ground Truth about the boxes of an image, as verdicts on the records they came from. Pure; it
 // does not know files or runs.
+import { intersectionOverUnion } from '../dataset/box-overlap.ts'
 import { categoryName } from '../dataset/exports/core/category.ts'
 import type { ManifestReview } from '../dataset/exports/ground-truth.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
@@ -89,18 +90,10 @@ function adjust(
 function nearestSlot(slots: readonly Placed[], box: Box): Placed | undefined {
   let best: { slot: Placed; overlap: number } | null = null
   for (const slot of slots) {
-    const overlap = Math.max(0, ...slot.boxes.map((one) => overlapOf(one, box)))
+    const overlap = Math.max(0, ...slot.boxes.map((one) => intersectionOverUnion(one, box)))
     if (best === null || overlap > best.overlap) best = { slot, overlap }
   }
   return best?.slot
-}
-
-/** Intersection over union. */
-function overlapOf([a0, b0, a1, b1]: Box, [c0, d0, c1, d1]: Box): number {
-  const inside =
-    Math.max(0, Math.min(a1, c1) - Math.max(a0, c0)) * Math.max(0, Math.min(b1, d1) - Math.max(b0, d0))
-  const union = (a1 - a0) * (b1 - b0) + (c1 - c0) * (d1 - d0) - inside
-  return union === 0 ? 0 : inside / union
 }
 
 /** Manifests hold whole pixels: a box that was not touched comes back a little off, and is the one from before. */

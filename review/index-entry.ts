@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
 import { contentOfRecord, questionOf } from '../dataset/exports/core/content.ts'
+import { newestContent } from '../dataset/sorted-rows.ts'
 import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
 import { linesOf } from './page/text.js'
 
@@ -39,16 +40,13 @@ export const IndexLine = z.object({
 })
 export type IndexedImage = z.infer<typeof IndexLine>
 
+type Line = { record: LabelRecord; at: number; bytes: number }
+
 /** The entry of an image. Of one that was replaced between two runs only records of the newest content count. */
-export function imageEntry(
-  group: readonly { record: LabelRecord; at: number; bytes: number }[],
-): IndexedImage {
-  const newest = group.reduce((latest, one) =>
-    one.record.createdAt > latest.record.createdAt ? one : latest,
-  ).record
-  const current = group.filter(({ record }) => record.source.sha256 === newest.source.sha256)
+export function imageEntry(group: readonly [Line, ...Line[]]): IndexedImage {
+  const current = newestContent(group, ({ record }) => record)
   const decoded = current.find(({ record }) => record.image !== null)?.record.image ?? null
-  const { key, uri, sha256, mime, perceptualHash } = newest.source
+  const { key, uri, sha256, mime, perceptualHash } = (current[0] ?? group[0]).record.source
   return {
     key,
     uri,

@@ -1,6 +1,7 @@
 // What a record's label may be: its task's own schema, the form of a user's answer, and what one begins with who writes
 // it by hand. It does not know pages or verdicts.
 import type { z } from 'zod'
+import { questionsOf } from '../dataset/exports/core/content.ts'
 import { findBoxes } from '../gpu-worker/tasks/boxes.ts'
 import { definitionOf } from '../gpu-worker/tasks/custom.ts'
 import { customSchema } from '../gpu-worker/tasks/custom-answer.ts'
@@ -75,7 +76,8 @@ export function shapeOf(output: TaskOutput): OutputShape {
 /** What somebody begins with who writes the label of a record that has none; null where nobody can tell its shape. */
 export function draftOf(record: LabelRecord, { shape, boxes }: LabelForm): Draft | null {
   // What comes after another task was never asked where that one failed; its prompt is a placeholder.
-  const asked = record.error?.code === 'task-upstream-failed' ? [] : questionsOf(record)
+  const isAsked = record.error?.code !== 'task-upstream-failed'
+  const asked = isAsked ? questionsOf(record).filter((question) => question.trim() !== '') : []
   switch (shape) {
     case 'text':
       return { text: '' }
@@ -102,16 +104,6 @@ export function draftOf(record: LabelRecord, { shape, boxes }: LabelForm): Draft
     case null:
       return null
   }
-}
-
-/** What was asked, one by one, without the template around each. */
-function questionsOf({ prompt }: Pick<LabelRecord, 'prompt'>): string[] {
-  const found =
-    prompt.template === 'base'
-      ? []
-      : [...prompt.text.matchAll(/Question: ([\s\S]*?) (?:Short answer|Answer):(?=\n|$)/g)]
-  const asked = found.length === 0 ? prompt.text.split('\n') : found.map((match) => match[1] ?? '')
-  return asked.map((question) => question.trim()).filter((question) => question !== '')
 }
 
 /** One label of each shape, to ask a schema with. */

@@ -5,6 +5,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, type FileHan
 import { join } from 'node:path'
 import { readChain } from '../dataset/chain.ts'
 import { nearGroups } from '../dataset/exports/core/split.ts'
+import { parseRecord } from '../dataset/read.ts'
 import { sortedRows } from '../dataset/sorted-rows.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -30,7 +31,7 @@ export type RunIndex = {
 const maxRecords = 1_000_000
 
 /** Raised when what is held of a record changes: older folders are built anew. */
-const indexVersion = 2
+const indexVersion = 3
 
 const recordsName = 'records.jsonl'
 const imagesName = 'images.jsonl'
@@ -128,7 +129,8 @@ async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedI
   let [offset, count, block] = [0, 0, '']
   let group: { record: LabelRecord; at: number; bytes: number }[] = []
   const close = () => {
-    if (group.length > 0) images.push(imageEntry(group))
+    const [first, ...others] = group
+    if (first !== undefined) images.push(imageEntry([first, ...others]))
     group = []
   }
   try {
@@ -156,14 +158,6 @@ async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedI
     await file.close()
   }
   return images
-}
-
-function parseRecord(line: string, store: ObjectStore): LabelRecord {
-  const record = LabelRecord.safeParse(JSON.parse(line))
-  if (record.success) return record.data
-  throw new UserError(
-    `a record of ${store.uri} is not of a version this program reads: ${record.error.message.slice(0, 400)}`,
-  )
 }
 
 /** A folder that was built before, or null where there is none that can be read. */

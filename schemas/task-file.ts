@@ -28,7 +28,10 @@ const BoxPolicy = z
   .describe('never: boxes are taken out of the answer; always: an answer without one is a failure')
 
 export const TaskDefinition = z.strictObject({
-  name: TaskName.describe('of your own, not that of a task that comes with coglabel'),
+  name: TaskName.refine(
+    (name) => !(name in {}),
+    'is a word that every object of JavaScript has; choose another',
+  ).describe('of your own, not that of a task that comes with coglabel'),
   version: z.int().positive().default(1).describe('raise it when the prompt changes'),
   prompt: z
     .string()

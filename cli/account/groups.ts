@@ -39,7 +39,11 @@ export function openInstanceGroups({ region }: AccountConnection): InstanceGroup
             NewInstancesProtectedFromScaleIn: false,
           }),
         )
-      const guarded = Instances.filter(({ ProtectedFromScaleIn }) => ProtectedFromScaleIn === true)
+      // Of one that begins or ends it cannot be changed: the next look finds it in service, or gone.
+      const guarded = Instances.filter(
+        ({ ProtectedFromScaleIn, LifecycleState }) =>
+          ProtectedFromScaleIn === true && LifecycleState === 'InService',
+      )
       for (let at = 0; at < guarded.length; at += maxInstancesPerCall)
         await client.send(
           new SetInstanceProtectionCommand({

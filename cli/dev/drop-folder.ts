@@ -22,7 +22,7 @@ const lookEveryMs = 300
 /** Looks rather than listens: events of file systems differ by platform and are lost over mounts. */
 export async function watchDropFolder(drop: DropFolder): Promise<void> {
   const { folder, stop, tell } = drop
-  const source = await openSource(folder, { exclude: join(folder, 'labels') })
+  const source = await openSource(folder)
   const seen = new Map<string, string>()
   const done = new Map<string, string>()
   while (!stop.aborted) {

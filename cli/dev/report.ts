@@ -6,7 +6,7 @@ import type { QueueStats } from '../../dataset/queues/work-queue.ts'
 import type { Answered } from '../../emulator/emulator.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { formatDuration } from '../progress.ts'
-import { counted, printable, shellWord } from '../words.ts'
+import { counted, printable, shellPath } from '../words.ts'
 
 export type Greeting = {
   images: string
@@ -28,7 +28,7 @@ export function greeting(about: Greeting): string {
   return `a cloud on this machine: S3 and SQS at ${endpoint}, a worker with ${model}, the sealer
 
 copy images into
-  ${shellWord(nearPath(images))}
+  ${shellPath(nearPath(images))}
 or put them with any S3 client
   export AWS_ENDPOINT_URL=${endpoint} AWS_REGION=${region} AWS_DEFAULT_REGION=${region}
   export AWS_ACCESS_KEY_ID=${accessKeyId} AWS_SECRET_ACCESS_KEY=${secretAccessKey}
@@ -36,7 +36,7 @@ or put them with any S3 client
   curl -T photo.jpg ${endpoint}/${bucket}/${prefix}photo.jpg --aws-sigv4 aws:amz:${region}:s3 \\
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
 labels
-  ${shellWord(nearPath(join(out, labelsViewName)))}
+  ${shellPath(nearPath(join(out, labelsViewName)))}
 how it stands
   npx coglabel status ${runId} --place s3://${labelsBucket} --aws-endpoint ${endpoint}
 
@@ -66,7 +66,7 @@ export function startReport({
     arrived({ operation, name, key, status }) {
       const isUpload = operation === 'PutObject' || operation === 'CompleteMultipartUpload'
       if (!isUpload || name !== bucket || status !== 200) return null
-      if (!key.startsWith(prefix)) return line(key, `is not below ${prefix} and is not labelled`)
+      if (!key.startsWith(prefix)) return line(key, `is not below ${prefix}: this run does not label it`)
       arrivedAtMs.set(key, clock().getTime())
       return line(key, 'arrived')
     },
@@ -94,7 +94,7 @@ export function renderEnd({ view, left, out }: { view: LabelsView; left: QueueSt
   const failed = Object.values(view.byErrorCode).reduce((sum, count) => sum + count, 0)
   return [
     ...(unfinished === 0 ? [] : [`${counted(unfinished, 'message')} of the queue had not been worked on`]),
-    `labels: ${shellWord(nearPath(join(out, labelsViewName)))} (${counted(view.records, 'line')}, ${counted(view.images, 'image')}${failed === 0 ? '' : `, ${failed} failed`})`,
+    `labels: ${shellPath(nearPath(join(out, labelsViewName)))} (${counted(view.records, 'line')}, ${counted(view.images, 'image')}${failed === 0 ? '' : `, ${failed} failed`})`,
   ].join('\n')
 }
 

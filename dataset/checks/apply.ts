@@ -34,12 +34,12 @@ export function applyChecks(
   })
 }
 
-/** One setting for each gate: what is said of this task comes before what is said of all. */
+/** One setting for each gate: what is said of this task, also of its share, comes before what is said of all. */
 function settingsFor({ task, source }: LabelRecord, settings: readonly CheckSetting[]): CheckSetting[] {
-  const wanted = settings.filter((setting) => looksAt(setting, source.sha256))
-  const own = wanted.filter(({ tasks }) => tasks?.includes(task) === true)
+  const own = settings.filter(({ tasks }) => tasks?.includes(task) === true)
   const named = new Set(own.map(({ name }) => name))
-  return [...wanted.filter(({ tasks, name }) => tasks === undefined && !named.has(name)), ...own]
+  const general = settings.filter(({ tasks, name }) => tasks === undefined && !named.has(name))
+  return [...general, ...own].filter((setting) => looksAt(setting, source.sha256))
 }
 
 /** Whether a gate looks at an image of these bytes. The same images are looked at by every gate of one share. */

@@ -1,7 +1,8 @@
 // box-sanity: boxes that cannot be right whatever the image shows. It does not look at the image.
 // Example: [[000,000,999,999]] does not pass, nor do two boxes of one phrase that cover the same place.
 import type { Box } from '../../schemas/task-output.ts'
-import { areaOf, boxesOf, type NamedBoxes, overlapOf } from './boxes-of.ts'
+import { areaOf, intersectionOverUnion } from '../box-overlap.ts'
+import { boxesOf, type NamedBoxes } from './boxes-of.ts'
 import type { Check } from './check.ts'
 import { quote } from './said.ts'
 
@@ -41,7 +42,7 @@ function oddSize(name: string, box: Box): string[] {
 
 function saidTwice({ name, boxes }: NamedBoxes): string[] {
   return pairsOf(boxes)
-    .filter(([left, right]) => overlapOf(left, right) >= sameIoU)
+    .filter(([left, right]) => intersectionOverUnion(left, right) >= sameIoU)
     .map(() => `two boxes of ${quote(name, 40)} lie on each other`)
 }
 
@@ -49,7 +50,7 @@ function saidTwice({ name, boxes }: NamedBoxes): string[] {
 function sharedByTwo(named: readonly NamedBoxes[]): string[] {
   return pairsOf(named).flatMap(([left, right]) => {
     const isShared = left.boxes.some((box) =>
-      right.boxes.some((other) => overlapOf(box, other) >= sameIoUOfTwo),
+      right.boxes.some((other) => intersectionOverUnion(box, other) >= sameIoUOfTwo),
     )
     return isShared ? [`${quote(left.name, 40)} and ${quote(right.name, 40)} have one box`] : []
   })

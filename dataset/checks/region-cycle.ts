@@ -1,7 +1,7 @@
 // region-cycle: the boxes of a caption against what the model says when it is asked for each phrase on its own.
 // Example: "a dog" boxed at the left, and found at the right when asked: overlap 0, does not pass.
 import type { Box, GroundedPhrase } from '../../schemas/task-output.ts'
-import { overlapOf } from './boxes-of.ts'
+import { intersectionOverUnion } from '../box-overlap.ts'
 import type { Check, CheckContext, Judged } from './check.ts'
 import { quote } from './said.ts'
 
@@ -54,7 +54,7 @@ function overlapAgain(boxes: readonly Box[], text: string, again: readonly Groun
     .filter((other) => spelling(other.text) === spelling(text))
     .flatMap((other) => other.boxes)
   const pairs = boxes
-    .flatMap((box, at) => found.map((other, to) => ({ at, to, overlap: overlapOf(box, other) })))
+    .flatMap((box, at) => found.map((other, to) => ({ at, to, overlap: intersectionOverUnion(box, other) })))
     .toSorted((a, b) => b.overlap - a.overlap)
   const [taken, given] = [new Set<number>(), new Set<number>()]
   let worst = found.length === 0 ? 0 : 1

@@ -2,7 +2,7 @@
 // many wrong boxes as asking for the phrase again, since it asks the other way round (LOG.md).
 // Example: "a dog" boxed, and "A cat." at that box: does not pass.
 import type { Check, CheckContext, Judged } from './check.ts'
-import { overlapOf } from './boxes-of.ts'
+import { intersectionOverUnion } from '../box-overlap.ts'
 import { quote } from './said.ts'
 
 /** Boxes are written in thousandths on the way, so that one comes back a little moved. */
@@ -21,7 +21,7 @@ export const regionName: Check = {
     const regions = describedRegions(label, context)
     const seen = output.phrases.flatMap(({ text, boxes }) =>
       boxes.flatMap((box) => {
-        const found = regions.find((region) => overlapOf(region.box, box) >= sameBox)
+        const found = regions.find((region) => intersectionOverUnion(region.box, box) >= sameBox)
         return found === undefined ? [] : [{ text, said: found.text }]
       }),
     )

@@ -22,8 +22,18 @@ function stringsIn(value: unknown): string[] {
   return Object.values(value).flatMap(stringsIn)
 }
 
+/** Scripts that put no space between words: only a dictionary tells where one ends. */
+const unspaced =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u
+const segmenter = new Intl.Segmenter('en', { granularity: 'word' })
+
+/** In lower case, without what stands between them. */
 export function wordsOf(text: string): string[] {
-  return text.toLowerCase().match(/[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*/gu) ?? []
+  const lower = text.toLowerCase()
+  if (!unspaced.test(lower)) return lower.match(/[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}\p{N}]+)*/gu) ?? []
+  return [...segmenter.segment(lower)].flatMap(({ segment, isWordLike }) =>
+    isWordLike === true ? [segment] : [],
+  )
 }
 
 /** A piece of a text for a person to read. */

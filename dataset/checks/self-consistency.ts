@@ -1,7 +1,7 @@
 // self-consistency: whether several answers to the same prompt agree. It needs a run with --samples.
 // Example: "a dog", "a cat", "a cow", drawn for one image: does not pass.
 import type { Box } from '../../schemas/task-output.ts'
-import { overlapOf } from './boxes-of.ts'
+import { intersectionOverUnion } from '../box-overlap.ts'
 import type { Check } from './check.ts'
 import { quote, wordsOf } from './said.ts'
 
@@ -65,6 +65,6 @@ function sharedWords(left: readonly string[], right: readonly string[]): number 
 /** F1 of boxes that have a partner. */
 function sharedBoxes(left: readonly Box[], right: readonly Box[]): number {
   const partners = (some: readonly Box[], others: readonly Box[]) =>
-    some.filter((box) => others.some((other) => overlapOf(box, other) >= sameIoU)).length
+    some.filter((box) => others.some((other) => intersectionOverUnion(box, other) >= sameIoU)).length
   return (partners(left, right) + partners(right, left)) / (left.length + right.length)
 }

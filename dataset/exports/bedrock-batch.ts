@@ -1,14 +1,13 @@
 // Bedrock batch inference: input lines that ask each record's questions of a model that speaks Anthropic's messages,
 // and beside them our answers as output lines. Joined on recordId, never on order.
-import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { labelOfTurns, turnsOf } from './core/conversation.ts'
 import { embeddedTypes, embedImage } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage } from './core/format.ts'
+import { readJsonLines } from './core/json-elements.ts'
 import { rowFormat } from './core/row-format.ts'
 import { field, list, text } from './core/rules.ts'
 
@@ -185,12 +184,8 @@ function bedrockId({ recordId }: LabelRecord, turn: number): string {
 async function readAnswers({ folder, names }: ExportFiles): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   for (const name of names.filter((one) => one.endsWith('.output.jsonl'))) {
-    const lines = createInterface({
-      input: createReadStream(join(folder, name), 'utf8'),
-      crlfDelay: Infinity,
-    })
-    for await (const line of lines) {
-      const { recordId, modelOutput } = Output.parse(JSON.parse(line))
+    for await (const { value } of readJsonLines(join(folder, name))) {
+      const { recordId, modelOutput } = Output.parse(value)
       found.set(recordId, modelOutput.content[0]?.text ?? '')
     }
   }

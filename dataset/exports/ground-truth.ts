@@ -213,7 +213,9 @@ function boxesOf(boxes: readonly ClassedBox[], { image, context, name, adjustedA
   const { width, height } = image
   const classes = [...new Set(boxes.map((one) => one.name))]
   const annotations = boxes.map(({ name: className, box: [x0, y0, x1, y1] }) => {
-    const [left, top] = [Math.round(x0 * width), Math.round(y0 * height)]
+    // A box at the very edge keeps a pixel inside.
+    const left = Math.min(width - 1, Math.round(x0 * width))
+    const top = Math.min(height - 1, Math.round(y0 * height))
     return {
       class_id: classes.indexOf(className),
       top,

@@ -1,14 +1,13 @@
 // OpenAI batch: request lines that ask each record's questions again, and beside them the answers as output lines.
 // What reads them: OpenAI's and vLLM's batch runners. They are joined on custom_id, never on order.
-import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { labelOfTurns, turnsOf } from './core/conversation.ts'
 import { embeddedTypes, imageUrl } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage, WriterContext } from './core/format.ts'
+import { readJsonLines } from './core/json-elements.ts'
 import { rowFormat } from './core/row-format.ts'
 import { field, list, text } from './core/rules.ts'
 
@@ -205,12 +204,8 @@ export const openaiBatch: ExportFormat = {
 async function readAnswers({ folder, names }: ExportFiles): Promise<Map<string, string>> {
   const found = new Map<string, string>()
   for (const name of names.filter((one) => one.endsWith('.answers.jsonl'))) {
-    const lines = createInterface({
-      input: createReadStream(join(folder, name), 'utf8'),
-      crlfDelay: Infinity,
-    })
-    for await (const line of lines) {
-      const { custom_id: id, response } = Output.parse(JSON.parse(line))
+    for await (const { value } of readJsonLines(join(folder, name))) {
+      const { custom_id: id, response } = Output.parse(value)
       found.set(id, response.body.choices[0]?.message.content ?? '')
     }
   }

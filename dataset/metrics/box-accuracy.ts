@@ -1,17 +1,9 @@
-// How well boxes are placed: intersection over union, and one-to-one matching. It does not know names or questions.
+// How well boxes are placed: one-to-one matching by overlap. It does not know names or questions.
 import type { Box } from '../../schemas/task-output.ts'
+import { intersectionOverUnion } from '../box-overlap.ts'
 
 /** A box counts as found from this overlap on, as in the referring-expression literature (Acc@0.5). */
 export const matchingIoU = 0.5
-
-/** Intersection over union of two boxes, 0 to 1; boxes without area have none. */
-export function intersectionOverUnion(left: Box, right: Box): number {
-  const width = Math.min(left[2], right[2]) - Math.max(left[0], right[0])
-  const height = Math.min(left[3], right[3]) - Math.max(left[1], right[1])
-  if (width <= 0 || height <= 0) return 0
-  const shared = width * height
-  return shared / (areaOf(left) + areaOf(right) - shared)
-}
 
 /**
  * Matches said boxes to true ones, each at most once, the pair of the highest overlap first. Returns for each true
@@ -38,8 +30,4 @@ export function matchBoxes(said: readonly Box[], truth: readonly Box[]): number[
 /** How many true boxes have a partner of at least `matchingIoU`. */
 export function countFoundBoxes(said: readonly Box[], truth: readonly Box[]): number {
   return matchBoxes(said, truth).filter((iou) => iou >= matchingIoU).length
-}
-
-function areaOf([x0, y0, x1, y1]: Box): number {
-  return (x1 - x0) * (y1 - y0)
 }

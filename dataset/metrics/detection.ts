@@ -1,7 +1,8 @@
 // Boxes of named things over a whole set: F1 at an overlap of 0.5, and average precision as COCO counts it. It does not
 // know where the boxes come from.
 import type { Box } from '../../schemas/task-output.ts'
-import { intersectionOverUnion, matchingIoU } from './box-accuracy.ts'
+import { areaOf, intersectionOverUnion } from '../box-overlap.ts'
+import { matchingIoU } from './box-accuracy.ts'
 
 export type SaidBox = {
   image: string
@@ -24,8 +25,9 @@ export type DetectionScore = {
   gold: number
 }
 
-const overlaps = Array.from({ length: 10 }, (_, index) => 0.5 + index * 0.05)
-const recallPoints = Array.from({ length: 101 }, (_, index) => index / 100)
+/** 0.5 to 0.95 and 0 to 1, to the last bit as numpy's linspace makes them in COCO's evaluation. */
+const overlaps = [...Array.from({ length: 9 }, (_, index) => 0.5 + index * ((0.95 - 0.5) / 9)), 0.95]
+const recallPoints = Array.from({ length: 101 }, (_, index) => index * 0.01)
 /** Of one name in one image, COCO looks at the hundred of the highest score. */
 const maxBoxes = 100
 
@@ -58,8 +60,8 @@ export function scoreDetection(said: readonly SaidBox[], gold: readonly GoldBox[
 type Match = { score: number; outcome: 'right' | 'wrong' | 'ignored' }
 
 /**
- * In each image and for each name, boxes in order of their score take the free true box they overlap most. One that
- * lies in a crowd (by its own area) is neither right nor wrong.
+ * In each image and for each name, boxes in order of their score take the free true box they overlap most, of equals
+ * the last. One that lies in a crowd (by its own area) is neither right nor wrong.
  */
 function matchAll(said: readonly SaidBox[], gold: readonly GoldBox[], overlap: number): Match[] {
   const place = ({ image, name }: { image: string; name: string }) => JSON.stringify([image, name])
@@ -73,7 +75,8 @@ function matchAll(said: readonly SaidBox[], gold: readonly GoldBox[], overlap: n
         .filter((other) => other.isCrowd !== true && !taken.has(other))
         .map((other) => ({ other, iou: intersectionOverUnion(box, other.box) }))
         .filter(({ iou }) => iou >= overlap)
-        .toSorted((a, b) => b.iou - a.iou)[0]
+        .toSorted((a, b) => a.iou - b.iou)
+        .at(-1)
       if (free !== undefined) {
         taken.add(free.other)
         return { score, outcome: 'right' }
@@ -107,7 +110,7 @@ function averagePrecision(said: readonly SaidBox[], gold: readonly GoldBox[], ov
 function shareInside(box: Box, other: Box): number {
   const width = Math.max(0, Math.min(box[2], other[2]) - Math.max(box[0], other[0]))
   const height = Math.max(0, Math.min(box[3], other[3]) - Math.max(box[1], other[1]))
-  return share(width * height, (box[2] - box[0]) * (box[3] - box[1]))
+  return share(width * height, areaOf(box))
 }
 
 function share(part: number, whole: number): number {

@@ -4,18 +4,19 @@
 export function readChoice(said: string, choices: readonly string[]): number | null {
   const byLetter = readLetter(said, choices.length)
   if (byLetter !== null) return byLetter
+  const asWritten = choices.findIndex((choice) => choice.trim() === said.trim())
+  if (asWritten !== -1) return asWritten
   const plain = words(said)
+  // Signs alone have no words.
+  if (plain === '') return null
   const exact = choices.findIndex((choice) => words(choice) === plain)
   if (exact !== -1) return exact
-  const named = choices.flatMap((choice, index) =>
-    ` ${plain} `.includes(` ${words(choice)} `) ? [index] : [],
-  )
+  const holds = (text: string, choice = '') =>
+    words(choice) !== '' && ` ${text} `.includes(` ${words(choice)} `)
+  const named = choices.flatMap((choice, index) => (holds(plain, choice) ? [index] : []))
   // "red wine" also says "red": the longest of those that lie in one another is meant.
   const longest = named.filter(
-    (index) =>
-      !named.some(
-        (other) => other !== index && words(choices[other] ?? '').includes(words(choices[index] ?? '')),
-      ),
+    (index) => !named.some((other) => other !== index && holds(words(choices[other] ?? ''), choices[index])),
   )
   return longest.length === 1 ? (longest[0] ?? null) : null
 }
@@ -26,7 +27,8 @@ function readLetter(said: string, count: number): number | null {
   const found =
     /^\(?([A-Z])\)?(?:[.:)]|\s*$|\s+-)/.exec(text)?.[1] ??
     /^\(?([a-z])\)?[.:)]?$/.exec(text)?.[1] ??
-    /\b(?:answer|option|choice)(?: is)?:? \(?([A-Z])\b/i.exec(text)?.[1]
+    /\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice)(?: is)?:? \(?([A-Z])\b/.exec(text)?.[1] ??
+    /\b(?:answer|option|choice)(?: is)?:? \(?([a-z])\)?\.?$/i.exec(text)?.[1]
   if (found === undefined) return null
   const index = found.toUpperCase().charCodeAt(0) - 65
   return index < count ? index : null

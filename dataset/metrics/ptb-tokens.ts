@@ -17,10 +17,11 @@ export function ptbTokens(text: string): string[] {
     if (found.token !== null) tokens.push(found.token)
     at += found.length
   }
-  // One token may hold a space ("1 1/2"): words are joined by others.
+  // One token may hold a space ("1 1/2"): the evaluation joins tokens by spaces and CIDEr splits at all of them.
   return tokens
-    .map((token) => token.toLowerCase().replaceAll(' ', '\u00a0'))
+    .map((token) => token.toLowerCase())
     .filter((token) => !leftOut.has(token))
+    .flatMap((token) => token.split(' '))
 }
 
 type Rule = {

@@ -1,6 +1,7 @@
 // Referring expressions (RefCOCO and its kin): one box for each expression. It does not know who drew it.
 import type { Box } from '../../schemas/task-output.ts'
-import { intersectionOverUnion, matchingIoU } from './box-accuracy.ts'
+import { intersectionOverUnion } from '../box-overlap.ts'
+import { matchingIoU } from './box-accuracy.ts'
 
 export type Referred = { said: Box | null; gold: Box }
 

@@ -9,7 +9,7 @@ export type Mention = {
 }
 
 export type Vocabulary = {
-  /** Every mention, in order; a longer word wins over a shorter one inside it. */
+  /** Every mention, in order; a longer word wins over a shorter one inside it, and a part of a hyphenated word is none. */
   mentionsIn: (text: string) => Mention[]
   /** The concept that a word stands for, or null. */
   nameOf: (word: string) => string | null
@@ -38,7 +38,7 @@ export function openVocabulary(world: Pick<World, 'concepts'> | null, names: Ite
   }
   const alternatives = [...nameByWord.keys()].toSorted((a, b) => b.length - a.length).map(escapePattern)
   const pattern = new RegExp(
-    String.raw`(?:\b(${Object.keys(numbers).join('|')}|\d+)\s+(?:\w+\s+)??)?(?<![\p{L}\p{N}])(${alternatives.join('|')})(?![\p{L}\p{N}])`,
+    String.raw`(?:\b(${Object.keys(numbers).join('|')}|\d+)\s+(?:\w+\s+)??)?(?<![\p{L}\p{N}-])(${alternatives.join('|')})(?![\p{L}\p{N}-])`,
     'giu',
   )
   return {

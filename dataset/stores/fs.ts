@@ -2,12 +2,13 @@
 // It does not know runs or records. Symbolic links are never followed out of the folder.
 import { randomBytes } from 'node:crypto'
 import { closeSync, constants, fstatSync, open as openDescriptor, read as readDescriptor } from 'node:fs'
-import { link, lstat, mkdir, open, readdir, realpath, rm, stat } from 'node:fs/promises'
+import { link, lstat, open, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { dirname, join, resolve, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { UserError } from '../../schemas/errors.ts'
 import { diskSentences, systemCode } from '../../schemas/system-error.ts'
+import { makeFolder } from './make-folder.ts'
 import { checkKey, compareKeys, defaultPageSize, type ObjectHead, type ObjectStore } from './object-store.ts'
 
 /** Half-written files live here, on the same disk, and under no key. */
@@ -77,7 +78,7 @@ type CreateFile = { root: string; key: string; bytes: Uint8Array }
 async function createFile({ root, key, bytes }: CreateFile): Promise<'created' | 'exists'> {
   const path = join(root, key)
   const temps = join(root, tempFolder)
-  await mkdir(temps, { recursive: true })
+  await makeFolder(temps)
   await makeFolderDurably(root, dirname(path))
   await refuseOutside(root, dirname(path))
   const temp = join(temps, `${process.pid}-${randomBytes(8).toString('hex')}`)
@@ -102,7 +103,7 @@ async function createFile({ root, key, bytes }: CreateFile): Promise<'created' |
 
 /** Makes a folder below the root and fsyncs each parent that gained an entry. */
 async function makeFolderDurably(root: string, folder: string): Promise<void> {
-  const made = await mkdir(folder, { recursive: true })
+  const made = await makeFolder(folder)
   if (made === undefined) return
   for (let parent = dirname(folder); parent.length >= root.length; parent = dirname(parent))
     await syncFolder(parent)

@@ -8,8 +8,8 @@ import { createFilters, readAddress, writeAddress } from './filters.js'
 import { createJudging } from './judging.js'
 import { keepFacts } from './kept-facts.js'
 import { listenForKeys } from './keys.js'
-import { boxesOf, card, isEditable, linkWords, phraseAt, revealCard, standing } from './labels.js'
-import { createList } from './list.js'
+import { boxesOf, card, isEditable, linkWords, listenForPhrases, revealCard, standing } from './labels.js'
+import { createList, stopsOf } from './list.js'
 import { createPicture } from './picture.js'
 import { plain } from './text.js'
 
@@ -51,6 +51,11 @@ const judging = createJudging({
 const filters = createFilters({
   run,
   onChange: (next) => {
+    // Rows that are still to come belong to the walk that stays.
+    if (!leaveForms()) {
+      filters.write(query)
+      return
+    }
     query = next
     void openView(recordHere()?.recordId ?? null)
   },
@@ -58,34 +63,34 @@ const filters = createFilters({
 
 showRun(run)
 filters.write(query)
-listenForKeys([
-  { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: async () => await move(1) },
-  { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: async () => await move(-1) },
-  { keys: ['J', 'PageDown'], shown: 'J', says: 'next image', run: async () => await moveImage(1) },
-  { keys: ['K', 'PageUp'], shown: 'K', says: 'image before', run: async () => await moveImage(-1) },
-  { keys: ['a'], shown: 'a', says: 'accept the record, go on', run: async () => await judge('accept') },
-  { keys: ['A'], shown: 'A', says: 'accept every record of the image, go on', run: acceptImage },
-  { keys: ['r'], shown: 'r', says: 'reject the record, go on', run: async () => await judge('reject') },
-  { keys: ['e'], shown: 'e', says: 'edit its text and boxes', run: edit },
-  { keys: ['c'], shown: 'c', says: 'say why: a comment on the verdict', run: comment },
-  { keys: ['u'], shown: 'u', says: 'undo the last verdict', run: undo },
-  ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => ({
-    keys: [String(number)],
-    shown: number === 1 ? '1 … 9' : '',
-    says: 'that record of the image',
-    run: () => choose(number - 1),
-  })),
-  { keys: ['+', '='], shown: '+ -', says: 'zoom in, out', run: () => picture.zoom(1) },
-  { keys: ['-'], shown: '', says: 'zoom out', run: () => picture.zoom(-1) },
-  { keys: ['0'], shown: '0', says: 'the whole image', run: () => picture.zoom(0) },
-  { keys: ['/'], shown: '/', says: 'find words', run: () => byId('filter-text').focus() },
-  { keys: ['Home'], shown: 'Home', says: 'first image', run: async () => await goTo(0) },
-  { keys: ['End'], shown: 'End', says: 'last image', run: async () => await goTo(list.total - 1) },
-])
-byId('cards').addEventListener('pointerover', (event) => link(phraseAt(event.target)))
-byId('cards').addEventListener('pointerleave', () => link(null))
-byId('cards').addEventListener('focusin', (event) => link(phraseAt(event.target)))
-byId('cards').addEventListener('focusout', () => link(null))
+listenForKeys(
+  [
+    { keys: ['j', 'ArrowDown'], shown: 'j ↓', says: 'next record', run: async () => await move(1) },
+    { keys: ['k', 'ArrowUp'], shown: 'k ↑', says: 'record before', run: async () => await move(-1) },
+    { keys: ['J', 'PageDown'], shown: 'J', says: 'next image', run: async () => await moveImage(1) },
+    { keys: ['K', 'PageUp'], shown: 'K', says: 'image before', run: async () => await moveImage(-1) },
+    { keys: ['a'], shown: 'a', says: 'accept the record, go on', run: async () => await judge('accept') },
+    { keys: ['A'], shown: 'A', says: 'accept every record of the image, go on', run: acceptImage },
+    { keys: ['r'], shown: 'r', says: 'reject the record, go on', run: async () => await judge('reject') },
+    { keys: ['e'], shown: 'e', says: 'edit its text and boxes', run: edit },
+    { keys: ['c'], shown: 'c', says: 'say why: a comment on the verdict', run: comment },
+    { keys: ['u'], shown: 'u', says: 'undo the last verdict', run: undo },
+    ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((number) => ({
+      keys: [String(number)],
+      shown: number === 1 ? '1 … 9' : '',
+      says: 'that record of the image',
+      run: () => choose(number - 1),
+    })),
+    { keys: ['+', '='], shown: '+ -', says: 'zoom in, out', run: () => picture.zoom(1) },
+    { keys: ['-'], shown: '', says: 'zoom out', run: () => picture.zoom(-1) },
+    { keys: ['0'], shown: '0', says: 'the whole image', run: () => picture.zoom(0) },
+    { keys: ['/'], shown: '/', says: 'find words', run: () => byId('filter-text').focus() },
+    { keys: ['Home'], shown: 'Home', says: 'first image', run: async () => await goTo(0) },
+    { keys: ['End'], shown: 'End', says: 'last image', run: async () => await goTo(list.total - 1) },
+  ],
+  fail,
+)
+listenForPhrases(byId('cards'), link)
 await openView(asked.at ?? localStorage.getItem(placeName) ?? run.lastJudged, firstView)
 
 /** Asks for the walk anew, under a name of its own. */
@@ -149,11 +154,6 @@ async function prefetch(index) {
   if (item === undefined) return
   new Image().src = pictureUrl(item)
   await factsOf(item).catch(() => undefined)
-}
-
-/** Places of the records that the filters take. @param {Item} item */
-function stopsOf({ records }) {
-  return records.flatMap(({ isStop }, at) => (isStop ? [at] : []))
 }
 
 function recordHere() {

@@ -9,8 +9,9 @@ const storedName = 'coglabel-single-keys'
  * Keys act unless a person is typing; the dialog lists them and switches them off. One command ends before the next
  * begins, so that a verdict never meets a record that is about to be left; a key that is held down does not pile up.
  * @param {readonly Command[]} commands
+ * @param {(error: unknown) => void} onError
  */
-export function listenForKeys(commands) {
+export function listenForKeys(commands, onError) {
   let running = Promise.resolve()
   let waiting = 0
   const dialog = /** @type {HTMLDialogElement} */ (byId('help'))
@@ -41,10 +42,13 @@ export function listenForKeys(commands) {
     event.preventDefault()
     if (event.repeat && waiting > 0) return
     waiting += 1
-    running = running.then(async () => {
-      await command.run()
-      waiting -= 1
-    })
+    // One that fails must not take the others with it.
+    running = running
+      .then(async () => await command.run())
+      .catch(onError)
+      .finally(() => {
+        waiting -= 1
+      })
   })
 }
 

@@ -222,8 +222,15 @@ function fact(name, value) {
   return [element('dt', {}, name), element('dd', {}, foreign(value, { limit: 1500 }))]
 }
 
-/** The phrase whose words or box the pointer is on. @param {EventTarget | null} target */
-export function phraseAt(target) {
+/** Tells of the phrase whose words the pointer or the focus is on. @param {HTMLElement} root @param {(phrase: string | null) => void} onLink */
+export function listenForPhrases(root, onLink) {
+  for (const enters of ['pointerover', 'focusin'])
+    root.addEventListener(enters, (event) => onLink(phraseAt(event.target)))
+  for (const leaves of ['pointerleave', 'focusout']) root.addEventListener(leaves, () => onLink(null))
+}
+
+/** @param {EventTarget | null} target */
+function phraseAt(target) {
   return target instanceof Element
     ? (target.closest('[data-phrase]')?.getAttribute('data-phrase') ?? null)
     : null

@@ -130,6 +130,11 @@ export function createList({ root, load, onPick, onError }) {
   }
 }
 
+/** Places of the records that the filters take. @param {Item} item */
+export function stopsOf({ records }) {
+  return records.flatMap(({ isStop }, at) => (isStop ? [at] : []))
+}
+
 /** @param {HTMLElement} row @param {Item} item */
 function fillRow(row, item) {
   const at = item.key.lastIndexOf('/')

@@ -17,6 +17,7 @@ const adapters = ['dataset/stores', 'dataset/queues']
 const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
+  'box-overlap',
   'capacity',
   'chain',
   'claims',
@@ -35,6 +36,7 @@ const records = [
   'ingest',
   'labels-view',
   'own-fields',
+  'parse-json',
   'part-windows',
   'parts',
   'place',
@@ -61,6 +63,7 @@ const records = [
   'seal-state',
   'sealed-ids',
   'seen-images',
+  'text-lines',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']

@@ -10,7 +10,7 @@ import { InvariantError, RetryableError, UserError } from '../../schemas/errors.
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const usage =
-  'coglabel label SRC --out DIR\n  --out DIR\n  --tasks a,b\n  --task-file F\n  --limit N\n  --yes'
+  'coglabel label SRC --out DIR\n  --out DIR\n  --ask Q\n  --tasks a,b\n  --task-file F\n  --limit N\n  --yes'
 const options = { out: { type: 'string' }, limit: { type: 'string' }, yes: { type: 'boolean' } } as const
 
 function thrownBy(args: string[], allowPositionals = true): unknown {
@@ -28,7 +28,7 @@ test.each([
   [['--OUT', 'x'], 'label has no flag "--OUT"; did you mean "--out"?'],
   [['--task', 'x'], 'label has no flag "--task"; did you mean "--tasks"?'],
   [['--frobnicate'], 'label has no flag "--frobnicate"\n'],
-  [['-x'], 'label has no flag "-x"\n'],
+  [['-x'], 'label has no flag "-x"; a path that begins with a dash is written ./-…\n'],
   [['--limit'], '--limit needs a value; one that begins with a dash is written --limit=-…'],
   [['--limit', '-1'], '--limit needs a value; one that begins with a dash is written --limit=-…'],
   [['--yes=1'], '--yes takes no value'],

@@ -1,9 +1,10 @@
 // `coglabel label` as a process: its exit codes, its words, and what is left after it is killed.
-import { execFile, spawn } from 'node:child_process'
+import { exec, execFile, spawn } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { numberedPng, slowPng, writeImages } from '../helpers/images.ts'
@@ -55,6 +56,20 @@ describe('coglabel label', () => {
     const second = await label(join(folder, 'in'), '--out', out)
     expect(second.stdout).toContain('nothing to do: all 5 images had their labels already')
     expect(second.code).toBe(0)
+  })
+
+  test('gives next steps that work as they stand, one after the other', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'some images'), 2)
+    const inShell = promisify(exec)
+    const shell = async (words: string) =>
+      await inShell(words.replaceAll('npx coglabel label', `"${process.execPath}" "${counting}" 0`), {
+        cwd: folder,
+      })
+    const { stdout } = await shell('npx coglabel label "some images" --out=-out')
+    const [, steps = ''] = stdout.split('next:\n')
+    expect(steps.trim().split('\n')).toHaveLength(3)
+    expect((await shell(steps)).stdout).toMatch(/^\{"v".*labels: -out-2.*labels: -out-3/s)
   })
 
   test('reads no more of a file than it may, and says which limit it was', async () => {

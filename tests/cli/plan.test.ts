@@ -106,6 +106,16 @@ describe('coglabel plan', () => {
     expect(pilot?.usd?.mid).toBeCloseTo(((pilot?.durationMs.mid ?? 0) / 3_600_000) * 2, 9)
   })
 
+  test('says what it measured although the plan cannot be saved', async () => {
+    const folder = await tempFolder()
+    await writeImages(folder, 2)
+    await writeFile(join(folder, 'file'), '')
+    const { root, printed } = openLabelRoot(openCountingEngine())
+    const planned = runPlan([folder, '--save', join(folder, 'file/plan.json')], root)
+    await expect(planned).rejects.toThrow(/could not write .*plan.json: a part of the path is a file/)
+    expect(printed.join('')).toMatch(/an image +\d/)
+  })
+
   test('stops measuring when its minutes are over', async () => {
     const folder = await tempFolder()
     await writeImages(folder, 30)

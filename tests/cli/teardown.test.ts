@@ -80,6 +80,20 @@ describe('teardown', () => {
     expect((await runVerb(runTeardown, ['--yes'])).code).toBe(0)
   })
 
+  test('instances that begin or end just now are waited for, though their protection cannot be changed', async () => {
+    const account = await startAccount(deployedAccount())
+    account.groups.get('group-1')!.instances = [
+      { id: 'i-1', isProtected: true },
+      { id: 'i-2', isProtected: true, state: 'Terminating' },
+      { id: 'i-3', isProtected: true, state: 'Pending' },
+    ]
+    expect((await runVerb(runTeardown, ['--yes'])).code).toBe(0)
+    expect(account.log.filter((line) => line.startsWith('unprotect'))).toEqual([
+      'unprotect i-1',
+      'unprotect i-3',
+    ])
+  })
+
   test('workers that never end are said after their limit', async () => {
     const account = await startAccount(deployedAccount())
     account.stacks.delete('coglabel-pipeline')

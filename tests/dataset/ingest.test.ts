@@ -60,7 +60,7 @@ test('reads a manifest: three names for the image, other fields kept as meta, re
   const lines = [
     '\u{feff}{"image": "./a.jpg", "id": 7, "caption": "old"}',
     '',
-    '{"path": "b//c.jpg", "meta": {"tags": ["x"]}}\r',
+    '{"path": "b//c.jpg", "image": null, "id": null, "meta": {"tags": ["x"]}}\r',
     '{"file": "a.jpg"}',
   ]
   const folder = await plant({ 'list.jsonl': lines.join('\n') })
@@ -70,6 +70,12 @@ test('reads a manifest: three names for the image, other fields kept as meta, re
     { key: 'b/c.jpg', meta: { tags: ['x'] } },
   ])
   expect(scan).toEqual({ images: 2, skipped: { 'named twice': 1 } })
+})
+
+test('only a line feed ends a line: JSON may hold the line separators of Unicode as they are', async () => {
+  const caption = 'one\u2028two\u2029three'
+  const folder = await plant({ 'list.jsonl': JSON.stringify({ image: 'a.jpg', caption }) })
+  expect((await look(join(folder, 'list.jsonl'))).items).toEqual([{ key: 'a.jpg', meta: { caption } }])
 })
 
 test("takes an image's own questions and phrases from its line, and leaves those of another form in meta", async () => {
@@ -110,6 +116,7 @@ test.each([
   ['{"name": "x.jpg"}', /names no image/],
   ['{"image": 3}', /line 1 of/],
   ['not json', /is not JSON/],
+  ['{"image": "a.jpg", "score": NaN}', /JSON has no NaN and no Infinity, write null/],
 ])('fails on the manifest line %s and says which it is', async (line, message) => {
   const folder = await plant({ 'list.jsonl': line })
   const failed = look(join(folder, 'list.jsonl'))

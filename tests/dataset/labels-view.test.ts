@@ -54,6 +54,19 @@ test('shows the newest label of an image that was replaced', async () => {
   expect(view.records).toBe(1)
 })
 
+test('shows the label of an image that could not be read when it was asked for again', async () => {
+  const label = someRecord({ key: 'a', id: 'old', createdAt: '2026-01-01T00:00:00.000Z' })
+  const gone = someRecord({ key: 'a', id: 'new', status: 'failed', createdAt: '2026-01-02T00:00:00.000Z' })
+  const unread: LabelRecord = {
+    ...gone,
+    image: null,
+    source: { ...gone.source, sha256: null, bytes: null, mime: null, unread: true },
+  }
+  const { rows, view } = await viewOf([label, unread])
+  expect(rows.map(({ status }) => status)).toEqual(['ok'])
+  expect(view.byErrorCode).toEqual({})
+})
+
 test('merges more than fits into one sorting', async () => {
   const keys = Array.from({ length: 400 }, (_, n) => String((n * 17) % 400).padStart(3, '0'))
   const { rows } = await viewOf(

@@ -5,6 +5,7 @@ import { openRun, readRun, wantedRunId } from '../../dataset/run-folder.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { modelOfRole, RunConfig } from '../../schemas/run-config.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
+import { TaskDefinition } from '../../schemas/task-file.ts'
 import { jsonSchemasFolder, renderJsonSchemas } from '../../schemas/write-json-schemas.ts'
 import { someRecord, someRun as wanted } from '../helpers/records.ts'
 
@@ -48,6 +49,9 @@ test.each([
   ['cost cap', { ...wanted, costCapUsd: 5 }],
   ['qa role', { ...wanted, tasks: [{ ...wanted.tasks[0]!, role: 'grounding' as const }] }],
   ['model', { ...wanted, model: { ...wanted.model, digest: 'e' } }],
+  ['grounding template', { ...wanted, groundingTemplate: 'base' as const }],
+  ['qa template', { ...wanted, tasks: [{ ...wanted.tasks[0]!, template: 'vqa' as const }] }],
+  ['qa prefix', { ...wanted, tasks: [{ ...wanted.tasks[0]!, prefix: '<grounding>' }] }],
 ])('fails when the %s differs and names it', async (name, changed) => {
   const store = openMemoryStore()
   await openRun(store, { wanted, now: new Date(0) })
@@ -55,6 +59,22 @@ test.each([
   await expect(openRun(store, { wanted: asked, now: new Date(0) })).rejects.toThrow(
     new RegExp(`  ${name}: it has .*, now [^]*--out`),
   )
+})
+
+test('fails when a task comes after another one than before, and names it', async () => {
+  const store = openMemoryStore()
+  const [qa] = wanted.tasks
+  const caption = { ...qa!, task: 'caption' }
+  await openRun(store, { wanted: { ...wanted, tasks: [caption, qa!] }, now: new Date(0) })
+  const tasks = [caption, { ...qa!, after: 'caption' }]
+  await expect(openRun(store, { wanted: { ...wanted, tasks }, now: new Date(0) })).rejects.toThrow(
+    'qa comes after: it has [], now ["caption"]',
+  )
+})
+
+test('a task of the user has no name that every object has', () => {
+  const named = (name: string) => TaskDefinition.safeParse({ name, prompt: 'What?' }).success
+  expect([named('mine'), named('constructor')]).toEqual([true, false])
 })
 
 test('reads the runs of the version before, under the ids they have', async () => {

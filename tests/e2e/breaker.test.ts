@@ -2,7 +2,6 @@
 // exit code 5, and `resume` goes on.
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { runControl } from '../../cli/control.ts'
 import { runSeal } from '../../cli/seal.ts'
 import { runStatus } from '../../cli/status.ts'
 import { runSubmit } from '../../cli/submit.ts'
@@ -12,7 +11,7 @@ import { openCountingEngine } from '../helpers/counting-engine.ts'
 import { writeImages } from '../helpers/images.ts'
 import { testPlaces } from '../helpers/places.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
-import { runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
+import { controls, runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
 
 const refusal = 'I am sorry, but I cannot help with that request.'
 
@@ -43,7 +42,7 @@ test.each(testPlaces)('at %s', async (_what, openTestPlace) => {
   await writeImages(join(src, 'more'), 12)
   const more = await runVerb(runSubmit, [join(src, 'more'), ...flags, ...asked.toSpliced(1, 1, 'r2')])
   expect(more).toMatchObject({ code: 0 })
-  await runControl('pause', ['r2', ...flags], () => {})
+  await runVerb(controls('pause'), ['r2', ...flags])
   const waiting = await runTestWorker(open)
   expect(waiting).toMatchObject({ code: 0, images: 0 })
   expect(waiting.lines.join('\n')).toContain('"reason":"paused"')
@@ -58,9 +57,8 @@ test.each(testPlaces)('at %s', async (_what, openTestPlace) => {
     control: { state: 'paused', cause: 'health', reason: paused },
     health: { records: 24, rates: { refusals: expect.any(Number) } },
   })
-  const said: string[] = []
-  expect(await runControl('resume', ['r1', '--health', 'off', ...flags], (line) => said.push(line))).toBe(0)
-  expect(said).toEqual(['r1 is running, it was paused'])
+  const resumed = await runVerb(controls('resume'), ['r1', '--health', 'off', ...flags])
+  expect(resumed).toMatchObject({ code: 0, out: 'r1 is running, it was paused' })
   expect(await runVerb(runSeal, ['r1', ...flags])).toMatchObject({ code: 0 })
 })
 
@@ -94,7 +92,7 @@ test('status of a run that is paused for what its checks found says so, and ends
     /^paused {5}since 20.*: refusals 100\.0 % over the last \d+ records; .*resume r1/m,
   )
   expect(status.out).toMatch(/^health {5}refusals 100\.0 %/m)
-  await runControl('resume', ['r1', '--health', 'off', ...flags], () => {})
+  await runVerb(controls('resume'), ['r1', '--health', 'off', ...flags])
   expect((await runVerb(runStatus, ['r1', '--once', ...flags])).code).toBe(4)
   expect(await runTestWorker(open)).toMatchObject({ code: 0 })
   expect(await runVerb(runSeal, ['r1', ...flags])).toMatchObject({ code: 0 })

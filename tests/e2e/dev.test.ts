@@ -1,7 +1,7 @@
 // The cloud on a laptop, as a user has it: images go in by a folder or by an S3 client, sealed labels come out.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -13,11 +13,13 @@ import { tempFolder } from '../helpers/temp-folder.ts'
 
 const script = fileURLToPath(new URL('../helpers/dev-counting.ts', import.meta.url))
 
-async function startDev(out: string, args: readonly string[] = [], answer?: string) {
+async function startDev(
+  out: string,
+  args: readonly string[] = [],
+  variables: { DEV_ANSWER?: string; DEV_BROKEN?: string } = {},
+) {
   const asked = ['--out', out, '--port', '0', '--tasks', 'caption', ...args]
-  const child = spawn(process.execPath, [script, ...asked], {
-    env: { ...process.env, ...(answer === undefined ? {} : { DEV_ANSWER: answer }) },
-  })
+  const child = spawn(process.execPath, [script, ...asked], { env: { ...process.env, ...variables } })
   onTestFinished(() => void child.kill('SIGKILL'))
   let said = ''
   child.stdout.on('data', (data: Buffer) => (said += data.toString()))
@@ -33,6 +35,10 @@ async function startDev(out: string, args: readonly string[] = [], answer?: stri
   return {
     hears,
     said: () => said,
+    async end() {
+      const [code] = (await ended) as [number | null]
+      return code
+    },
     async interrupt() {
       child.kill('SIGINT')
       const [code] = (await ended) as [number | null]
@@ -115,13 +121,31 @@ test('says that a changed image keeps the labels it has, and that a port is take
   expect(await dev.interrupt()).toBe(0)
 }, 600_000)
 
+test('ends with a sentence where the worker cannot start, and where labels cannot be written', async () => {
+  const broken = await startDev(await tempFolder(), [], { DEV_BROKEN: '1' })
+  expect(await broken.end()).toBe(2)
+  expect(broken.said()).toMatch(/\nthe worker cannot start: UserError: the model is torn\n$/)
+
+  const out = await tempFolder()
+  const dev = await startDev(out)
+  await dev.hears(/the worker is ready/)
+  await rm(join(out, 'labels.jsonl'))
+  await mkdir(join(out, 'labels.jsonl'))
+  await writeFile(join(out, 'drop', 'a.png'), numberedPng(1))
+  expect(await dev.end()).toBe(2)
+  expect(dev.said()).toMatch(/it is a folder, expected a file \(rename: EISDIR\)\n$/)
+  expect(dev.said()).not.toMatch(/\n +at /)
+}, 600_000)
+
 test('pauses the run when its labels go bad, as the sealer of a deployment does, and says how to go on', async () => {
   const out = await tempFolder()
   await mkdir(join(out, 'drop'), { recursive: true })
   for (let n = 0; n < 12; n += 1) await writeFile(join(out, 'drop', `${n}.png`), numberedPng(n))
   await copyFile(join(out, 'drop', '0.png'), join(out, 'drop', 'again.png'))
   const flags = ['--health', 'window=10,refusals=0.1', '--dedupe', 'exact']
-  const dev = await startDev(out, flags, 'I am sorry, but I cannot help with that request.')
+  const dev = await startDev(out, flags, {
+    DEV_ANSWER: 'I am sorry, but I cannot help with that request.',
+  })
   const [, reason, command] = await dev.hears(
     / {2}paused: (.*); what arrives waits in the queue\n {2}npx (.*)\n/,
   )

@@ -10,11 +10,12 @@ import { runStatus } from '../../cli/status.ts'
 import { runSubmit } from '../../cli/submit.ts'
 import { sha256Hex } from '../../dataset/canonical-json.ts'
 import { readQueueBody, writeWorkMessages } from '../../dataset/events.ts'
+import { readRun } from '../../dataset/run-folder.ts'
 import type { RunStatus } from '../../dataset/run-status.ts'
 import { manifestFileName } from '../../schemas/model-manifest.ts'
 import { piecesOf, weightsLockKey } from '../../schemas/weights-lock.ts'
 import { numberedPng, writeImages } from '../helpers/images.ts'
-import { testPlaces, type TestPlace } from '../helpers/places.ts'
+import { openEmulatedTestPlace, testPlaces, type TestPlace } from '../helpers/places.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 import { readLabels, runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
 
@@ -120,6 +121,15 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     expect((await world.place.imagesOf('images').list({ prefix: '' })).objects).toEqual([])
   })
 
+  test('a cost cap that nobody could count against is refused', async () => {
+    const world = await open()
+    const folder = await tempFolder()
+    await writeImages(folder, 1)
+    await expect(submit(world, [folder, '--cost-cap', '5'])).rejects.toThrow(
+      /^--cost-cap 5 cannot be kept: .* set workerHourUsd/,
+    )
+  })
+
   test('messages that were lost are found by reconciling, and only those', async () => {
     const world = await open()
     for (let n = 0; n < 30; n += 1)
@@ -214,4 +224,13 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     expect(code).toBe(0)
     expect(out).not.toContain('push-model')
   })
+})
+
+test('a cost cap is kept where the deployment says what a worker costs', async () => {
+  const world = await openEmulatedTestPlace({ workerHourUsd: 2 })
+  const folder = await tempFolder()
+  await writeImages(folder, 1)
+  const { code, runId } = await submit(world, [folder, '--cost-cap', '5'])
+  expect(code).toBe(0)
+  expect(await readRun(world.place.runStoreOf(runId))).toMatchObject({ costCapUsd: 5 })
 })

@@ -10,13 +10,16 @@ export type FakeStack = {
   resources: { logicalId: string; type: string; physicalId: string; policy?: string }[]
 }
 
+/** In service unless it says otherwise; protection is changed of those alone that are. */
+type FakeInstance = { id: string; isProtected: boolean; state?: 'Pending' | 'Terminating' }
+
 export type FakeAccount = {
   quotas: Record<string, number | undefined>
   /** Of quotas that were never granted. */
   defaultQuota: number
   stacks: Map<string, FakeStack>
   services: Map<string, { desired: number; running: number; tasks: number }>
-  groups: Map<string, { desired: number; max: number; instances: { id: string; isProtected: boolean }[] }>
+  groups: Map<string, { desired: number; max: number; instances: FakeInstance[] }>
   /** Buckets that are not empty. */
   fullBuckets: Set<string>
   /** Actions that are refused. */
@@ -175,16 +178,26 @@ function answerScaling(action: string, { form, account: { groups, log } }: FormC
   }
   if (action === 'SetInstanceProtection') {
     const ids = [...form].filter(([key]) => key.startsWith('InstanceIds')).map(([, value]) => value)
-    for (const one of group.instances) if (ids.includes(one.id)) one.isProtected = false
+    for (const one of group.instances.filter(({ id }) => ids.includes(id))) {
+      if (one.state !== undefined)
+        return xmlError(
+          'ValidationError',
+          `The instance ${one.id} is not in InService or EnteringStandby or Standby.`,
+        )
+      one.isProtected = false
+    }
     log.push(`unprotect ${ids.join(' ')}`)
     return xml(action, '')
   }
   const members = group.instances.map(
-    ({ id, isProtected }) =>
-      `<member><InstanceId>${id}</InstanceId><ProtectedFromScaleIn>${isProtected}</ProtectedFromScaleIn></member>`,
+    ({ id, isProtected, state = 'InService' }) =>
+      `<member><InstanceId>${id}</InstanceId><LifecycleState>${state}</LifecycleState><ProtectedFromScaleIn>${isProtected}</ProtectedFromScaleIn></member>`,
   )
-  // What nobody protects ends by the next look.
-  if (group.desired === 0) group.instances = group.instances.filter(({ isProtected }) => isProtected)
+  // By the next look what nobody protects has ended, and what was ending or beginning has done so.
+  if (group.desired === 0)
+    group.instances = group.instances
+      .filter(({ isProtected, state }) => isProtected && state !== 'Terminating')
+      .map(({ id, isProtected }) => ({ id, isProtected }))
   return xml(
     action,
     `<AutoScalingGroups><member><AutoScalingGroupName>${name}</AutoScalingGroupName><MaxSize>${group.max}</MaxSize>` +

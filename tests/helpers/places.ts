@@ -32,8 +32,9 @@ export async function openFolderTestPlace(): Promise<TestPlace> {
 /** Buckets `images` and `others` for images, `labels` for the rest, and a queue that buries after `maxReceives`. */
 export async function openEmulatedTestPlace({
   maxReceives = 8,
+  workerHourUsd,
   ...options
-}: { maxReceives?: number } & EmulatorOptions = {}): Promise<TestPlace> {
+}: { maxReceives?: number; workerHourUsd?: number } & EmulatorOptions = {}): Promise<TestPlace> {
   const emulator = await startEmulator(options)
   const { endpoint, region, credentials } = emulator
   const s3 = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
@@ -58,6 +59,7 @@ export async function openEmulatedTestPlace({
     imageBuckets: ['images', 'others'],
     weightsBucket: 'labels',
     functions: {},
+    ...(workerHourUsd === undefined ? {} : { workerHourUsd }),
   }
   const labels = openS3Store({ bucket: 'labels', endpoint, region, credentials, forcePathStyle: true })
   await labels.putIfAbsent(deploymentKey, Buffer.from(JSON.stringify(deployment)))

@@ -1,10 +1,12 @@
 // Verbs and workers over a place, in this process, with the counting engine.
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { runControl } from '../../cli/control.ts'
 import type { VerbRoot } from '../../cli/verb-root.ts'
 import { decodeHere } from '../../gpu-worker/image/prepare.ts'
 import { runWorkerProcess } from '../../gpu-worker/worker.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
+import type { RunAction } from '../../schemas/run-control.ts'
 import { manifestVersion, manifestFileName, ModelManifest } from '../../schemas/model-manifest.ts'
 import { type CountingEngine, openCountingEngine } from './counting-engine.ts'
 import { tempFolder } from './temp-folder.ts'
@@ -20,6 +22,7 @@ export async function runVerb(
   const code = await verb(args, {
     print: (text) => out.push(text),
     tell: (text) => told.push(text),
+    printsToTerminal: false,
     progress: { isTerminal: false, columns: 80, write: (text) => told.push(text) },
     clock: () => new Date(),
     sleep: async () => {},
@@ -27,6 +30,11 @@ export async function runVerb(
     ...root,
   })
   return { code, out: out.join('\n'), told: told.join('\n') }
+}
+
+/** `pause`, `resume` or `cancel` as runVerb takes a verb. */
+export function controls(action: RunAction) {
+  return async (args: readonly string[], root: VerbRoot) => await runControl(action, args, root)
 }
 
 /** A worker that drains the place's queue; returns its exit code and log. */

@@ -79,7 +79,8 @@ export function contentOfRecord(record: LabelRecord): Content {
 
 /** What the model was asked, each question without the template around it. */
 export function questionsOf({ prompt: { template, text } }: LabelRecord): string[] {
-  if (template === 'base') return text.split('\n')
+  // Who was never asked, as of an image that could not be read, has no template around the questions.
+  if (template === 'base' || !text.startsWith('Question: ')) return text.split('\n')
   return text.split(/(?<= (?:Short answer|Answer):)\n(?=Question: )/).map(bareQuestion)
 }
 

@@ -77,9 +77,9 @@ export function plainTurnsOf(record: LabelRecord): Turn[] {
 /** The question with its box as `write` writes it. */
 export function askedOf({ question, at }: Exchange, write: (box: Box) => string): string {
   if (at === null) return question
-  const asked = question.replace(perMilleDialect.pattern, () => ` ${write(at)}`)
   // Other models' boxes stand there in their own way.
-  return asked === question ? `What is at ${write(at)}?` : asked
+  if (question.search(perMilleDialect.pattern) === -1) return `What is at ${write(at)}?`
+  return question.replace(perMilleDialect.pattern, () => ` ${write(at)}`)
 }
 
 function clean(text: string): string {

@@ -1,6 +1,6 @@
 // Writing an export into a folder: blocks, new files only, nothing outside. It does not know formats.
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { UserError } from '../../../schemas/errors.ts'
 import { systemCode } from '../../../schemas/system-error.ts'
 import { explainWriteError } from '../../stores/fs.ts'
@@ -77,10 +77,6 @@ export async function listFiles(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true })
   return entries
     .filter((entry) => !entry.isDirectory())
-    .map((entry) =>
-      join(entry.parentPath, entry.name)
-        .slice(folder.length + 1)
-        .replaceAll('\\', '/'),
-    )
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
     .toSorted()
 }

@@ -1,8 +1,8 @@
 // Reading a large JSON file element by element: those of its top array, or of the arrays in its top object.
 // It does not know what the elements mean, and never holds more than one.
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import { UserError } from '../../../schemas/errors.ts'
+import { splitLines } from '../../text-lines.ts'
 
 export type JsonElement = { section: string; value: unknown }
 
@@ -122,9 +122,8 @@ function parseJson(text: string, where: string): unknown {
 /** The lines of a JSON Lines file. Throws UserError with the number of a line that is none. */
 export async function* readJsonLines(path: string): AsyncGenerator<JsonElement> {
   let number = 0
-  for await (const line of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+  for await (const line of splitLines(createReadStream(path), { name: path, maxChars: maxElementChars })) {
     number += 1
-    const text = line.replace(/^\u{feff}/u, '')
-    if (text.trim() !== '') yield { section: '', value: parseJson(text, `line ${number} of ${path}`) }
+    if (line.trim() !== '') yield { section: '', value: parseJson(line, `line ${number} of ${path}`) }
   }
 }

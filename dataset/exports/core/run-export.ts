@@ -1,11 +1,11 @@
 // Exporting a run: its newest records, image by image, with verdicts merged, filtered, split and written in a format.
 // It knows no format by name and holds one image at a time; splitting holds a line for each image.
 import { InvariantError, UserError } from '../../../schemas/errors.ts'
-import { LabelRecord } from '../../../schemas/label-record.ts'
+import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { RunConfig } from '../../../schemas/run-config.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
-import { readRecordLines } from '../../read.ts'
-import { sortedRows } from '../../sorted-rows.ts'
+import { parseRecord, readRecordLines } from '../../read.ts'
+import { newestContent, sortedRows } from '../../sorted-rows.ts'
 import type { ObjectStore } from '../../stores/object-store.ts'
 import { readVerdicts } from '../../verdicts.ts'
 import { renderCard } from './card.ts'
@@ -149,11 +149,12 @@ async function readSplitImages({ store, onProgress }: ExportOptions): Promise<Sp
     records += 1
     if (records % 1000 === 0) onProgress({ phase: 'grouping', records, images: images.size })
     if (source.sha256 === null) continue
-    const known = images.get(source.key)
+    const known = images.get(source.uri)
     if (known === undefined || known.sha256 !== source.sha256) {
       // Of an image that was replaced the newest content is exported, so that is what is grouped.
       if (known !== undefined && known.createdAt > createdAt) continue
-      images.set(source.key, {
+      images.set(source.uri, {
+        uri: source.uri,
         key: source.key,
         sha256: source.sha256,
         perceptualHash: source.perceptualHash ?? null,
@@ -162,14 +163,6 @@ async function readSplitImages({ store, onProgress }: ExportOptions): Promise<Sp
     } else if (createdAt < known.createdAt) known.createdAt = createdAt
   }
   return [...images.values()]
-}
-
-function parseRecord(line: string, store: ObjectStore): LabelRecord {
-  const record = LabelRecord.safeParse(JSON.parse(line))
-  if (record.success) return record.data
-  throw new UserError(
-    `a record of ${store.uri} is not of a version this program reads: ${record.error.message.slice(0, 400)}`,
-  )
 }
 
 type WriteImages = {
@@ -200,7 +193,7 @@ async function writeImages(work: WriteImages): Promise<void> {
 
 async function writeImage(group: readonly LabelRecord[], work: WriteImages): Promise<void> {
   const { options, writer, statistics, sink, assignments, leftOut, splits } = work
-  const current = newestContent(group)
+  const current = newestContent(group, (record) => record)
   const { records, reviews } = choose(current, work)
   const [first] = records
   if (first === undefined) return
@@ -214,7 +207,7 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     await leftOut.add({ key: source.key, uri: source.uri, reason: opened.problem, records: records.length })
     return
   }
-  const split = assignments?.get(source.key) ?? null
+  const split = assignments?.get(source.uri) ?? null
   if (
     image.orientation !== 1 &&
     (imageMode === 'link' || imageMode === 'reference' || ports.toJpeg === undefined)
@@ -234,16 +227,10 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
   })
   statistics.entries += entries
   if (entries === 0) add(statistics.leftOut, 'images of which the format can hold nothing')
-  if (split !== null && entries > 0) await splits.add({ key: source.key, ...split })
+  if (split !== null && entries > 0) await splits.add(split)
   countImage(statistics, { records, split: split?.split ?? null })
   if (statistics.images % 100 === 0)
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })
-}
-
-/** An image that was replaced has records of both contents; the newest content counts. */
-function newestContent(group: readonly LabelRecord[]): readonly LabelRecord[] {
-  const newest = group.reduce((latest, record) => (record.createdAt > latest.createdAt ? record : latest))
-  return group.filter(({ source }) => source.sha256 === newest.source.sha256)
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */

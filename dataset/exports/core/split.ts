@@ -7,6 +7,8 @@ import { compareKeys } from '../../stores/object-store.ts'
 export type SplitShares = readonly { name: string; share: number }[]
 
 export type SplitImage = {
+  /** Names the image for sure: images of several buckets may have one key. */
+  uri: string
   key: string
   sha256: string
   /** 16 hex digits; null where there is none. */
@@ -22,7 +24,7 @@ export type SplitOptions = {
   groupDepth: number
 }
 
-export type Assignment = { split: string; group: string }
+export type Assignment = { key: string; split: string; group: string }
 
 /** Hashes that differ in at most this many of 64 bits are one picture; five bands find all of them by pigeonhole. */
 export const nearBits = 4
@@ -35,7 +37,7 @@ const bands = [
 ] as const
 
 /**
- * The split of every image by key. A group is a connected set: equal bytes, near pictures, or one source folder. Its
+ * The split of every image by URI. A group is a connected set: equal bytes, near pictures, or one source folder. Its
  * oldest member draws for it by its own bytes, so an image that joins later moves nobody, unless it joins two groups:
  * then the younger group follows the older one.
  */
@@ -44,17 +46,20 @@ export function assignSplits(
   { shares, seed, groupDepth }: SplitOptions,
 ): Map<string, Assignment> {
   const oldestFirst = images.toSorted(
-    (left, right) => compareKeys(left.createdAt, right.createdAt) || compareKeys(left.key, right.key),
+    (left, right) =>
+      compareKeys(left.createdAt, right.createdAt) ||
+      compareKeys(left.key, right.key) ||
+      compareKeys(left.uri, right.uri),
   )
   const groups = new DisjointSets(oldestFirst.length)
   joinEqual(oldestFirst, groups, ({ sha256 }) => sha256)
   joinEqual(oldestFirst, groups, ({ key }) => sourcePrefix(key, groupDepth))
   joinNear(oldestFirst, groups)
   const assignments = new Map<string, Assignment>()
-  for (const [index, { key }] of oldestFirst.entries()) {
+  for (const [index, { uri, key }] of oldestFirst.entries()) {
     const oldest = oldestFirst[groups.find(index)]
     if (oldest !== undefined)
-      assignments.set(key, { split: draw(oldest.sha256, { shares, seed }), group: oldest.key })
+      assignments.set(uri, { key, split: draw(oldest.sha256, { shares, seed }), group: oldest.key })
   }
   return assignments
 }
@@ -175,7 +180,7 @@ export function movedSince(
   earlier: ReadonlyMap<string, string>,
   now: ReadonlyMap<string, Assignment>,
 ): Moved[] {
-  return [...now].flatMap(([key, { split }]) => {
+  return [...now.values()].flatMap(({ key, split }) => {
     const from = earlier.get(key)
     return from === undefined || from === split ? [] : [{ key, from, to: split }]
   })

@@ -11,15 +11,25 @@ import {
 } from './benchmark.ts'
 import { parseLineAs } from './parse.ts'
 
-const Line = z.looseObject({
-  image: z.string(),
-  question: z.string().min(1),
-  choices: z.array(z.string().min(1)).min(2).max(26),
-  answer: z.union([z.int().nonnegative(), z.string().regex(/^[A-Za-z]$/)]),
-})
+const letterOf = (index: number) => String.fromCharCode(65 + index)
+const Line = z
+  .looseObject({
+    image: z.string(),
+    question: z.string().min(1),
+    choices: z.array(z.string().min(1)).min(2).max(26),
+    answer: z.union([
+      z.int().nonnegative(),
+      z
+        .string()
+        .regex(/^[A-Za-z]$/)
+        .transform((letter) => letter.toUpperCase().charCodeAt(0) - 65),
+    ]),
+  })
+  .refine(({ choices, answer }) => answer < choices.length, {
+    error: 'the answer is none of the choices; the first has the number 0 and the letter A',
+  })
 
 const pattern = /choices?[^/]*\.jsonl$/i
-const letterOf = (index: number) => String.fromCharCode(65 + index)
 
 export const choicesFiles: BenchmarkLayout = {
   kind: 'choices',
@@ -32,8 +42,7 @@ export const choicesFiles: BenchmarkLayout = {
     const all = lines.map((line, index) => {
       const { image, question, choices, answer } = parseLineAs(Line, line, `line ${index + 1} of ${name}`)
       const listed = choices.map((choice, at) => `${letterOf(at)}. ${choice}`).join(' ')
-      const gold = typeof answer === 'number' ? answer : answer.toUpperCase().charCodeAt(0) - 65
-      return { key: image, question: `${question} ${listed} Answer with the letter.`, choices, gold }
+      return { key: image, question: `${question} ${listed} Answer with the letter.`, choices, gold: answer }
     })
     const rows = firstImages(all, files).map((row) => ({ ...row, key: find(row.key) }))
     return {

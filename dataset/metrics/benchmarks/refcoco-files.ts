@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { UserError } from '../../../schemas/errors.ts'
 import type { Box } from '../../../schemas/task-output.ts'
-import { intersectionOverUnion } from '../box-accuracy.ts'
+import { intersectionOverUnion } from '../../box-overlap.ts'
 import { scoreReferring } from '../referring.ts'
 import {
   type Benchmark,

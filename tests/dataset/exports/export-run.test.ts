@@ -89,6 +89,33 @@ test('of an image that was replaced only the newest content is exported', async 
   expect(await answersIn(folder)).toEqual(['now'])
 })
 
+test('a later question about an image that is gone by then takes no label away', async () => {
+  const [label] = recordsOf([one('a.jpg', { createdAt: '2026-01-01T00:00:00.000Z' })])
+  const [asked] = recordsOf([
+    one('a.jpg', {
+      status: 'failed',
+      createdAt: '2026-01-02T00:00:00.000Z',
+      said: [{ ...caption('x'), task: 'qa' }],
+    }),
+  ])
+  const source = { ...asked!.source, sha256: null, bytes: null, mime: null, unread: true as const }
+  const store = await sealedStore([label!, { ...asked!, image: null, source }])
+  const { folder } = await exportStore(store, llava)
+  expect(await answersIn(folder)).toEqual(['of a.jpg'])
+})
+
+test('a box at the very edge of an image stays inside in whole pixels', async () => {
+  const edge: Box = [0.999, 0.999, 1, 1]
+  const said = [{ task: 'ground', question: 'Where?', output: { phrase: 'a dot', boxes: [edge] } }]
+  const store = await sealedStore(recordsOf([one('a.jpg', { said })]))
+  const { folder } = await exportStore(store, findFormat('ground-truth'), { imageMode: 'reference' })
+  const line = JSON.parse(await readFile(join(folder, 'ground-truth.jsonl'), 'utf8')) as {
+    coglabel: { annotations: unknown[] }
+  }
+  // Of 200 by 100 pixels.
+  expect(line.coglabel.annotations).toEqual([{ class_id: 0, left: 199, top: 99, width: 1, height: 1 }])
+})
+
 test('leaves out images that are gone or changed, and lists them', async () => {
   const images = [one('changed.jpg', { bytes: 'other' }), one('gone.jpg'), one('here.jpg')]
   const { folder, report } = await exportStore(await sealedStore(recordsOf(images)), llava, {

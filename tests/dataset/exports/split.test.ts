@@ -14,9 +14,12 @@ import { seededRandom } from '../../helpers/seeded-random.ts'
 const shares = parseShares('train=0.8,val=0.1,test=0.1')
 const options = { shares, seed: 1, groupDepth: 0 }
 
+const uriOf = (key: string) => `file:///images/${key}`
+
 /** The n-th image; the later, the younger. Hashes are far apart unless they are given. */
 function image(n: number, change: Partial<SplitImage> = {}): SplitImage {
   return {
+    uri: uriOf(`${n}.jpg`),
     key: `${n}.jpg`,
     sha256: sha256Hex(`image ${n}`),
     perceptualHash: sha256Hex(`look ${n}`).slice(0, 16),
@@ -27,7 +30,7 @@ function image(n: number, change: Partial<SplitImage> = {}): SplitImage {
 
 const many = Array.from({ length: 2000 }, (_, n) => image(n))
 const splitOf = (images: readonly SplitImage[], change = {}) =>
-  new Map([...assignSplits(images, { ...options, ...change })].map(([key, { split }]) => [key, split]))
+  new Map([...assignSplits(images, { ...options, ...change })].map(([, { key, split }]) => [key, split]))
 
 /** A hash that differs from another in so many bits. */
 function flip(hash: string, bits: number): string {
@@ -62,7 +65,7 @@ test.each([
   ['no looks at all', { perceptualHash: null }, false],
 ])('%s: one group is %s', (_name, change, isOne) => {
   const groups = assignSplits([...many, image(5000, change)], options)
-  expect(groups.get('5000.jpg')?.group === groups.get('0.jpg')?.group).toBe(isOne)
+  expect(groups.get(uriOf('5000.jpg'))?.group === groups.get(uriOf('0.jpg'))?.group).toBe(isOne)
 })
 
 test('finds every near pair that comparing all pairs finds', () => {
@@ -78,7 +81,7 @@ test('finds every near pair that comparing all pairs finds', () => {
     for (const right of images) {
       const differ = BigInt(`0x${left.perceptualHash}`) ^ BigInt(`0x${right.perceptualHash}`)
       const bits = differ.toString(2).replaceAll('0', '').length
-      if (bits <= nearBits) expect(groups.get(left.key)?.group).toBe(groups.get(right.key)?.group)
+      if (bits <= nearBits) expect(groups.get(left.uri)?.group).toBe(groups.get(right.uri)?.group)
     }
 })
 
@@ -102,12 +105,26 @@ test('when an image joins two groups, the younger follows the oldest member and 
   const [old, young] = [many[0]!, many.find(({ key }) => before.get(key) !== before.get('0.jpg'))!]
   const bridge = image(9000, { sha256: old.sha256, perceptualHash: young.perceptualHash })
   const now = assignSplits([...many, bridge], options)
-  expect(new Set([old, young, bridge].map(({ key }) => now.get(key)?.split))).toEqual(
+  expect(new Set([old, young, bridge].map(({ uri }) => now.get(uri)?.split))).toEqual(
     new Set([before.get('0.jpg')]),
   )
   expect(movedSince(before, now)).toEqual([
     { key: young.key, from: before.get(young.key), to: before.get('0.jpg') },
   ])
+})
+
+test('images of two buckets with one key are two images, each beside what looks like it', () => {
+  const [here, there] = ['s3://here/', 's3://there/'].map((bucket, n) => ({
+    ...image(n),
+    uri: `${bucket}same.jpg`,
+    key: 'same.jpg',
+  })) as [SplitImage, SplitImage]
+  const copies = [here, there].map((one, n) => image(n + 2, { sha256: one.sha256 }))
+  const groups = assignSplits([here, there, ...copies], options)
+  for (const [index, one] of [here, there].entries())
+    expect(groups.get(copies[index]!.uri)?.split).toBe(groups.get(one.uri)?.split)
+  expect(new Set([...groups.values()].map(({ group }) => group))).toEqual(new Set(['same.jpg']))
+  expect(groups.size).toBe(4)
 })
 
 test.each([

@@ -1,8 +1,8 @@
 // What records of every shape become as questions and answers. Formats' own files are in formats.test.ts.
 import { expect, test } from 'vitest'
-import { turnsOf } from '../../../dataset/exports/core/conversation.ts'
-import { contentOfRecord } from '../../../dataset/exports/core/content.ts'
-import { fractionDialect } from '../../../dataset/exports/core/dialect.ts'
+import { askedOf, turnsOf } from '../../../dataset/exports/core/conversation.ts'
+import { contentOfRecord, questionsOf } from '../../../dataset/exports/core/content.ts'
+import { fractionDialect, perMilleDialect } from '../../../dataset/exports/core/dialect.ts'
 import { findFormat } from '../../../dataset/exports/registry.ts'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -67,6 +67,13 @@ const cases: readonly Case[] = [
     ],
   },
   {
+    name: 'a text holds the line separators of Unicode, which end no line of JSON',
+    task: 'caption',
+    questions: ['Describe the image.'],
+    output: { text: 'one\u2028two\u2029three' },
+    turns: [['Describe the image.', 'one\u2028two\u2029three']],
+  },
+  {
     name: 'tags are the answer to their question',
     task: 'tags',
     questions: ['What is in the image?'],
@@ -124,6 +131,17 @@ const cases: readonly Case[] = [
   },
 ]
 
+test('a question about a place keeps its words where the format writes boxes as the model was asked', () => {
+  const exchange = { question: 'What is inside [[250,500,750,999]]?', at: box, answer: 'A dog.', regions: [] }
+  expect(askedOf(exchange, (at) => perMilleDialect.write([at]))).toBe(exchange.question)
+})
+
+test('questions that nobody could be asked are told apart by their lines', () => {
+  const [record] = recordsOf([{ key: 'a.jpg', said: [said(cases[0]!)] }])
+  const prompt = { template: 'chat' as const, text: 'Is there a dog?\nHow many?' }
+  expect(questionsOf({ ...record!, prompt })).toEqual(['Is there a dog?', 'How many?'])
+})
+
 function said({ task, questions, output }: Case): Said {
   return { task, question: questions.join(' Answer:\nQuestion: '), output }
 }
@@ -148,6 +166,8 @@ const formats = [
   'llama-factory',
   'ms-swift',
   'openai-chat',
+  'openai-batch',
+  'jsonl',
   'csv',
   'coco',
   'parquet',

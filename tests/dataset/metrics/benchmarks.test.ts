@@ -133,6 +133,7 @@ describe('VQA', () => {
     ['1,000 left/right', { bugForBug: true }, '1000 leftright'],
     ['dont', { bugForBug: true }, "don't"],
     ['Two', { bugForBug: true }, '2'],
+    ["'ow'sat", { bugForBug: true }, "'ow's'at"],
   ])('%j with %j is %j', (text, options, expected) => {
     expect(normaliseVqa(text, options)).toBe(expected)
   })
@@ -159,7 +160,10 @@ test.each([
   ['cog', ['coglabel'], 0],
   ['  12  May ', ['12 may'], 1],
   ['', ['x'], 0],
+  // Two changes; in capitals both have six letters.
   ['größe', ['grösse'], 1 - 2 / 6],
+  // The spaces before it count in the length that one change is divided by: seven letters, not five.
+  ['  helpo', ['hello'], 1 - 1 / 7],
 ])('ANLS of %j against %j is %f', (said, answers, expected) => {
   expect(anls(said, answers)).toBeCloseTo(expected, 9)
 })
@@ -169,6 +173,8 @@ test.each([
   ['(b)', 1],
   ['C. green', 2],
   ['The answer is A', 0],
+  ['The answer is b.', 1],
+  ['The answer is a green one', 2],
   ['Answer: B', 1],
   ['It is green.', 2],
   ['A green thing', 2],
@@ -179,6 +185,16 @@ test.each([
   ['', null],
 ])('of red, blue, green, red wine %j means %s', (said, expected) => {
   expect(readChoice(said, ['red', 'blue', 'green', 'red wine'])).toBe(expected)
+})
+
+test.each([
+  ['', ['?', 'dog'], null],
+  ['-', ['+', '-'], 1],
+  ['!', ['+', '-'], null],
+  // A word inside another word is not named by it.
+  ['red and bored', ['red', 'bored'], null],
+])('%j of %j means %s', (said, choices, expected) => {
+  expect(readChoice(said, choices)).toBe(expected)
 })
 
 test('NoCaps has a score for each domain, with one rarity', () => {
@@ -252,6 +268,26 @@ describe('detection', () => {
     expect(scoreDetection(said, crowd)).toMatchObject({ precision: 1, recall: 1 / 3, said: 1, gold: 3 })
   })
 
+  test('of true boxes that are overlapped equally the last is taken, as published', () => {
+    const two = [
+      { image: 'a', name: 'dog', box: [0, 0, 0.5, 1] as Box },
+      { image: 'a', name: 'dog', box: [0.5, 0, 1, 1] as Box },
+    ]
+    // The first covers both by a half and takes the right one, so that the second finds none.
+    const said = [
+      { image: 'a', name: 'dog', box: [0, 0, 1, 1] as Box, score: 0.9 },
+      { image: 'a', name: 'dog', box: [0.5, 0, 1, 1] as Box, score: 0.8 },
+    ]
+    expect(scoreDetection(said, two)).toMatchObject({ precision: 1 / 2, recall: 1 / 2 })
+  })
+
+  test('57 of 100 found are not yet the recall of 0.57 as numpy counts to it', () => {
+    const many = Array.from({ length: 100 }, (_, index) => ({ image: `${index}`, name: 'dog', box: at(0) }))
+    const said = many.slice(0, 57).map((one) => ({ ...one, score: 1 }))
+    // Points 0.00 to 0.56 of 101.
+    expect(scoreDetection(said, many).averagePrecisionAt50).toBeCloseTo(57 / 101, 9)
+  })
+
   test('boxes that overlap by 0.61 count at three of the ten overlaps', () => {
     // 0.076 of the width is inside both, 0.124 inside either: 0.61, enough for 0.5, 0.55 and 0.6.
     const said = [{ image: 'a', name: 'dog', box: [0.024, 0, 0.124, 0.1] as Box, score: 1 }]
@@ -288,7 +324,23 @@ describe('CHAIR', () => {
     ['women with purses near the TVs', ['person', 'handbag', 'tv']],
     ['a tennis ball and a bow tie', ['sports ball', 'tie']],
     ['a carpet', []],
+    ['a baby elephant beside adult zebras', ['elephant', 'zebra']],
+    ['a baby animal at home plate', []],
+    ['a passenger train on the train tracks, a passenger waits', ['train', 'person']],
+    ['a motor bike and a motor cycle', ['motorcycle']],
+    ['the seat of a toilet', ['toilet']],
+    ['a seat', ['chair']],
+    ['policemen and two thieves chase geese', ['person', 'person', 'bird']],
+    // Its list lacks these words.
+    ['a mug and a duck', []],
+    ['a dog-friendly park', []],
   ])('%j names %j', (text, names) => {
     expect(vocabulary.mentionsIn(text).map(({ name }) => name)).toEqual(names)
+  })
+
+  test('boxes have some more words', () => {
+    const { mentionsIn, nameOf } = openCocoVocabulary('boxes')
+    expect(mentionsIn('a mug, a motor bike').map(({ name }) => name)).toEqual(['cup', 'motorcycle'])
+    expect([nameOf('mug'), nameOf('home plate'), vocabulary.nameOf('mug')]).toEqual(['cup', null, null])
   })
 })

@@ -494,6 +494,19 @@ test.each<[string, Record<string, unknown>, RegExp]>([
     { 'a.jpg': '', 'pope.json': lines({ image: 'a.jpg', text: 'q', label: 'maybe' }) },
     /line 1 of pope\.json/,
   ],
+  [
+    'an answer that is none of the choices',
+    {
+      'a.jpg': '',
+      'my-choices.jsonl': lines({
+        image: 'a.jpg',
+        question: 'Which?',
+        choices: ['red', 'blue'],
+        answer: 'C',
+      }),
+    },
+    /line 1 of my-choices\.jsonl .* none of the choices/,
+  ],
   ['a line that is no JSON', { 'pope.json': 'what' }, /not JSON: what/],
   [
     'questions and answers of two splits',

@@ -1,7 +1,8 @@
 // Each metric on cases worked by hand.
 import { describe, expect, it } from 'vitest'
 import { compareRuns } from '../../../dataset/metrics/compare.ts'
-import { countFoundBoxes, intersectionOverUnion, matchBoxes } from '../../../dataset/metrics/box-accuracy.ts'
+import { intersectionOverUnion } from '../../../dataset/box-overlap.ts'
+import { countFoundBoxes, matchBoxes } from '../../../dataset/metrics/box-accuracy.ts'
 import { judgeCaption } from '../../../dataset/metrics/caption-objects.ts'
 import { isCount, isCountRight, readCount } from '../../../dataset/metrics/count.ts'
 import { gradeImage, readGoldBoxes, type Said } from '../../../dataset/metrics/grade-image.ts'
@@ -123,6 +124,10 @@ describe('counts', () => {
     ['None', 0],
     ['Zero.', 0],
     ['twenty', 20],
+    ['twenty-one', null],
+    ['A 2-story house with 5 windows', 5],
+    ['about 1,200 people', 1200],
+    ['1, 2 or 3', 1],
     ['A few.', null],
     ['Someone.', null],
   ])('reads %j as %s', (answer, count) => expect(readCount(answer)).toBe(count))
@@ -131,12 +136,7 @@ describe('counts', () => {
     expect(isCountRight('There are 2.', 'Two.')).toBe(true)
     expect(isCountRight('Three.', 'Two.')).toBe(false)
     expect(isCountRight('Many.', 'Two.')).toBe(false)
-    expect([isCount('Two.'), isCount('4'), isCount('Two dogs.'), isCount('No.')]).toEqual([
-      true,
-      true,
-      false,
-      false,
-    ])
+    expect(['Two.', '4', '1,200', 'Two dogs.', 'No.'].map(isCount)).toEqual([true, true, true, false, false])
   })
 })
 
