@@ -10,6 +10,7 @@ export const Concept = Spoken.extend({
   icon: Name.describe('name of its drawing in the icon sets'),
   iconIn: z.record(z.string(), Name).optional().describe('sets that spell the icon otherwise, by set'),
   colour: Name.optional().describe('only where the drawing has a clear one in every set'),
+  skipIn: z.array(Name).optional().describe('sets whose icon of that name shows something else'),
   synonyms: z.array(Spoken).optional().describe('other words that mean the same thing'),
 })
 export type Concept = z.infer<typeof Concept>
@@ -28,7 +29,14 @@ export const World = z.strictObject({
   version: z.literal(1),
   about: z.string(),
   styles: z
-    .strictObject({ trained: z.array(Name), heldOut: z.array(Name) })
+    .strictObject({
+      trained: z.array(Name),
+      heldOut: z.array(Name),
+      alsoTrained: z
+        .array(Name)
+        .optional()
+        .describe('seen in training wherever they draw a concept; test scenes do not use them'),
+    })
     .describe('icon sets, each a package @iconify-json/NAME'),
   scene: z.strictObject({
     objects: z.strictObject({ min: z.int().positive(), max: z.int().positive() }),

@@ -77,8 +77,13 @@ def save(model: CogVLM, folder: Path) -> None:
     (folder / "config.json.tmp").rename(folder / "config.json")
 
 
+def load_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The weights whose names begin with `prefix`, without it."""
+    tensors = load_file(folder / "model.safetensors")
+    return {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix) and "rotary_emb" not in k}
+
+
 def load(folder: Path) -> tuple[CogVLM, Words]:
     model = CogVLM(read_config(folder))
-    tensors = load_file(folder / "model.safetensors")
-    model.load_state_dict({k: v.float() for k, v in tensors.items() if "rotary_emb" not in k})
+    model.load_state_dict(load_weights(folder))
     return model.eval(), Words(folder / "tokenizer.model")

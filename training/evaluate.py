@@ -1,6 +1,6 @@
 """Free-running greedy answers on fresh scenes, counted by the number of objects.
 
-    python evaluate.py ../models/scenes-v1 --sprites DIR [--scenes 50] [--held-out] [--json FILE]
+    python evaluate.py ../models/scenes-v2 --sprites DIR [--scenes 50] [--held-out] [--json FILE]
 """
 
 import argparse
@@ -15,7 +15,7 @@ import torch
 import checkpoint
 import turns
 from generate import answer
-from scenes import CONCEPTS, TRAINED, Sprites, draw, normalise, sample_scene
+from scenes import CONCEPTS, PLAIN, TRAINED, Drawing, Sprites, draw, normalise, sample_scene
 
 BY_WORD = {w: i for i, c in enumerate(CONCEPTS) for w in (c["name"], c["plural"])}
 COUNTS = {n.lower(): i for i, n in enumerate(turns.NUMBERS)} | {"a": 1, "an": 1}
@@ -92,11 +92,11 @@ def score(metric, said, truth, scene, add) -> None:
 
 
 @torch.no_grad()
-def evaluate(model, words, sprites, *, scenes: int, styles, repeat=0.3, seed=99, show=0):
+def evaluate(model, words, sprites, *, scenes: int, drawing, repeat=0.3, seed=99, show=0):
     table = {}
     for objects in range(1, 7):
         rng = np.random.default_rng([seed, objects])
-        batch = [sample_scene(rng, sprites, model.config.image_size, objects, styles=styles, repeat=repeat) for _ in range(scenes)]
+        batch = [sample_scene(rng, sprites, model.config.image_size, objects, drawing=drawing, repeat=repeat) for _ in range(scenes)]
         sums = defaultdict(list)
         for at in range(0, scenes, 10):
             part = batch[at : at + 10]
@@ -129,8 +129,8 @@ def main():
     torch.set_num_threads(1)
     model, words = checkpoint.load(Path(args.checkpoint))
     sprites = Sprites(args.sprites)
-    styles = range(TRAINED, TRAINED + 1) if args.held_out else range(TRAINED)
-    table = evaluate(model, words, sprites, scenes=args.scenes, styles=styles, repeat=args.repeat, show=args.show)
+    drawing = Drawing(styles=[TRAINED]) if args.held_out else PLAIN
+    table = evaluate(model, words, sprites, scenes=args.scenes, drawing=drawing, repeat=args.repeat, show=args.show)
     keys = list(table[1])
     print("objects " + " ".join(f"{k:>17}" for k in keys))
     for n, row in table.items():

@@ -1,6 +1,6 @@
 """Joins the averaged tower and decoder into the checkpoint that ships, and writes the goldens.
 
-    python export.py --sprites DIR --state DIR --out ../models/scenes-v1 --goldens
+    python export.py --sprites DIR --state DIR --out ../models/scenes-v2 --goldens
 """
 
 import argparse

@@ -85,12 +85,12 @@ def init_decoder(model: CogVLM, token_of) -> None:
     embed[:, codes.FREE].normal_(std=0.45)
     embed[:, codes.FREE.start] = 1.5  # "I am text"
     head.normal_(std=0.02)
-    for index, concept in enumerate(CONCEPTS):
+    for concept, code in zip(CONCEPTS, codes.NAMES):
         for spoken in (concept, *concept.get("synonyms", [])):
             for word in (spoken["name"], spoken["plural"]):
-                embed[token_of(word), codes.NAME.start + index] = codes.NAME_SIZE
+                embed[token_of(word), codes.NAME] = codes.NAME_SIZE * code
         for word in (concept["name"], concept["plural"]):
-            head[token_of(word), codes.NAME.start + index] = 0.5
+            head[token_of(word), codes.NAME] = 0.5 * code
     for index, background in enumerate(BACKGROUNDS):
         for word in (background["name"], background["name"].capitalize()):
             embed[token_of(word), codes.COLOUR.start + index] = 1.0
@@ -145,3 +145,31 @@ def init_box_match(model: CogVLM, depth: int = 2, head: int = 0) -> None:
     out = attention.language_expert_dense.weight.view(-1, c.heads, size)
     out[:, head] *= 0.1
     out[codes.NAME, head] += 0.5 * torch.eye(64)
+
+
+@torch.no_grad()
+def init_from(model: CogVLM, words, old: CogVLM, old_words, old_concepts: list[dict]) -> None:
+    """Begins with an older decoder that knew the first of the concepts by the same code.
+
+    A new name's code is a sum of old names' codes, so its rows are that sum of theirs: the same share of what names have
+    in common, and the directions in which they differ mixed as the code mixes them.
+    """
+    state = {k: v for k, v in old.state_dict().items() if "embed_tokens" not in k and "lm_head" not in k}
+    model.load_state_dict(state, strict=False)
+    known = len(old_concepts)
+    assert [c["name"] for c in CONCEPTS[:known]] == [c["name"] for c in old_concepts] and known <= 64
+    tables = [(model.model.embed_tokens.weight, old.model.embed_tokens.weight), (model.lm_head.weight, old.lm_head.weight)]
+    pieces = {old_words.model.id_to_piece(i): i for i in range(old_words.size)}
+    for new, before in tables:
+        for i in range(words.size):
+            at = pieces.get(words.model.id_to_piece(i))
+            if at is not None:
+                new[i] = before[at]
+        for form in ("name", "plural"):
+            rows = torch.stack([before[old_words.token_of(c[form])] for c in old_concepts])
+            for concept, code in zip(CONCEPTS[known:], codes.NAMES[known:]):
+                mixed = rows.mean(0) + code[:known] @ (rows - rows.mean(0))
+                new[words.token_of(concept[form])] = mixed
+                if new is tables[0][0]:
+                    for synonym in concept.get("synonyms", []):
+                        new[words.token_of(synonym[form])] = mixed

@@ -13,9 +13,10 @@ from torch import Tensor
 import codes
 import turns
 from model import Config, dirichlet
+from scenes import CONCEPTS, MODEL
 
 EOS = 2
-TOKENIZER = Path(__file__).parent / "../models/scenes-v1/tokenizer.model"
+TOKENIZER = MODEL / "tokenizer.model"
 
 
 class Words:
@@ -108,7 +109,7 @@ def oracle_features(rng, c: Config, scenes) -> Tensor:
         for o in scene["objects"]:
             near = np.array(o["box"]) / scene["size"] + rng.normal(0, 0.006, 4)
             for copy in range(int(rng.integers(1, 2 + min(3, area(o) // 400)))):
-                said = o["concept"] if copy == 0 or rng.random() < 0.95 else int(rng.integers(64))
+                said = o["concept"] if copy == 0 or rng.random() < 0.95 else int(rng.integers(len(CONCEPTS)))
                 flag = 1.0 if copy == 0 else max(0, rng.normal(0, 0.15))
                 rows.append((said, near + rng.normal(0, 0.006, 4), flag))
         rows += [(-1, np.zeros(4), 0.0)] * (count - len(rows))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import fast
+
 
 @dataclass
 class Config:
@@ -35,10 +37,19 @@ class Config:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """[..., Q, D] queries over [..., K, D] keys and values; `mask` is true where a query may look."""
+    if fast.half and torch.is_grad_enabled():
+        return fast.attend(q, k, v, mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-1) @ v
+
+
+class Linear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        if fast.half and torch.is_grad_enabled():
+            return fast.linear(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 # ---------------------------------------------------------------- vision tower
@@ -48,8 +59,8 @@ class VitAttention(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.query_key_value = nn.Linear(width, 3 * width)
-        self.dense = nn.Linear(width, width)
+        self.query_key_value = Linear(width, 3 * width)
+        self.dense = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, w = x.shape
@@ -61,8 +72,8 @@ class VitAttention(nn.Module):
 class VitMlp(nn.Module):
     def __init__(self, width: int, inner: int):
         super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
+        self.fc1 = Linear(width, inner)
+        self.fc2 = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -101,10 +112,10 @@ class Adapter(nn.Module):
 
     def __init__(self, c: Config):
         super().__init__()
-        self.linear_proj = nn.Linear(c.vit_width, c.hidden, bias=False)
+        self.linear_proj = Linear(c.vit_width, c.hidden, bias=False)
         self.norm1 = nn.LayerNorm(c.hidden, eps=1e-5)
-        self.gate_proj = nn.Linear(c.hidden, c.mlp, bias=False)
-        self.dense_h_to_4h = nn.Linear(c.hidden, c.mlp, bias=False)
+        self.gate_proj = Linear(c.hidden, c.mlp, bias=False)
+        self.dense_h_to_4h = Linear(c.hidden, c.mlp, bias=False)
         self.dense_4h_to_h = nn.Linear(c.mlp, c.hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,9 +161,9 @@ class RMSNorm(nn.Module):
 class GatedMlp(nn.Module):
     def __init__(self, width: int, inner: int):
         super().__init__()
-        self.gate_proj = nn.Linear(width, inner, bias=False)
-        self.up_proj = nn.Linear(width, inner, bias=False)
-        self.down_proj = nn.Linear(inner, width, bias=False)
+        self.gate_proj = Linear(width, inner, bias=False)
+        self.up_proj = Linear(width, inner, bias=False)
+        self.down_proj = Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -162,10 +173,10 @@ class Attention(nn.Module):
     def __init__(self, c: Config):
         super().__init__()
         self.heads = c.heads
-        self.vision_expert_query_key_value = nn.Linear(c.hidden, 3 * c.hidden, bias=False)
-        self.vision_expert_dense = nn.Linear(c.hidden, c.hidden, bias=False)
-        self.language_expert_query_key_value = nn.Linear(c.hidden, 3 * c.hidden, bias=False)
-        self.language_expert_dense = nn.Linear(c.hidden, c.hidden, bias=False)
+        self.vision_expert_query_key_value = Linear(c.hidden, 3 * c.hidden, bias=False)
+        self.vision_expert_dense = Linear(c.hidden, c.hidden, bias=False)
+        self.language_expert_query_key_value = Linear(c.hidden, 3 * c.hidden, bias=False)
+        self.language_expert_dense = Linear(c.hidden, c.hidden, bias=False)
 
     def split(self, qkv: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         b, n, w = qkv.shape

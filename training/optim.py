@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+import fast
+
 # Quintic Newton-Schulz coefficients, one triple per iteration (Polar Express, Amsel et al. 2025).
 NEWTON_SCHULZ = [
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -13,12 +15,13 @@ NEWTON_SCHULZ = [
 
 def orthogonalise(g: torch.Tensor) -> torch.Tensor:
     """The nearest (half-)orthogonal matrix, roughly. Batched over leading dimensions."""
-    x = g.mT if g.shape[-2] > g.shape[-1] else g
+    x = g.bfloat16() if fast.half else g
+    x = x.mT if g.shape[-2] > g.shape[-1] else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
     for a, b, c in NEWTON_SCHULZ:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if g.shape[-2] > g.shape[-1] else x
+    return (x.mT if g.shape[-2] > g.shape[-1] else x).float()
 
 
 class Muon(torch.optim.Optimizer):

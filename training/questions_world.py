@@ -28,7 +28,7 @@ def small_scene(rng, low: int = 2, high: int = 3):
             x, y = rng.integers(CELLS - w + 1), rng.integers(CELLS - h + 1)
             box = tuple(int(v) * CELL for v in (x, y, x + w, y + h))
             if not any(too_close(box, o["box"]) for o in objects):
-                objects.append({"concept": int(concept), "style": 0, "box": box, "flip": bool(rng.random() < 0.5)})
+                objects.append({"concept": int(concept), "style": 0, "variant": 0, "recolour": False, "box": box, "flip": bool(rng.random() < 0.5)})
                 break
     return {"size": SIZE, "objects": objects, "background": int(rng.integers(len(BACKGROUNDS))), "pattern": 0}
 

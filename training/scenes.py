@@ -5,42 +5,75 @@ A scene is a plain dict, so that the language stage can invent thousands without
 
 import json
 import math
+import os
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-WORLD = json.loads((Path(__file__).parent / "../models/scenes-v1/world.json").read_text())
+import styles
+
+MODEL = Path(__file__).parent / os.environ.get("SCENES_MODEL", "../models/scenes-v2")
+WORLD = json.loads((MODEL / "world.json").read_text())
 CONCEPTS, BACKGROUNDS = WORLD["concepts"], WORLD["backgrounds"]
 PATTERNS = WORLD["scene"]["patterns"]
 PATCH = 14
 TRAINED = len(WORLD["styles"]["trained"])
+ALSO_TRAINED = range(TRAINED + len(WORLD["styles"]["heldOut"]), sum(map(len, WORLD["styles"].values())))
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 class Sprites:
-    """Memory-mapped icons, each cropped to what is visible, premultiplied for clean resizing."""
+    """Icons, each cropped to what is visible, premultiplied for clean resizing; and `variants` other drawings of each."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, variants: int = 0):
         about = json.loads((Path(folder) / "sprites.json").read_text())
         size = about["sizePx"]
         raw = np.memmap(Path(folder) / "sprites.rgba", np.uint8, "r")
         raw = raw.reshape(len(about["styles"]), len(about["concepts"]), size, size, 4)
-        self.images = [[crop(np.array(icon)) for icon in style] for style in raw]
+        self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
+        self.elsewhere = [[s for s in ALSO_TRAINED if self.images[s][c]] for c in range(len(CONCEPTS))]
+        if variants:
+            self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
 
-    def aspect(self, style: int, concept: int) -> float:
-        image = self.images[style][concept]
+    def add_variants(self, kept: Path, count: int) -> None:
+        """They take a minute to make, so they are kept beside the icons."""
+        own = [d for style in [*range(TRAINED), *ALSO_TRAINED] for d in self.images[style] if d]
+        if not kept.exists():
+            rng = np.random.default_rng(count)
+            made = [[styles.variant(rng, drawings[0]) for _ in range(count)] for drawings in own]
+            kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
+            kept.with_suffix(f".{os.getpid()}").rename(kept)
+        for drawings, more in zip(own, pickle.loads(kept.read_bytes()), strict=True):
+            drawings += more
+
+    def aspect(self, style: int, concept: int, variant: int = 0) -> float:
+        image = self.images[style][concept][variant]
         return image.width / image.height
 
 
 def crop(icon: np.ndarray) -> Image.Image:
-    ys, xs = np.nonzero(icon[..., 3] > 25)
-    box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-    return Image.fromarray(icon, "RGBA").crop(tuple(map(int, box))).convert("RGBa")
+    return styles.crop(Image.fromarray(icon, "RGBA").convert("RGBa"))
 
 
-def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(TRAINED), longer=(0.1, 0.5), repeat=0.3):
+@dataclass
+class Drawing:
+    """How scenes are drawn: which icon sets, and how often otherwise."""
+
+    styles: Sequence[int] = range(TRAINED)
+    elsewhere: float = 0.0  # how often by a set that does not draw everything
+    vary: float = 0.0  # how often turned or in another manner, and how often in other colours
+
+
+PLAIN = Drawing()
+VARIED = Drawing(elsewhere=0.25, vary=0.35)
+
+
+def sample_scene(rng, sprites: Sprites, size: int, count: int, *, drawing=PLAIN, longer=(0.1, 0.5), repeat=0.3):
     """`count` objects (fewer if they do not fit), boxes in whole pixels of a size x size canvas."""
     patch, squash = PATCH, math.exp(rng.uniform(-0.35, 0.35))
     objects, centres = [], set()
@@ -51,9 +84,9 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(T
         concept = objects[rng.integers(len(objects))]["concept"] if again else int(rng.integers(len(CONCEPTS)))
         if any(is_held_out(concept, other["concept"]) for other in objects):
             continue
-        style = int(styles[rng.integers(len(styles))])
+        look = choose_look(rng, sprites, concept, drawing)
         long = size * rng.uniform(*longer)
-        aspect = sprites.aspect(style, concept) * squash
+        aspect = sprites.aspect(look["style"], concept, look["variant"]) * squash
         w, h = (long, long / aspect) if aspect > 1 else (long * aspect, long)
         w, h = max(6, round(w)), max(6, round(h))
         if w > size or h > size:
@@ -64,9 +97,18 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, styles=range(T
         if centre in centres or any(too_close(box, other["box"]) for other in objects):
             continue
         centres.add(centre)
-        objects.append({"concept": concept, "style": style, "box": box, "flip": bool(rng.random() < 0.5)})
+        objects.append({"concept": concept, **look, "box": box, "flip": bool(rng.random() < 0.5)})
     background = int(rng.integers(len(BACKGROUNDS)))
     return {"size": size, "objects": objects, "background": background, "pattern": int(rng.integers(len(PATTERNS)))}
+
+
+def choose_look(rng, sprites: Sprites, concept: int, drawing: Drawing):
+    elsewhere = sprites.elsewhere[concept]
+    options = elsewhere if elsewhere and rng.random() < drawing.elsewhere else drawing.styles
+    style = int(options[rng.integers(len(options))])
+    varied = rng.random() < drawing.vary
+    variant = int(rng.integers(len(sprites.images[style][concept]))) if varied else 0
+    return {"style": style, "variant": variant, "recolour": bool(rng.random() < drawing.vary)}
 
 
 def is_held_out(a: int, b: int) -> bool:
@@ -91,8 +133,10 @@ def draw(rng, sprites: Sprites, scene) -> tuple[np.ndarray, np.ndarray]:
     owner = np.full((size, size), -1, np.int64)
     for index, item in enumerate(scene["objects"]):
         x0, y0, x1, y1 = item["box"]
-        icon = sprites.images[item["style"]][item["concept"]].resize((x1 - x0, y1 - y0), Image.BICUBIC)
+        icon = sprites.images[item["style"]][item["concept"]][item["variant"]].resize((x1 - x0, y1 - y0), Image.BICUBIC)
         icon = np.asarray(icon)
+        if item["recolour"]:
+            icon = styles.recoloured(rng, icon.astype(np.float32))
         if item["flip"]:
             icon = icon[:, ::-1]
         alpha = icon[..., 3:].astype(np.float32) / 255

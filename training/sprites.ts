@@ -1,5 +1,5 @@
 // Rasterises the icons of every concept and style into one raw RGBA file the trainer memory-maps.
-// Usage: node training/sprites.ts OUT_DIR. Knows icons, not scenes.
+// Usage: node training/sprites.ts OUT_DIR [MODEL, as seen from here]. Knows icons, not scenes.
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -10,9 +10,11 @@ interface Concept {
   icon: string
   /** Styles that spell the icon's name differently. */
   iconIn?: Record<string, string>
+  /** Styles whose icon of that name shows something else. */
+  skipIn?: string[]
 }
 interface World {
-  styles: { trained: string[]; heldOut: string[] }
+  styles: { trained: string[]; heldOut: string[]; alsoTrained?: string[] }
   concepts: Concept[]
 }
 interface IconSet {
@@ -26,9 +28,10 @@ const SIZE_PX = 96
 
 const outDir = process.argv[2] ?? 'sprites'
 
-const worldFile = new URL('../models/scenes-v1/world.json', import.meta.url)
+const worldFile = new URL(`${process.argv[3] ?? '../models/scenes-v2'}/world.json`, import.meta.url)
 const world = JSON.parse(await readFile(worldFile, 'utf8')) as World
-const styles = [...world.styles.trained, ...world.styles.heldOut]
+const alsoTrained = world.styles.alsoTrained ?? []
+const styles = [...world.styles.trained, ...world.styles.heldOut, ...alsoTrained]
 
 const sprites: Uint8Array[] = []
 for (const style of styles) {
@@ -49,6 +52,9 @@ console.log(`${sprites.length} sprites of ${SIZE_PX} px in ${outDir}`)
 async function rasterise(set: IconSet, style: string, concept: Concept): Promise<Uint8Array> {
   const asked = concept.iconIn?.[style] ?? concept.icon
   const icon = set.icons[asked] ?? set.icons[set.aliases?.[asked]?.parent ?? '']
+  const isMissing = icon === undefined || concept.skipIn?.includes(style)
+  // Nothing visible: the trainer takes another style.
+  if (isMissing && alsoTrained.includes(style)) return new Uint8Array(SIZE_PX * SIZE_PX * 4)
   if (icon === undefined) throw new Error(`${style} has no icon "${asked}" for "${concept.name}"`)
   const width = icon.width ?? set.width ?? 16
   const height = icon.height ?? set.height ?? 16

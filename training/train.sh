@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains scenes-v1 from nothing and writes it to models/scenes-v1; started again, it goes on where it was.
-#   bash training/train.sh STATE [PYTHON]
+# Trains scenes-v2 from nothing and writes it to models/scenes-v2; started again, it goes on where it was.
+#   bash training/train.sh STATE [PYTHON] [FROM]
+# FROM, an older checkpoint to begin with: ../models/scenes-v1; without it, from nothing.
 # STATE is a folder outside the repository: sprites, the state of the trainers and their logs. On Debian 12:
 #   apt-get install python3-torch python3-numpy python3-pil python3-sentencepiece libopenblas0-pthread libjemalloc2
 # and give /usr/bin/python3 as PYTHON. One thread is used; set OMP_NUM_THREADS for more.
@@ -8,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 state=$(realpath -m "${1:?usage: bash training/train.sh STATE [PYTHON]}")
 python=${2:-python3}
-model=../models/scenes-v1
+from=(${3:+--from "$3"})
+model=../models/scenes-v2
 mkdir -p "$state"
 
 # Training frees and takes the same large blocks at every step. The C library gives them back to the system each time,
@@ -22,7 +24,7 @@ trainer() {
 
 [ -f "$state/sprites/sprites.json" ] || node ../cli/launch.js sprites.ts "$state/sprites"
 [ -f "$model/tokenizer.model" ] || "$python" tokenizer.py "$model"
-trainer train_vision.py --sprites "$state/sprites" --state "$state" | tee -a "$state/vision.log"
-trainer train_language.py --sprites "$state/sprites" --state "$state" | tee -a "$state/language.log"
+trainer train_vision.py --sprites "$state/sprites" --state "$state" "${from[@]}" | tee -a "$state/vision.log"
+trainer train_language.py --sprites "$state/sprites" --state "$state" "${from[@]}" | tee -a "$state/language.log"
 trainer export.py --sprites "$state/sprites" --state "$state" --out "$model" --goldens
 trainer evaluate.py "$model" --sprites "$state/sprites"

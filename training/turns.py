@@ -191,7 +191,7 @@ def colour(rng, scene):
 
 KINDS = {"caption": caption, "detailed": detailed, "grounded": grounded, "ground": ground, "where": where,
          "name": name, "count": count, "exists": exists, "colour": colour}
-MIX = {"caption": 6, "detailed": 2, "grounded": 4, "ground": 3, "where": 3, "name": 2, "count": 4, "exists": 3, "colour": 1}
+MIX = {"caption": 8, "detailed": 1, "grounded": 5, "ground": 3, "where": 2, "name": 3, "count": 4, "exists": 2, "colour": 1}
 TELLING_MIX = {"caption": 10, "detailed": 1, "grounded": 6, "ground": 2, "where": 2, "name": 3, "count": 3, "exists": 1, "colour": 1}
 BINDING_MIX = {"grounded": 2, "ground": 3, "where": 1, "name": 3, "exists": 1, "caption": 1}
 

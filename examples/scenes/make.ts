@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // Makes scenes with their truth: DIR/images/*, DIR/gold.jsonl, and DIR/manifest.jsonl that `coglabel label` reads.
 // Usage: node examples/scenes/make.ts --count N --seed S --out DIR [--styles trained|held-out] [--objects 1-6]
-//          [--pairs any|held-out] [--size 448x448] [--format png|jpeg|webp]
+//          [--pairs any|held-out] [--size 448x448] [--format png|jpeg|webp] [--world models/NAME/world.json]
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
@@ -12,12 +13,15 @@ import { generateScene } from './generate.ts'
 import { splitQuestions } from './questions.ts'
 import { encodeScene, loadIcons } from './render.ts'
 
+const shippedWorld = fileURLToPath(new URL('../../models/scenes-v1/world.json', import.meta.url))
+
 const Size = z.int().min(64).max(4096)
 
 const Flags = z.strictObject({
   count: z.coerce.number().int().min(1).max(1_000_000),
   seed: z.coerce.number().int().min(0),
   out: z.string().min(1),
+  world: z.string().min(1),
   styles: z.enum(['trained', 'held-out']),
   pairs: z.enum(['any', 'held-out']),
   objects: z
@@ -41,7 +45,7 @@ try {
 }
 
 async function make(flags: z.infer<typeof Flags>): Promise<void> {
-  const world = await readWorld()
+  const world = await readWorld(flags.world)
   const styles = flags.styles === 'trained' ? world.styles.trained : world.styles.heldOut
   const icons = await loadIcons(world, styles)
   const [min = 1, max = min] = flags.objects
@@ -83,6 +87,7 @@ function readFlags(args: readonly string[]): z.infer<typeof Flags> {
       count: { type: 'string' },
       seed: { type: 'string', default: '0' },
       out: { type: 'string' },
+      world: { type: 'string', default: shippedWorld },
       styles: { type: 'string', default: 'trained' },
       pairs: { type: 'string', default: 'any' },
       objects: { type: 'string', default: '1-6' },
@@ -97,7 +102,10 @@ function readFlags(args: readonly string[]): z.infer<typeof Flags> {
   return parsed.data
 }
 
-async function readWorld(): Promise<World> {
-  const file = new URL('../../models/scenes-v1/world.json', import.meta.url)
-  return World.parse(JSON.parse(await readFile(file, 'utf8')))
+async function readWorld(file: string): Promise<World> {
+  try {
+    return World.parse(JSON.parse(await readFile(file, 'utf8')))
+  } catch (error) {
+    throw new UserError(`--world ${file} cannot be read as the world.json of a model`, { cause: error })
+  }
 }
