@@ -1,5 +1,5 @@
 // Whether a unified model knows when to answer in words and when in boxes: "Where is the dog?" against "Give its box."
-//   node bench/answer-kind.ts SCENES [--model models/scenes-v1] [--count 200]
+//   node bench/answer-kind.ts SCENES [--model models/scenes-v2] [--count 200]
 // SCENES is a folder of examples/scenes/make.ts. Each of the first `count` scenes gets one question of each kind, half of
 // them about something that is not there. Prints a JSON line for each wrong kind of answer and one for the shares.
 import { readFile } from 'node:fs/promises'
@@ -34,7 +34,7 @@ const explicit = [
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    model: { type: 'string', default: 'models/scenes-v1' },
+    model: { type: 'string', default: 'models/scenes-v2' },
     count: { type: 'string', default: '200' },
   },
 })
@@ -42,7 +42,7 @@ const [folder] = positionals
 if (folder === undefined) throw new Error('usage: node bench/answer-kind.ts SCENES')
 
 const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v1/world.json', import.meta.url), 'utf8')),
+  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
 )
 const lines = (await readFile(join(folder, 'gold.jsonl'), 'utf8'))
   .trim()

@@ -32,7 +32,7 @@ await measureLlama3()
 /** Rounds with and without in turn, so that what else the machine does falls on both. */
 async function measureShipped(): Promise<void> {
   const engine = await openEngineForModel({
-    modelFolder: fileURLToPath(new URL('../models/scenes-v1', import.meta.url)),
+    modelFolder: fileURLToPath(new URL('../models/scenes-v2', import.meta.url)),
   })
   const folder = new URL('../examples/images/', import.meta.url)
   const spent = { free: 0, held: 0 }
@@ -68,7 +68,7 @@ async function measureShipped(): Promise<void> {
   }
   await engine.close()
   const costPercent = Math.round((spent.held / spent.free - 1) * 1000) / 10
-  console.log(JSON.stringify({ model: 'scenes-v1', ...spent, tokens, costPercent, asked, differing }))
+  console.log(JSON.stringify({ model: 'scenes-v2', ...spent, tokens, costPercent, asked, differing }))
 }
 
 /** The mask alone: a vocabulary of 128,256 with logits of noise. */

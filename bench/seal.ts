@@ -213,7 +213,7 @@ function makeRecord(n: number): LabelRecord {
     finishReason: 'stop',
     usage: { promptTokens: 40, imageTokens: 258, outputTokens: 24 + (n % 7) },
     model: {
-      name: 'scenes-v1',
+      name: 'scenes-v2',
       digest: sha256Hex('model'),
       weights: 'int8',
       licence: 'apache-2.0',

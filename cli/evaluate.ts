@@ -61,7 +61,7 @@ Exit code: 0 evaluated, 1 fatal, 2 wrong usage or unusable files.`
 const evaluationName = 'evaluation.json'
 const worstName = 'evaluation-worst.png'
 const reportName = 'evaluation.html'
-const defaultWorld = fileURLToPath(new URL('../models/scenes-v1/world.json', import.meta.url))
+const defaultWorld = fileURLToPath(new URL('../models/scenes-v2/world.json', import.meta.url))
 const tileWidth = 380
 const defaultWorst = 12
 const maxWorst = 64

@@ -15,7 +15,7 @@ import type { CacheFlags } from './cache-flags.ts'
 import { userCacheFolder } from './user-cache.ts'
 
 /** The checkpoint that ships with the package. */
-const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v1', import.meta.url))
+const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v2', import.meta.url))
 
 /** Part of every cache name beside the manifest's version: raised when the compiler writes something better in the same format. */
 const compiledCacheVersion = 3

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { World } from '../schemas/world.ts'
-import { samples } from './samples.ts'
+import { conceptsDrawn, samples } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
 
@@ -16,9 +16,10 @@ const [each = 40, firstSeed = 0] = process.argv.slice(2).map(Number)
 const maxBytes = 58_000
 const shown = 6
 const cli = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
-const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v1/world.json', import.meta.url), 'utf8')),
+const wholeWorld = World.parse(
+  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
 )
+const world = { ...wholeWorld, concepts: wholeWorld.concepts.slice(0, conceptsDrawn) }
 const icons = await loadIcons(world, world.styles.trained)
 
 const Evaluated = z.object({
@@ -33,7 +34,16 @@ const Evaluated = z.object({
 const work = await mkdtemp(join(tmpdir(), 'coglabel-samples-'))
 try {
   const contents = await drawCandidates()
-  coglabel('label', join(work, 'images'), '--out', join(work, 'run'), '--tasks', 'caption,grounded-caption')
+  coglabel(
+    'label',
+    join(work, 'images'),
+    '--out',
+    join(work, 'run'),
+    '--tasks',
+    'caption,grounded-caption',
+    '--health',
+    'off',
+  )
   coglabel('evaluate', join(work, 'run'), '--gold', join(work, 'gold.jsonl'), '--worst', '0')
   const { byImage } = Evaluated.parse(JSON.parse(await readFile(join(work, 'run/evaluation.json'), 'utf8')))
   for (const slot of samples.keys()) {

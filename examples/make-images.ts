@@ -6,15 +6,16 @@ import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import type { GoldLine } from '../schemas/gold.ts'
 import { type Concept, World } from '../schemas/world.ts'
-import { samples } from './samples.ts'
+import { conceptsDrawn, samples } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { numberWords, splitQuestions } from './scenes/questions.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
 
 const here = fileURLToPath(new URL('./', import.meta.url))
-const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v1/world.json', import.meta.url), 'utf8')),
+const wholeWorld = World.parse(
+  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
 )
+const world = { ...wholeWorld, concepts: wholeWorld.concepts.slice(0, conceptsDrawn) }
 const icons = await loadIcons(world, world.styles.trained)
 const [gold, manifest, rows]: [string[], string[], string[]] = [[], [], []]
 

@@ -14,10 +14,13 @@ export type Sample = {
   isPictured?: true
 }
 
+/** Things are drawn from the first of the world's, so that the images stay as they are when the world grows. */
+export const conceptsDrawn = 64
+
 export const samples: readonly Sample[] = [
   { seed: 2007, objectCount: 1, width: 448, height: 448, format: 'jpeg', note: 'a square JPEG' },
   {
-    seed: 3002,
+    seed: 2103,
     objectCount: 2,
     width: 640,
     height: 480,
@@ -36,7 +39,7 @@ export const samples: readonly Sample[] = [
     isPictured: true,
   },
   {
-    seed: 6018,
+    seed: 5118,
     objectCount: 3,
     width: 560,
     height: 420,
@@ -53,7 +56,7 @@ export const samples: readonly Sample[] = [
     note: 'many things, a WebP',
   },
   {
-    seed: 8001,
+    seed: 7103,
     objectCount: 2,
     width: 640,
     height: 480,

@@ -28,6 +28,7 @@ class Words:
         self.numbers = torch.tensor([self.model.piece_to_id(f"{n:03d}") for n in range(1000)])
         self.value = torch.full((self.size,), -1)
         self.value[self.numbers] = torch.arange(1000)
+        self.list_ends = torch.tensor([self.model.piece_to_id(p) for p in ("▁and", ".")])
         self.box_end = self.model.piece_to_id("]]")
 
     def encode(self, text: str) -> list[int]:
@@ -60,8 +61,9 @@ def free_choices(words: Words, scene, ids: list[int], targets: list[int]) -> lis
         word, noun = targets[at], targets[at + 1]
         said = [p for p in left if token(p[0], first) == word and token(p[1], False) == noun]
         if said:
-            choices[at] = sorted({token(p[0], first) for p in left})
-            choices[at + 1] = sorted({token(p[1], False) for p in left if token(p[0], first) == word})
+            next_up = [p for p in left if p[2] == max(n for _, _, n in left)]
+            choices[at] = sorted({token(p[0], first) for p in next_up})
+            choices[at + 1] = sorted({token(p[1], False) for p in next_up if token(p[0], first) == word})
             left.remove(said[0])
             first = False
     return choices
@@ -78,6 +80,8 @@ class TextBatch:
 
 
 CHOICES = 6
+LISTS = ("caption", "grounded")
+ENDING = 0.15  # weight of the words that end a list, against 1 for all others: what is left out is never told, what is told too much shows
 
 
 def text_batch(rng, words: Words, scenes, mix, talks: int) -> TextBatch:
@@ -89,7 +93,7 @@ def text_batch(rng, words: Words, scenes, mix, talks: int) -> TextBatch:
             talk, kinds = turns.conversation(rng, scene, mix)
             ids, targets = encode_conversation(words, talk)
             kind = names.index(kinds[-1]) if len(kinds) == 1 else len(names)
-            listed = kinds in (["caption"], ["grounded"])
+            listed = len(kinds) == 1 and kinds[0] in LISTS
             choices = free_choices(words, scene, ids, targets) if listed else [[t] for t in targets]
             padded = [(c + [-1] * CHOICES)[:CHOICES] for c in choices]
             row += [(i, t, kind, 4 + at, n, *c) for at, (i, t, c) in enumerate(zip(ids, targets, padded))]
@@ -143,6 +147,8 @@ def answer_loss(words: Words, model, hidden: Tensor, batch: TextBatch) -> tuple[
     near = torch.exp(-0.5 * ((torch.arange(1000) - value[is_number, None]) / 8).square())
     near /= near.sum(-1, keepdim=True)
     loss = loss.index_put((is_number,), -(near * log_p[is_number][:, words.numbers]).sum(-1))
+    in_list = sum(kinds == list(turns.KINDS).index(name) for name in LISTS) > 0
+    weight = torch.where(in_list & torch.isin(targets, words.list_ends), ENDING, 1.0)
     said = logits.argmax(-1)
     right = (said[:, None] == choices).any(-1).float()
     stats = {}
@@ -153,7 +159,7 @@ def answer_loss(words: Words, model, hidden: Tensor, batch: TextBatch) -> tuple[
         if (of_kind & is_number).any():
             gap = (words.value[said[of_kind & is_number]] - value[of_kind & is_number]).abs().float()
             stats[name + "#"] = gap.clamp(max=500).mean().item()
-    return loss.mean(), stats
+    return (weight * loss).sum() / weight.sum(), stats
 
 
 def box_reading_loss(words: Words, inside: Tensor, ids: Tensor) -> Tensor:

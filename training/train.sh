@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains scenes-v2 from nothing and writes it to models/scenes-v2; started again, it goes on where it was.
 #   bash training/train.sh STATE [PYTHON] [FROM]
-# FROM, an older checkpoint to begin with: ../models/scenes-v1; without it, from nothing.
+# FROM, an older checkpoint to begin with; without it, from nothing.
 # STATE is a folder outside the repository: sprites, the state of the trainers and their logs. On Debian 12:
 #   apt-get install python3-torch python3-numpy python3-pil python3-sentencepiece libopenblas0-pthread libjemalloc2
 # and give /usr/bin/python3 as PYTHON. One thread is used; set OMP_NUM_THREADS for more.

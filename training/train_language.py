@@ -1,7 +1,7 @@
 """Stages B and C: teach the decoder to talk about patch codes.
 
     python train_language.py --sprites DIR --state DIR [--until seen]
-    python train_language.py --sprites DIR --state DIR --from ../models/scenes-v1      # begin with that decoder
+    python train_language.py --sprites DIR --state DIR --from CHECKPOINT      # begin with that decoder
 
 The stages follow each other: `binding` and `talk` read codes made up by hand, so they need no pictures and no tower;
 `seen` and `telling` read, three batches of four, what the tower of STATE/vision.pt really writes, and should begin when

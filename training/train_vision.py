@@ -1,6 +1,6 @@
 """Stage A: teach the tower to write every patch's code (see codes.py). No language here.
 
-    python train_vision.py --sprites DIR --state DIR [--steps 6000] [--from ../models/scenes-v1]
+    python train_vision.py --sprites DIR --state DIR [--steps 6000] [--from CHECKPOINT]
 
 Resumes from STATE/vision.pt when that exists; does nothing when its steps are done. The rate falls over the last 40 %
 of the steps, so more of them may be asked for as long as that has not begun.

@@ -1,7 +1,7 @@
 """Questions and answers about a scene, from its description alone. Knows words, not pixels.
 
-Kinds of objects are listed in any order: the decoder then only has to know what is left to tell. (One fixed order
-was tried first; it has to be learnt by heart, pair by pair.) Boxes of one kind go from left to right.
+Kinds of objects are listed in any order, but those with more things first: the decoder then only has to know what is
+left to tell. (One fixed order was tried first; it has to be learnt by heart, pair by pair.) Boxes of one kind go from left to right.
 """
 
 from scenes import BACKGROUNDS, CONCEPTS, PATTERNS
@@ -107,22 +107,27 @@ def ask(rng, templates):
     return choose(rng, templates[:3] if rng.random() < 0.6 else templates)
 
 
-def listing(scene) -> list[tuple[str, str]]:
-    """The phrases a caption is made of, as (first word, noun): any order of them is right."""
-    return [tuple(phrase(c, len(b)).split()) for c, b in groups(scene)]
+def listing(scene) -> list[tuple[str, str, int]]:
+    """The phrases a caption is made of, as (first word, noun, how many): any order of those with as many is right."""
+    return [(*phrase(c, len(b)).split(), len(b)) for c, b in groups(scene)]
 
 
 def shuffled(rng, items: list) -> list:
     return [items[i] for i in rng.permutation(len(items))]
 
 
+def most_first(rng, kinds: list) -> list:
+    """What there is most of comes first: it is what a look at everything at once finds first."""
+    return sorted(shuffled(rng, kinds), key=lambda kind: -len(kind[1]))
+
+
 def caption(rng, scene):
-    return ask(rng, CAPTION), sentence(join([phrase(c, len(b)) for c, b in shuffled(rng, groups(scene))]))
+    return ask(rng, CAPTION), sentence(join([phrase(c, len(b)) for c, b in most_first(rng, groups(scene))]))
 
 
 def detailed(rng, scene):
     parts = []
-    for concept, boxes in shuffled(rng, groups(scene)):
+    for concept, boxes in most_first(rng, groups(scene)):
         colour = concept["colour"] + " " if "colour" in concept else ""
         coloured = {"name": colour + concept["name"], "plural": colour + concept["plural"]}
         parts.append(f"{phrase(coloured, len(boxes))} {places(boxes, scene['size'])}")
@@ -131,7 +136,7 @@ def detailed(rng, scene):
 
 
 def grounded(rng, scene):
-    parts = [f"{phrase(c, len(b))} {box_text(b, scene['size'])}" for c, b in shuffled(rng, groups(scene))]
+    parts = [f"{phrase(c, len(b))} {box_text(b, scene['size'])}" for c, b in most_first(rng, groups(scene))]
     return ask(rng, GROUNDED), sentence(join(parts))
 
 

@@ -13,7 +13,7 @@ import { generateScene } from './generate.ts'
 import { splitQuestions } from './questions.ts'
 import { encodeScene, loadIcons } from './render.ts'
 
-const shippedWorld = fileURLToPath(new URL('../../models/scenes-v1/world.json', import.meta.url))
+const shippedWorld = fileURLToPath(new URL('../../models/scenes-v2/world.json', import.meta.url))
 
 const Size = z.int().min(64).max(4096)
 

@@ -10,7 +10,7 @@ const bench = async (...args: string[]) =>
 
 test('says the time of each stage, the rate with several images under way, and what it means an hour', async () => {
   const { stdout } = await bench('--seconds', '0.1', '--tasks', 'caption', '--kv', 'int8')
-  expect(stdout).toMatch(/^scenes-v1, int8 \(.*\/kv-int8\), loaded in [\d.]+ s\n/)
+  expect(stdout).toMatch(/^scenes-v2, int8 \(.*\/kv-int8\), loaded in [\d.]+ s\n/)
   for (const stage of ['decode and resize', 'vision tower and prefill', 'answers'])
     expect(stdout).toMatch(new RegExp(`${stage} +\\d+ ms`))
   const [, images = '0'] = /under way: ([\d.]+) images\/s, [\d.]+ tokens\/s/.exec(stdout) ?? []

@@ -74,7 +74,7 @@ test.skipIf(!canMount)('compiles a model aside where the cache of the user canno
     process.env.TMPDIR = '/mnt'
     const { findCompiledModel } = await load('../../cli/open-model.ts')
     console.log(JSON.stringify(await findCompiledModel({})))`)
-  expect(compiled).toMatch(/^\/mnt\/coglabel-cache-0\/scenes-v1-[0-9a-f]{16}$/)
+  expect(compiled).toMatch(/^\/mnt\/coglabel-cache-0\/scenes-v2-[0-9a-f]{16}$/)
 })
 
 test.each([

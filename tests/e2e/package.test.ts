@@ -58,7 +58,7 @@ it('ships no TypeScript, no tests and no development dependencies', () => {
 })
 
 const readyToLabel =
-  existsSync(join(root, 'models/scenes-v1/config.json')) && existsSync(join(root, 'examples/images'))
+  existsSync(join(root, 'models/scenes-v2/config.json')) && existsSync(join(root, 'examples/images'))
 
 // Skipped only while the checkpoint or the examples are not in the tree yet.
 it.skipIf(!readyToLabel)(

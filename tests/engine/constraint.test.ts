@@ -126,7 +126,7 @@ test.each([
 })
 
 const data = new URL('../golden/data/tokenizers/', import.meta.url)
-const shipped = fileURLToPath(new URL('../../models/scenes-v1', import.meta.url))
+const shipped = fileURLToPath(new URL('../../models/scenes-v2', import.meta.url))
 const tokenizers: [string, () => Promise<Tokenizer>][] = [
   ['the shipped vocabulary', async () => await openTokenizer({ folder: shipped, kind: 'sentencepiece' })],
   [

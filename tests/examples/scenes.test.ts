@@ -11,7 +11,7 @@ import { GoldLine } from '../../schemas/gold.ts'
 import { isHeldOutPair, World } from '../../schemas/world.ts'
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
-const world = World.parse(JSON.parse(read('models/scenes-v1/world.json')))
+const world = World.parse(JSON.parse(read('models/scenes-v2/world.json')))
 const styles = world.styles.trained
 // Two sets are enough to mix styles and half the time to load.
 const loadedStyles = ['noto', 'twemoji']

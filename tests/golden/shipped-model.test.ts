@@ -24,7 +24,7 @@ type TrainerAnswer = {
   answer: string
 }
 
-const checkpointFolder = fileURLToPath(new URL('../../models/scenes-v1', import.meta.url))
+const checkpointFolder = fileURLToPath(new URL('../../models/scenes-v2', import.meta.url))
 const goldenFolder = new URL('../../training/golden/', import.meta.url)
 const answers = JSON.parse(readFileSync(new URL('answers.json', goldenFolder), 'utf8')) as TrainerAnswer[]
 const images = [...new Set(answers.map(({ image }) => image))]

@@ -17,7 +17,7 @@ import { tempFolder } from './temp-folder.ts'
 
 export type ReviewImage = {
   key: string
-  /** One of examples/images; null for an image that is not there. */
+  /** One of tests/helpers/images; null for an image that is not there. */
   sample: string | null
   perceptualHash?: string
   said: {
@@ -30,7 +30,7 @@ export type ReviewImage = {
   }[]
 }
 
-const samples = fileURLToPath(new URL('../../examples/images/', import.meta.url))
+const samples = fileURLToPath(new URL('images/', import.meta.url))
 
 /** Every state a record may be in, on images that are there. */
 export const reviewImages: readonly ReviewImage[] = [

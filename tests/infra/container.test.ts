@@ -104,7 +104,7 @@ test('holds a worker that labels an image, with nothing around it', async () => 
 
   const folder = await tempFolder()
   const model = join(folder, 'model')
-  await compileModel({ checkpointFolder: join(repositoryRoot, 'models/scenes-v1'), outFolder: model })
+  await compileModel({ checkpointFolder: join(repositoryRoot, 'models/scenes-v2'), outFolder: model })
   const place = join(folder, 'place')
   const image = join(repositoryRoot, 'examples/images/owl.png')
   const submit = ['submit', image, '--place', place, '--model', model, '--tasks', 'caption', '--run', 'one']

@@ -11,7 +11,7 @@ const here = (await deviceProblem('cuda')) === null
 
 test.skipIf(here)('a model for CUDA is not run on the CPU in silence', async () => {
   const outFolder = join(await tempFolder(), 'model')
-  const checkpointFolder = join(repositoryRoot, 'models/scenes-v1')
+  const checkpointFolder = join(repositoryRoot, 'models/scenes-v2')
   await compileModel({ checkpointFolder, outFolder, target: 'cuda', weights: 'fp16' })
   await expect(openOnItsDevice(outFolder)).rejects.toThrow(/cuda/i)
 })

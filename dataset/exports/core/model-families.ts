@@ -24,7 +24,7 @@ const families: readonly (ModelFamily & { pattern: RegExp })[] = [
     family: 'coglabel scenes',
     baseModel: 'none: trained from nothing on drawn scenes',
     biases:
-      'knows 64 drawn things and says one of their names for whatever it sees; its wording is a template',
+      'knows 160 drawn things and says one of their names for whatever it sees; its wording is a template',
     terms: null,
   },
   {

@@ -81,7 +81,7 @@ test('the card warns of what the base language model forbids, beside the licence
   const loud = card.split('\n').filter((line) => line.startsWith('> **NOT FREE'))
   expect(loud).toHaveLength(2)
   expect(loud[1]).toContain('may not be used to improve any other large language model')
-  expect(familyOf({ name: 'scenes-v1' }).terms).toBeNull()
+  expect(familyOf({ name: 'scenes-v2' }).terms).toBeNull()
   expect(familyOf({ name: 'cogvlm2-llama3-chat-19B' }).terms).toContain('Llama 3')
 })
 
