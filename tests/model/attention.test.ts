@@ -28,6 +28,8 @@ type Case = {
   /** Rows behind each prefix. */
   slotRows: readonly number[]
   cacheFormat?: CacheFormat
+  /** Codes of a byte on either side of 0 that products of this CPU are exact with; 63 where they are added in 16 bits. */
+  levels?: 127 | 63
   /** One row's queries are this many times as large, so that its scores leave those of the others far behind. */
   outlier?: number
 }
@@ -49,11 +51,14 @@ const cases: Case[] = groups.flatMap((heads) => [
 /** In bytes all ways are held to what loops give over the numbers that the bytes stand for. */
 const byteCases = cases
   .filter(({ outlier = 1 }) => outlier === 1)
-  .map((each): Case => ({ ...each, cacheFormat: 'int8' }))
+  .flatMap((each): Case[] => [
+    { ...each, cacheFormat: 'int8', levels: 127 },
+    { ...each, cacheFormat: 'int8', levels: 63 },
+  ])
 
 describe.each([...cases, ...byteCases])(
-  '$name, $headCount heads over $kvHeadCount, rows $slotRows, outlier $outlier, cache $cacheFormat',
-  ({ name, headCount, kvHeadCount, slotRows, outlier = 1, cacheFormat = 'fp32' }) => {
+  '$name, $headCount heads over $kvHeadCount, rows $slotRows, outlier $outlier, cache $cacheFormat, levels $levels',
+  ({ name, headCount, kvHeadCount, slotRows, outlier = 1, cacheFormat = 'fp32', levels = 127 }) => {
     it('gives the averages of values that plain loops give', async () => {
       const rows = slotRows.reduce((sum, count) => sum + count, 0)
       const random = seededRandom(1)
@@ -83,7 +88,10 @@ describe.each([...cases, ...byteCases])(
             : key - suffixRows === row
         return isSeen ? 0 : -1e30
       })
-      const inBytes = prefixes.map(({ keys, values }) => ({ keys: toCodes(keys), values: toCodes(values) }))
+      const inBytes = prefixes.map(({ keys, values }) => ({
+        keys: toCodes(keys, levels),
+        values: toCodes(values, 127),
+      }))
       const restored = inBytes.map(({ keys, values }) => ({ keys: keys.restored, values: values.restored }))
       const isFloat = cacheFormat === 'fp32'
       const given = {
@@ -95,7 +103,10 @@ describe.each([...cases, ...byteCases])(
         mask,
         prefixes: isFloat ? prefixes : restored,
       }
-      const seen = await runGraph({ ...given, codes: isFloat ? undefined : inBytes }, attentionWays[name])
+      const seen = await runGraph(
+        { ...given, levels, codes: isFloat ? undefined : inBytes },
+        attentionWays[name],
+      )
       const expected = byLoops(given)
       expect(seen.length).toBe(expected.length)
       // A query in one byte is off by up to 0.4 % of its largest number.
@@ -117,20 +128,20 @@ type Given = Pick<Case, 'headCount' | 'kvHeadCount' | 'slotRows'> & {
 /** Numbers [kv, P, d] as whole numbers of steps, one step a channel, and what these stand for. */
 type Codes = { whole: number[]; steps: Float32Array; restored: Float32Array }
 
-function toCodes(x: Float32Array): Codes {
+function toCodes(x: Float32Array, levels: number): Codes {
   const channelOf = (at: number): number => Math.floor(at / (prefixRows * headDim)) * headDim + (at % headDim)
   const steps = new Float32Array(x.length / prefixRows)
   for (const [at, value] of x.entries())
-    steps[channelOf(at)] = Math.max(steps[channelOf(at)] ?? 0, Math.abs(value) / 127)
+    steps[channelOf(at)] = Math.max(steps[channelOf(at)] ?? 0, Math.abs(value) / levels)
   const whole = Array.from(x, (value, at) => Math.round(value / (steps[channelOf(at)] ?? NaN)))
   return { whole, steps, restored: x.map((_, at) => (whole[at] ?? NaN) * (steps[channelOf(at)] ?? NaN)) }
 }
 
 async function runGraph(
-  given: Given & { codes: readonly { keys: Codes; values: Codes }[] | undefined },
+  given: Given & { levels: number; codes: readonly { keys: Codes; values: Codes }[] | undefined },
   way: number,
 ): Promise<Float32Array> {
-  const { headCount, kvHeadCount, slotRows, qkv, prefixes, codes, suffix, mask } = given
+  const { headCount, kvHeadCount, slotRows, qkv, prefixes, levels, codes, suffix, mask } = given
   const rows = slotRows.reduce((sum, count) => sum + count, 0)
   const owners = laneOwners(rows)
   const suffixRows = owners.length * laneSize
@@ -148,7 +159,7 @@ async function runGraph(
   const range = (): CodeRange => ({
     levels: input('levels', []),
     zeroPoint: builder.input('zero', 'uint8', []),
-    lowWeight: builder.float32([1 / 254], []),
+    lowWeight: builder.float32([0.5 / levels], []),
   })
   const cpu = cpuFrame(builder, { keyCounts, codes: codes === undefined ? undefined : range(), ...heads })
   const slots = Array.from({ length: prefixSlots }, (_, slot) => {
@@ -200,7 +211,10 @@ async function runGraph(
     const dims = [kvHeadCount, prefixRows, headDim]
     if (own !== undefined)
       return [
-        [`keys${slot}`, { type: 'uint8', data: Uint8Array.from(own.keys.whole, (code) => code + 128), dims }],
+        [
+          `keys${slot}`,
+          { type: 'uint8', data: Uint8Array.from(own.keys.whole, (code) => code + levels + 1), dims },
+        ],
         [`values${slot}`, { type: 'int8', data: Int8Array.from(own.values.whole), dims }],
         [
           `prefix_scales.${slot}`,
@@ -237,8 +251,8 @@ async function runGraph(
       no_floats: floats(new Float32Array(0), [0]),
       no_key_codes: { type: 'uint8', data: new Uint8Array(0), dims: [0] },
       no_value_codes: { type: 'int8', data: new Int8Array(0), dims: [0] },
-      levels: floats(Float32Array.of(127), []),
-      zero: { type: 'uint8', data: Uint8Array.of(128), dims: [] },
+      levels: floats(Float32Array.of(levels), []),
+      zero: { type: 'uint8', data: Uint8Array.of(levels + 1), dims: [] },
     },
     ['result'],
   )
