@@ -11,6 +11,7 @@ import { labelOfTurns, pairTurns, type Turn, turnsOf } from './core/conversation
 import { perMilleDialect, readInline, writeInline } from './core/dialect.ts'
 import { writeFileWhole } from './core/files.ts'
 import type { ExportFiles, ExportFormat, ExportImage, RawRow, ReadLabel } from './core/format.ts'
+import { expectJson } from './core/json-elements.ts'
 import { alternates, field, list, text } from './core/rules.ts'
 
 const Labels = z.union([
@@ -163,7 +164,8 @@ function imageOf(file: string): string {
 async function* labelRows({ folder, names }: ExportFiles): AsyncGenerator<RawRow> {
   for (const file of names) {
     if (!isLabelFile(file)) continue
-    const value: unknown = JSON.parse(await readFile(join(folder, file), 'utf8'))
+    const path = join(folder, file)
+    const value = expectJson(await readFile(path, 'utf8'), path)
     yield { file, section: '', number: 1, value }
   }
 }

@@ -8,6 +8,7 @@ import type { Box } from '../../schemas/task-output.ts'
 import { captionOf, contentOfRecord, regionsOf } from './core/content.ts'
 import { writeFileWhole } from './core/files.ts'
 import type { ExportFormat, ReadLabel } from './core/format.ts'
+import { expectJson } from './core/json-elements.ts'
 import { field, list, missingImage, text } from './core/rules.ts'
 import { createSectionFile, sectionRows } from './core/section-format.ts'
 
@@ -105,7 +106,7 @@ export const fiftyone: ExportFormat = {
       problem({ section, number }, { files }) {
         const path = join(files.folder, 'metadata.json')
         if (section !== 'samples' || number > 1 || !existsSync(path)) return null
-        const metadata: unknown = JSON.parse(readFileSync(path, 'utf8'))
+        const metadata = expectJson(readFileSync(path, 'utf8'), path)
         const wrong = ['sample_fields', 'version'].filter((name) => field(metadata, name) !== undefined)
         return wrong.length === 0 ? null : `metadata.json has ${wrong.join(' and ')}`
       },

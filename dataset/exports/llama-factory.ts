@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import { writeFileWhole } from './core/files.ts'
+import { expectJson } from './core/json-elements.ts'
 import { rowFormat } from './core/row-format.ts'
 import { alternates, countOf, field, list, missingImage, text } from './core/rules.ts'
 
@@ -108,7 +109,7 @@ export const llamaFactory = rowFormat({
         if (number > 1) return null
         const path = join(files.folder, infoName)
         if (!existsSync(path)) return `there is no ${infoName}`
-        const sets = Object.values(Object(JSON.parse(readFileSync(path, 'utf8'))))
+        const sets = Object.values(Object(expectJson(readFileSync(path, 'utf8'), path)))
         const set = sets.find((one) => field(one, 'file_name') === file)
         if (set === undefined) return `${infoName} does not name ${file}`
         const isComplete =

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { captionOf } from './core/content.ts'
 import { writeFileWhole } from './core/files.ts'
 import type { ExportFiles, ExportFormat, RawRow } from './core/format.ts'
+import { expectJson } from './core/json-elements.ts'
 import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
 import { field, isUri, missingImage, text } from './core/rules.ts'
 
@@ -107,7 +108,7 @@ async function* sidecarRows({ folder, names }: ExportFiles): AsyncGenerator<RawR
   for (const file of sidecars) {
     const section = file.endsWith('.txt') ? 'txt' : 'json'
     const content = await readFile(join(folder, file), 'utf8')
-    const value: unknown = section === 'txt' ? content : JSON.parse(content)
+    const value: unknown = section === 'txt' ? content : expectJson(content, join(folder, file))
     if (section === 'txt' || field(value, 'labels') !== undefined) yield { file, section, number: 1, value }
   }
 }

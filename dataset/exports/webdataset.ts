@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { TaskOutput } from '../../schemas/task-output.ts'
 import { captionOf } from './core/content.ts'
 import type { ExportFiles, ExportFormat, ExportImage, FileSink, RawRow } from './core/format.ts'
+import { expectJson } from './core/json-elements.ts'
 import { perStem } from './core/per-stem.ts'
 import { PlainLabel, plainLabel, readPlainLabel } from './core/plain-label.ts'
 import { field, list } from './core/rules.ts'
@@ -175,7 +176,8 @@ async function* memberRows({ folder, names }: ExportFiles): AsyncGenerator<RawRo
       number += 1
       const dot = name.indexOf('.')
       const section = name.slice(dot + 1)
-      const json: unknown = section === 'json' ? JSON.parse(content.toString('utf8')) : null
+      const json: unknown =
+        section === 'json' ? expectJson(content.toString('utf8'), `${name} of ${file}`) : null
       yield { file, section, number, value: { key: name.slice(0, dot), json } }
     }
   }

@@ -103,7 +103,7 @@ class ElementScanner {
   }
 
   #parse(text: string): unknown {
-    return parseJson(text, this.#path)
+    return expectJson(text, this.#path)
   }
 }
 
@@ -111,7 +111,8 @@ const [quote, backslash, comma, colon] = [0x22, 0x5c, 0x2c, 0x3a]
 const [openBracket, closeBracket, openBrace, closeBrace] = [0x5b, 0x5d, 0x7b, 0x7d]
 const structural = new Set([comma, colon, openBracket, closeBracket, openBrace, closeBrace])
 
-function parseJson(text: string, where: string): unknown {
+/** The value of a text. Throws UserError with the place and the beginning of what is no JSON. */
+export function expectJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
@@ -124,6 +125,6 @@ export async function* readJsonLines(path: string): AsyncGenerator<JsonElement> 
   let number = 0
   for await (const line of splitLines(createReadStream(path), { name: path, maxChars: maxElementChars })) {
     number += 1
-    if (line.trim() !== '') yield { section: '', value: parseJson(line, `line ${number} of ${path}`) }
+    if (line.trim() !== '') yield { section: '', value: expectJson(line, `line ${number} of ${path}`) }
   }
 }

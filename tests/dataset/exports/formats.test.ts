@@ -7,6 +7,7 @@ import { listFiles } from '../../../dataset/exports/core/files.ts'
 import type { ReadImage } from '../../../dataset/exports/core/format.ts'
 import { checkLoading } from '../../../dataset/exports/core/rules.ts'
 import { exportFormats, findFormat } from '../../../dataset/exports/registry.ts'
+import { UserError } from '../../../schemas/errors.ts'
 import type { Box, TaskOutput } from '../../../schemas/task-output.ts'
 import { everyShape, exportStore, recordsOf, sealedStore } from '../../helpers/export-run.ts'
 import { tempFolder } from '../../helpers/temp-folder.ts'
@@ -109,6 +110,21 @@ describe.each(exportFormats.map((format) => [format.name, format] as const))('%s
       expect(broken.map((one) => one.rule)).toEqual([rule])
     },
   )
+})
+
+test.each([
+  ['sidecar', 'images/1.json'],
+  ['cogvlm-sft', 'train/labels_en/1.json'],
+  ['coco', 'annotations.json'],
+  ['llava', 'llava.json'],
+  ['openai-chat', 'openai-chat.jsonl'],
+])('a file of %s that is torn is named, with how it begins', async (name, path) => {
+  const folder = await tempFolder()
+  await mkdir(dirname(join(folder, path)), { recursive: true })
+  await writeFile(join(folder, path), '[{"labels": ')
+  const checked = checkLoading(findFormat(name), { folder, names: [path] })
+  await expect(checked).rejects.toThrow(UserError)
+  await expect(checked).rejects.toThrow(path)
 })
 
 /** Set UPDATE_GOLDEN=1 to write them; read what changed before you commit it. */
