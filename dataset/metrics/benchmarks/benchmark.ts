@@ -111,13 +111,14 @@ function describeImages({ imageFolder, imageNames }: BenchmarkFiles): string {
   return `${imageFolder}, ${seen}; put the benchmark's images there, or name their folder with --images (links are not followed)`
 }
 
-/** The rows of the first images, in the order of the rows. */
+/** The rows of the first images, in the order of the rows, with keys as they are found: only these have to be there. */
 export function firstImages<T extends { key: string }>(
   rows: readonly T[],
   { maxImages }: BenchmarkFiles,
+  find: (key: string) => string,
 ): T[] {
   const keys = new Set([...new Set(rows.map(({ key }) => key))].slice(0, maxImages))
-  return rows.filter(({ key }) => keys.has(key))
+  return rows.filter(({ key }) => keys.has(key)).map((row) => ({ ...row, key: find(row.key) }))
 }
 
 /** One item for each image, with all that is asked of it. */
@@ -136,6 +137,22 @@ export function gatherItems(
       ...(phrases.length === 0 ? {} : { phrases }),
     }
   })
+}
+
+/** Each row with the answer to its question, empty where there is none. */
+export function withAnswers<T extends { key: string; question: string }>(
+  rows: readonly T[],
+  said: ReadonlyMap<string, BenchmarkSaid>,
+): (T & { said: string })[] {
+  return rows.map((row) => ({ ...row, said: said.get(row.key)?.answers.get(row.question) ?? '' }))
+}
+
+/** An answer for a person to look at. */
+export function worstAnswer(
+  { key, question, said }: { key: string; question: string; said: string },
+  expected: string,
+): WorstCase {
+  return { key, asked: question, said, expected }
 }
 
 export function percent(share: number): number {

@@ -9,6 +9,8 @@ import {
   gatherItems,
   openImageFinder,
   percent,
+  withAnswers,
+  worstAnswer,
 } from './benchmark.ts'
 import { parseLineAs } from './parse.ts'
 
@@ -45,7 +47,7 @@ export const choicesFiles: BenchmarkLayout = {
       const listed = choices.map((choice, at) => `${letterOf(at)}. ${choice}`).join(' ')
       return { key: image, question: `${question} ${listed} Answer with the letter.`, choices, gold: answer }
     })
-    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
+    return benchmarkOf(firstImages(all, files, find))
   },
 }
 
@@ -58,10 +60,10 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
     tasks: ['qa'],
     items: gatherItems(rows),
     score(said) {
-      const judged = rows.map((row) => {
-        const own = said.get(row.key)?.answers.get(row.question) ?? ''
-        return { ...row, said: own, meant: readChoice(own, row.choices) }
-      })
+      const judged = withAnswers(rows, said).map((row) => ({
+        ...row,
+        meant: readChoice(row.said, row.choices),
+      }))
       const shareRow = (name: string, isCounted: (one: (typeof judged)[number]) => boolean) => ({
         name,
         value: percent(judged.filter(isCounted).length / judged.length),
@@ -74,12 +76,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
         ],
         worst: judged
           .filter(({ meant, gold }) => meant !== gold)
-          .map((row) => ({
-            key: row.key,
-            asked: row.question,
-            said: row.said,
-            expected: `${letterOf(row.gold)}. ${row.choices[row.gold] ?? ''}`,
-          })),
+          .map((row) => worstAnswer(row, `${letterOf(row.gold)}. ${row.choices[row.gold] ?? ''}`)),
       }
     },
   }

@@ -10,6 +10,8 @@ import {
   gatherItems,
   openImageFinder,
   percent,
+  withAnswers,
+  worstAnswer,
 } from './benchmark.ts'
 import { parseAs } from './parse.ts'
 
@@ -45,7 +47,7 @@ export const docvqaFiles: BenchmarkLayout = {
       throw new UserError(
         `no question of ${name} has both an image and answers; the test set's answers are not published, take val_v1.0_withQT.json`,
       )
-    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
+    return benchmarkOf(firstImages(all, files, find))
   },
 }
 
@@ -58,22 +60,14 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
     tasks: ['qa'],
     items: gatherItems(rows),
     score(said) {
-      const judged = rows.map((row) => {
-        const own = said.get(row.key)?.answers.get(row.question) ?? ''
-        return { ...row, said: own, score: anls(own, row.answers) }
-      })
+      const judged = withAnswers(rows, said).map((row) => ({ ...row, score: anls(row.said, row.answers) }))
       const mean = judged.reduce((sum, { score }) => sum + score, 0) / judged.length
       return {
         rows: [{ name: 'ANLS', value: percent(mean), of: judged.length }],
         worst: judged
           .filter(({ score }) => score < 1)
           .toSorted((a, b) => a.score - b.score)
-          .map((row) => ({
-            key: row.key,
-            asked: row.question,
-            said: row.said,
-            expected: row.answers.join(', '),
-          })),
+          .map((row) => worstAnswer(row, row.answers.join(', '))),
       }
     },
   }

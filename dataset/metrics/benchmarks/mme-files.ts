@@ -8,6 +8,8 @@ import {
   firstImages,
   gatherItems,
   percent,
+  withAnswers,
+  worstAnswer,
 } from './benchmark.ts'
 import { YesNo } from './parse.ts'
 
@@ -45,7 +47,7 @@ export const mmeFiles: BenchmarkLayout = {
       throw new UserError(
         `${files.folder} has texts of MME but no image of that name beside any; add the images`,
       )
-    return benchmarkOf(firstImages(rows.flat(), files))
+    return benchmarkOf(firstImages(rows.flat(), files, (key) => key))
   },
 }
 
@@ -86,11 +88,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
     tasks: ['qa'],
     items: gatherItems(rows),
     score(said) {
-      const answered = rows.map((row) => ({
-        ...row,
-        image: row.key,
-        said: said.get(row.key)?.answers.get(row.question) ?? '',
-      }))
+      const answered = withAnswers(rows, said).map((row) => ({ ...row, image: row.key }))
       const score = scoreMme(answered)
       return {
         rows: [
@@ -105,7 +103,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
         ],
         worst: answered
           .filter((row) => readMmeAnswer(row.said) !== row.gold)
-          .map((row) => ({ key: row.key, asked: row.question, said: row.said, expected: row.gold })),
+          .map((row) => worstAnswer(row, row.gold)),
       }
     },
   }

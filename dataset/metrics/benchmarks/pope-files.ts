@@ -8,6 +8,8 @@ import {
   gatherItems,
   openImageFinder,
   percent,
+  withAnswers,
+  worstAnswer,
 } from './benchmark.ts'
 import { parseLineAs, YesNo } from './parse.ts'
 
@@ -26,16 +28,15 @@ export const popeFiles: BenchmarkLayout = {
         const lines = await files.readLines(split)
         return lines.map((line, index) => {
           const { image, text, label } = parseLineAs(Line, line, `line ${index + 1} of ${split}`)
-          return { split, key: image, question: text, label }
+          return { split, key: image, question: text, gold: label }
         })
       }),
     )
-    // Only images that are asked about have to be there.
-    return benchmarkOf(firstImages(rows.flat(), files).map((row) => ({ ...row, key: find(row.key) })))
+    return benchmarkOf(firstImages(rows.flat(), files, find))
   },
 }
 
-type Row = { split: string; key: string; question: string; label: 'yes' | 'no' }
+type Row = { split: string; key: string; question: string; gold: 'yes' | 'no' }
 
 function benchmarkOf(rows: readonly Row[]): Benchmark {
   return {
@@ -44,11 +45,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
     tasks: ['qa'],
     items: gatherItems(rows),
     score(said) {
-      const answered = rows.map((row) => ({
-        ...row,
-        gold: row.label,
-        said: said.get(row.key)?.answers.get(row.question) ?? '',
-      }))
+      const answered = withAnswers(rows, said)
       const splits = [...Map.groupBy(answered, ({ split }) => split)]
       return {
         rows: splits.flatMap(([split, own]) => {
@@ -64,7 +61,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
         }),
         worst: answered
           .filter((row) => readPopeAnswer(row.said) !== row.gold)
-          .map((row) => ({ key: row.key, asked: row.question, said: row.said, expected: row.gold })),
+          .map((row) => worstAnswer(row, row.gold)),
       }
     },
   }

@@ -61,7 +61,7 @@ export const refcocoFiles: BenchmarkLayout = {
         `no expression of ${refsName}${files.split === undefined ? '' : ` in the split "${files.split}"`} has its box and image size in ${instancesName}; its splits are ${splitsOf(refs).join(', ')}`,
       )
     // Only images that are asked about have to be there.
-    return benchmarkOf(firstImages(all, files).map((row) => ({ ...row, key: find(row.key) })))
+    return benchmarkOf(firstImages(all, files, find))
   },
 }
 

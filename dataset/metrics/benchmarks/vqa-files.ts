@@ -12,6 +12,8 @@ import {
   gatherItems,
   openCocoFinder,
   percent,
+  withAnswers,
+  worstAnswer,
 } from './benchmark.ts'
 import { parseAs } from './parse.ts'
 
@@ -52,8 +54,7 @@ export const vqaFiles: BenchmarkLayout = {
       const answers = annotation.answers.map(({ answer }) => answer)
       return [{ key: String(image), question, answers, type: annotation.answer_type ?? 'all' }]
     })
-    // Only images that are asked about have to be there.
-    const rows = firstImages(all, files).map((row) => ({ ...row, key: find(Number(row.key)) }))
+    const rows = firstImages(all, files, (key) => find(Number(key)))
     if (rows.length === 0)
       throw new UserError(`no question of ${asked} has its answers in ${known}; are they of the same split?`)
     return benchmarkOf(rows)
@@ -69,15 +70,11 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
     tasks: ['qa'],
     items: gatherItems(rows),
     score(said) {
-      const judged = rows.map((row) => {
-        const own = said.get(row.key)?.answers.get(row.question) ?? ''
-        return {
-          ...row,
-          said: own,
-          accuracy: vqaAccuracy(own, row.answers),
-          meant: vqaAccuracy(own, row.answers, { bugForBug: false }),
-        }
-      })
+      const judged = withAnswers(rows, said).map((row) => ({
+        ...row,
+        accuracy: vqaAccuracy(row.said, row.answers),
+        meant: vqaAccuracy(row.said, row.answers, { bugForBug: false }),
+      }))
       const types = [...Map.groupBy(judged, ({ type }) => type)]
       return {
         rows: [
@@ -100,12 +97,7 @@ function benchmarkOf(rows: readonly Row[]): Benchmark {
         worst: judged
           .filter(({ accuracy }) => accuracy < 1)
           .toSorted((a, b) => a.accuracy - b.accuracy)
-          .map((row) => ({
-            key: row.key,
-            asked: row.question,
-            said: row.said,
-            expected: [...new Set(row.answers)].join(', '),
-          })),
+          .map((row) => worstAnswer(row, [...new Set(row.answers)].join(', '))),
       }
     },
   }
