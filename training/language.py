@@ -147,7 +147,7 @@ def answer_loss(words: Words, model, hidden: Tensor, batch: TextBatch) -> tuple[
     near = torch.exp(-0.5 * ((torch.arange(1000) - value[is_number, None]) / 8).square())
     near /= near.sum(-1, keepdim=True)
     loss = loss.index_put((is_number,), -(near * log_p[is_number][:, words.numbers]).sum(-1))
-    in_list = sum(kinds == list(turns.KINDS).index(name) for name in LISTS) > 0
+    in_list = torch.isin(kinds, torch.tensor([list(turns.KINDS).index(name) for name in LISTS]))
     weight = torch.where(in_list & torch.isin(targets, words.list_ends), ENDING, 1.0)
     said = logits.argmax(-1)
     right = (said[:, None] == choices).any(-1).float()
