@@ -1,6 +1,6 @@
 // Compiles a checkpoint of random weights that is never there as a whole: each shard is written when one of its tensors
 // is first read, and removed when the next one is. What a full-sized compilation takes in memory and time.
-//   node bench/compile-random.ts FULL MODEL [--weights int4] [--scratch /dev/shm/shards] [--tokenizer DIR]
+//   node bench/compile-random.ts FULL MODEL [--weights int4] [--target cpu] [--scratch /dev/shm/shards] [--tokenizer DIR]
 // Prints a JSON line: seconds in all and in making shards, the most resident memory of this process, bytes of the model.
 // The most memory comes to include no shard: where the scratch folder is in memory, they are the system's.
 import { mkdir, rm, writeFile } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { openCheckpoint } from '../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../gpu-worker/model/checkpoint.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
-import { WeightFormat } from '../schemas/model-manifest.ts'
+import { Target, WeightFormat } from '../schemas/model-manifest.ts'
 import { memoryMb } from './engine/process-memory.ts'
 import { rounded } from './engine/samples.ts'
 import {
@@ -79,6 +79,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     weights: { type: 'string', default: 'int4' },
+    target: { type: 'string', default: 'cpu' },
     scratch: { type: 'string', default: join(tmpdir(), `shards-${process.pid}`) },
     tokenizer: { type: 'string' },
   },
@@ -96,6 +97,7 @@ try {
       checkpointFolder: values.scratch,
       outFolder,
       weights: WeightFormat.parse(values.weights),
+      target: Target.parse(values.target),
       ...(values.tokenizer === undefined ? {} : { tokenizerFolder: values.tokenizer }),
       onProgress: ({ weight, writtenBytes, totalBytes }) => {
         const [group = ''] = /^\w+\.\d+/.exec(weight) ?? []
