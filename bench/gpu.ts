@@ -77,7 +77,9 @@ for (const row of rows)
   console.log(row.map((cell, at) => cell[at === 0 ? 'padEnd' : 'padStart'](16)).join(''))
 
 function tell(figure: string, numbers: Record<string, number>): void {
-  const round = Object.fromEntries(Object.entries(numbers).map(([name, value]) => [name, rounded(value)]))
+  const round = Object.fromEntries(
+    Object.entries(numbers).map(([name, value]) => [name, Number.isInteger(value) ? value : rounded(value)]),
+  )
   const load = rounded(loadavg()[0] ?? 0)
   console.log(
     JSON.stringify({ model: manifest.name, weights: manifest.weights, device, figure, ...round, load }),

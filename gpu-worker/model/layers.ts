@@ -77,7 +77,12 @@ const maxScoreBytes = 128 << 20
 export function plainTowerAttention(
   builder: GraphBuilder,
   qkv: Value,
-  { width, headCount, rowCount }: { width: number; headCount: number; rowCount: number },
+  {
+    width,
+    headCount,
+    rowCount,
+    maxBytes = maxScoreBytes,
+  }: { width: number; headCount: number; rowCount: number; maxBytes?: number },
 ): Value {
   const headDim = width / headCount
   const apart = builder.op('Reshape', [qkv, builder.int64([rowCount, 3, headCount, headDim])])
@@ -90,7 +95,7 @@ export function plainTowerAttention(
   const scaled = builder.op('Mul', [q ?? null, builder.float32([1 / Math.sqrt(headDim)], [])], {
     as: 'scaled',
   })
-  const size = Math.max(1, Math.floor(maxScoreBytes / (4 * headCount * rowCount)))
+  const size = Math.max(1, Math.floor(maxBytes / (4 * headCount * rowCount)))
   const parts = Array.from({ length: Math.ceil(rowCount / size) }, (_, part) => {
     const edges = [part * size, Math.min((part + 1) * size, rowCount)].map((at) => builder.int64([at]))
     const some =
