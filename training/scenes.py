@@ -5,6 +5,7 @@ A scene is a plain dict, so that the language stage can invent thousands without
 
 import json
 import math
+import multiprocessing
 import os
 import pickle
 from collections.abc import Sequence
@@ -44,16 +45,24 @@ class Sprites:
         """They take a minute to make, so they are kept beside the icons."""
         own = [d for style in [*range(TRAINED), *ALSO_TRAINED] for d in self.images[style] if d]
         if not kept.exists():
-            rng = np.random.default_rng(count)
-            made = [[styles.variant(rng, drawings[0]) for _ in range(count)] for drawings in own]
+            with multiprocessing.Pool() as pool:
+                made = pool.starmap(make_variants, [(n, drawings[0], count) for n, drawings in enumerate(own)], chunksize=16)
             kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
             kept.with_suffix(f".{os.getpid()}").rename(kept)
         for drawings, more in zip(own, pickle.loads(kept.read_bytes()), strict=True):
             drawings += more
 
+    def count(self, style: int, concept: int) -> int:
+        return len(self.images[style][concept])
+
     def aspect(self, style: int, concept: int, variant: int = 0) -> float:
         image = self.images[style][concept][variant]
         return image.width / image.height
+
+
+def make_variants(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:
+    rng = np.random.default_rng([count, seed])
+    return [styles.variant(rng, icon) for _ in range(count)]
 
 
 def crop(icon: np.ndarray) -> Image.Image:
@@ -107,7 +116,7 @@ def choose_look(rng, sprites: Sprites, concept: int, drawing: Drawing):
     options = elsewhere if elsewhere and rng.random() < drawing.elsewhere else drawing.styles
     style = int(options[rng.integers(len(options))])
     varied = rng.random() < drawing.vary
-    variant = int(rng.integers(len(sprites.images[style][concept]))) if varied else 0
+    variant = int(rng.integers(sprites.count(style, concept))) if varied else 0
     return {"style": style, "variant": variant, "recolour": bool(rng.random() < drawing.vary)}
 
 
