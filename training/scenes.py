@@ -39,7 +39,10 @@ class Sprites:
         self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
         # After the styles that draw everything come those that draw a part, for training only.
         self.partial = range(TRAINED + HELD_OUT, len(self.images))
-        self.elsewhere = [[s for s in self.partial if self.images[s][c]] for c in range(len(CONCEPTS))]
+        # Most sets are pictograms in black; those that draw in colour, or nearly everything, are chosen four times as often.
+        drawn = lambda s: sum(map(bool, self.images[s])) / len(CONCEPTS)
+        often = [s for s in self.partial for _ in range(4 if drawn(s) > 0.9 or is_coloured(raw[s]) else 1)]
+        self.elsewhere = [[s for s in often if self.images[s][c]] for c in range(len(CONCEPTS))]
         if variants:
             self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
 
@@ -60,6 +63,11 @@ class Sprites:
     def aspect(self, style: int, concept: int, variant: int = 0) -> float:
         image = self.images[style][concept][variant]
         return image.width / image.height
+
+
+def is_coloured(icons: np.ndarray) -> bool:
+    seen = icons[icons[..., 3] > 128][:, :3]
+    return bool((seen.max(-1) - seen.min(-1)).mean() > 30)
 
 
 def make_variants(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:
