@@ -127,10 +127,11 @@ def recolouring(wanted: Tensor) -> tuple[Tensor, Tensor]:
     hue = to_rgb @ middle @ to_yiq * contrast[:, None, None]
     shade = (127 * (1 - contrast) + normal(20))[:, None].expand(n, 3)
 
-    is_two = uniform(0, 1) < 0.2
-    matrix = torch.where(is_two[:, None, None], two_tones, hue)
-    shift = torch.where(is_two[:, None], dark, shade)
+    kind = uniform(0, 1)
+    is_tinted, is_two = kind < 0.2, (kind >= 0.2) & (kind < 0.4)
     same = torch.eye(3, device=device).expand(n, 3, 3)
+    matrix = torch.where(is_tinted[:, None, None], 0.6 * same, torch.where(is_two[:, None, None], two_tones, hue))
+    shift = torch.where(is_tinted[:, None], uniform(0, 200, 3), torch.where(is_two[:, None], dark, shade))
     return torch.where(wanted[:, None, None], matrix, same), torch.where(wanted[:, None], shift, 0.0)
 
 

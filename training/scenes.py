@@ -23,7 +23,7 @@ CONCEPTS, BACKGROUNDS = WORLD["concepts"], WORLD["backgrounds"]
 PATTERNS = WORLD["scene"]["patterns"]
 PATCH = 14
 TRAINED = len(WORLD["styles"]["trained"])
-ALSO_TRAINED = range(TRAINED + len(WORLD["styles"]["heldOut"]), sum(map(len, WORLD["styles"].values())))
+HELD_OUT = len(WORLD["styles"]["heldOut"])
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
@@ -37,13 +37,18 @@ class Sprites:
         raw = np.memmap(Path(folder) / "sprites.rgba", np.uint8, "r")
         raw = raw.reshape(len(about["styles"]), len(about["concepts"]), size, size, 4)
         self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
-        self.elsewhere = [[s for s in ALSO_TRAINED if self.images[s][c]] for c in range(len(CONCEPTS))]
+        # After the styles that draw everything come those that draw a part, for training only.
+        self.partial = range(TRAINED + HELD_OUT, len(self.images))
+        # Most sets are pictograms in black; those that draw in colour, or nearly everything, are chosen four times as often.
+        drawn = lambda s: sum(map(bool, self.images[s])) / len(CONCEPTS)
+        often = [s for s in self.partial for _ in range(4 if drawn(s) > 0.9 or is_coloured(raw[s]) else 1)]
+        self.elsewhere = [[s for s in often if self.images[s][c]] for c in range(len(CONCEPTS))]
         if variants:
             self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
 
     def add_variants(self, kept: Path, count: int) -> None:
         """They take a minute to make, so they are kept beside the icons."""
-        own = [d for style in [*range(TRAINED), *ALSO_TRAINED] for d in self.images[style] if d]
+        own = [d for style in [*range(TRAINED), *self.partial] for d in self.images[style] if d]
         if not kept.exists():
             with multiprocessing.Pool() as pool:
                 made = pool.starmap(make_variants, [(n, drawings[0], count) for n, drawings in enumerate(own)], chunksize=16)
@@ -58,6 +63,11 @@ class Sprites:
     def aspect(self, style: int, concept: int, variant: int = 0) -> float:
         image = self.images[style][concept][variant]
         return image.width / image.height
+
+
+def is_coloured(icons: np.ndarray) -> bool:
+    seen = icons[icons[..., 3] > 128][:, :3]
+    return bool((seen.max(-1) - seen.min(-1)).mean() > 30)
 
 
 def make_variants(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:

@@ -31,7 +31,7 @@ from optim import make_optimisers, set_rate, update_average
 from scenes import PLAIN, TRAINED, Drawing, Sprites, sample_scene
 from train_vision import choose_flags, dense_loss, measure
 
-DRAWING = Drawing(elsewhere=0.4, vary=0.4)
+DRAWING = Drawing(elsewhere=0.45, vary=0.45)
 REPEAT = 0.3  # how often a new object is of a kind that is there already
 OBJECTS = [0.08, 0.12, 0.15, 0.17, 0.17, 0.16, 0.08, 0.07]  # how often a scene has 1, 2, ... of them
 MIX = {"caption": 9, "detailed": 1, "grounded": 5, "ground": 3, "where": 2, "name": 3, "count": 5, "exists": 2, "colour": 1}
@@ -151,7 +151,7 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rate", type=float, default=1.2e-3)
-    parser.add_argument("--variants", type=int, default=7, help="other drawings of each icon")
+    parser.add_argument("--variants", type=int, default=5, help="other drawings of each icon")
     args = parser.parse_args()
     tell = lambda text: print(f"{time.time() - began:6.1f} s {text}", flush=True)
     state = Path(args.state)
