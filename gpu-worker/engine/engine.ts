@@ -212,7 +212,7 @@ async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Token
 const deviceNotices: Record<Target, string | undefined> = {
   cpu: undefined,
   webgpu:
-    'on WebGPU a token takes 10 ms or more however small the model (measured on an H100), so small ones are faster with --device cpu',
+    'on the one GPU that was measured each token took 10 ms or more on WebGPU, so small models are faster with --device cpu',
   cuda: 'its rate on this device is unmeasured, and keys and values cross the bus with every few tokens',
 }
 

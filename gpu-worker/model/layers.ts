@@ -70,8 +70,8 @@ export function towerAttention(
 const maxScoreBytes = 128 << 20
 
 /**
- * The same in plain products, for WebGPU, whose MultiHeadAttention is wrong from some 64 rows on (onnxruntime 1.30, LOG.md,
- * 2026-11-26). Few enough queries at a time that their scores fit one buffer.
+ * The same in plain products, for WebGPU, whose MultiHeadAttention is wrong beyond some 64 rows on software Vulkan and right
+ * on an H100 (onnxruntime 1.30, LOG.md, 2026-11-26). Few enough queries at a time that their scores fit one buffer.
  *   qkv [L, 3W] ─ [3, H, L, d] ─ Split ─ queries / sqrt(d) x keys ─ Softmax ─ x values ─ [L, W]
  */
 export function plainTowerAttention(
