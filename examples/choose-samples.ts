@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { World } from '../schemas/world.ts'
-import { conceptsDrawn, samples } from './samples.ts'
+import { samples, worldOf } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
 
@@ -16,10 +16,9 @@ const [each = 40, firstSeed = 0] = process.argv.slice(2).map(Number)
 const maxBytes = 58_000
 const shown = 6
 const cli = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
-const wholeWorld = World.parse(
+const world = World.parse(
   JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
 )
-const world = { ...wholeWorld, concepts: wholeWorld.concepts.slice(0, conceptsDrawn) }
 const icons = await loadIcons(world, world.styles.trained)
 
 const Evaluated = z.object({
@@ -73,7 +72,7 @@ async function drawCandidates(): Promise<Map<string, string>> {
       const styles = world.styles.trained
       const scene = await generateScene({
         ...sample,
-        world,
+        world: worldOf(sample, world),
         icons,
         styles,
         seed,

@@ -6,25 +6,25 @@ import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import type { GoldLine } from '../schemas/gold.ts'
 import { type Concept, World } from '../schemas/world.ts'
-import { conceptsDrawn, samples } from './samples.ts'
+import { samples, worldOf } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { numberWords, splitQuestions } from './scenes/questions.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
 
 const here = fileURLToPath(new URL('./', import.meta.url))
-const wholeWorld = World.parse(
+const world = World.parse(
   JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
 )
-const world = { ...wholeWorld, concepts: wholeWorld.concepts.slice(0, conceptsDrawn) }
 const icons = await loadIcons(world, world.styles.trained)
 const [gold, manifest, rows]: [string[], string[], string[]] = [[], [], []]
 
 await rm(join(here, 'images'), { recursive: true, force: true })
 await mkdir(join(here, 'images'), { recursive: true })
-for (const { seed, objectCount, width, height, format, orientation, note } of samples) {
+for (const sample of samples) {
+  const { seed, objectCount, width, height, format, orientation, note } = sample
   const styles = world.styles.trained
   const scene = await generateScene({
-    world,
+    world: worldOf(sample, world),
     icons,
     styles,
     seed,

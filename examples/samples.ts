@@ -1,4 +1,5 @@
 // Which scenes are the sample images, and how each is stored. Data only.
+import type { World } from '../schemas/world.ts'
 import type { ImageFormat } from './scenes/render.ts'
 
 export type Sample = {
@@ -12,16 +13,20 @@ export type Sample = {
   note: string
   /** Whether labelled.png shows it. */
   isPictured?: true
+  /** How many of the world's concepts it is drawn from, the first 64 unless said: it stays as it is when the world grows. */
+  conceptsDrawn?: number
 }
 
-/** Things are drawn from the first of the world's, so that the images stay as they are when the world grows. */
-export const conceptsDrawn = 64
+export function worldOf({ conceptsDrawn = 64 }: Sample, world: World): World {
+  return { ...world, concepts: world.concepts.slice(0, conceptsDrawn) }
+}
 
 export const samples: readonly Sample[] = [
   { seed: 2007, objectCount: 1, width: 448, height: 448, format: 'jpeg', note: 'a square JPEG' },
   {
-    seed: 2103,
-    objectCount: 2,
+    seed: 2102,
+    objectCount: 4,
+    conceptsDrawn: 160,
     width: 640,
     height: 480,
     format: 'png',
@@ -39,8 +44,9 @@ export const samples: readonly Sample[] = [
     isPictured: true,
   },
   {
-    seed: 5118,
-    objectCount: 3,
+    seed: 5101,
+    objectCount: 5,
+    conceptsDrawn: 160,
     width: 560,
     height: 420,
     format: 'png',
@@ -48,8 +54,9 @@ export const samples: readonly Sample[] = [
     isPictured: true,
   },
   {
-    seed: 7022,
-    objectCount: 4,
+    seed: 6104,
+    objectCount: 6,
+    conceptsDrawn: 160,
     width: 640,
     height: 480,
     format: 'webp',

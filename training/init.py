@@ -69,10 +69,9 @@ def init_vision(vision: Vision, c: Config) -> None:
 
 @torch.no_grad()
 def init_deeper(vision: Vision, c: Config, weights: dict[str, torch.Tensor]) -> None:
-    """Begins with a tower of fewer layers: the new ones, at the end, write nothing until training says otherwise."""
+    """Begins with a tower of as many layers or fewer: new ones, at the end, write nothing until training says otherwise."""
     init_vision(vision, c)
-    missing = vision.load_state_dict(weights, strict=False).missing_keys
-    for name in missing:
+    for name in vision.load_state_dict(weights, strict=False).missing_keys:
         if "layernorm" in name:
             vision.get_parameter(name).zero_()
 

@@ -29,4 +29,8 @@ trainer() {
 trainer train_vision.py --sprites "$state/sprites" --state "$state" "${from[@]}" | tee -a "$state/vision.log"
 trainer train_language.py --sprites "$state/sprites" --state "$state" "${from[@]}" | tee -a "$state/language.log"
 trainer export.py --sprites "$state/sprites" --state "$state" --out "$model" --goldens
+if "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  "$python" -W ignore train_together.py --sprites "$state/sprites" --state "$state/together" --from "$model" --minutes 8 | tee -a "$state/together.log"
+  trainer export.py --sprites "$state/sprites" --state "$state/together" --out "$model" --goldens
+fi
 trainer evaluate.py "$model" --sprites "$state/sprites"

@@ -27,7 +27,7 @@ import checkpoint
 import fast
 import turns
 from codes import CENTRE, OBJECT
-from init import init_decoder, init_from
+from init import init_decoder, init_deeper, init_from
 from language import Words, answer_loss, answer_score, box_reading_loss, oracle_features, text_batch
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, rate_at, set_rate, update_average
@@ -109,7 +109,8 @@ def load_or_start(words: Words, c: Config, state: Path, source: str | None):
         old, old_words = checkpoint.load(Path(source))
         concepts = json.loads((Path(source) / "world.json").read_text())["concepts"]
         if concepts == CONCEPTS:
-            model.load_state_dict(old.state_dict())
+            init_deeper(model.model.vision, c, old.model.vision.state_dict())
+            model.load_state_dict(old.state_dict(), strict=False)
             if not (state / "vision.pt").exists():
                 torch.save({"average": old.model.vision.state_dict()}, state / "vision.pt")
             step = steps_until("seen")

@@ -21,7 +21,7 @@ from torch import Tensor
 import checkpoint
 import codes
 import fast
-from init import init_vision
+from init import init_deeper, init_vision
 from model import Config, Vision
 from optim import make_optimisers, rate_at, set_rate, update_average
 from scenes import PLAIN, TRAINED, VARIED, Drawing, Sprites, draw, normalise, patch_owners, sample_scene
@@ -192,9 +192,9 @@ def load_or_start(args, c: Config):
     vision = Vision(c)
     init_vision(vision, c)
     if args.source and args.source.endswith(".pt"):
-        vision.load_state_dict(torch.load(args.source, map_location="cpu")["average"])
+        init_deeper(vision, c, torch.load(args.source, map_location="cpu")["average"])
     elif args.source:
-        vision.load_state_dict(checkpoint.load_weights(Path(args.source), "model.vision."))
+        init_deeper(vision, c, checkpoint.load_weights(Path(args.source), "model.vision."))
     average = copy.deepcopy(vision)
     optimisers = make_optimisers(list(vision.named_parameters()), args.rate)
     path, step = Path(args.state) / "vision.pt", 0
