@@ -39,13 +39,15 @@ export function decoderLayer(
     return inner.op('Concat', [visionQkv, languageQkv], { attributes: { axis: 0 }, as: 'joined' })
   }
   const qkv = choose(scope, vision.is?.there, 'qkv', { yes: joinVision, no: () => languageQkv })
-  const attended = decoderAttention(scope.scope('attention'), frame, { qkv, cache })
+  const lastRows =
+    isLast && vision.is !== undefined ? { areAll: vision.is.wanted, start: vision.languageStart } : undefined
+  const attended = decoderAttention(scope.scope('attention'), frame, { qkv, cache, lastRows })
   const slice = (inner: GraphBuilder, from: Value, to: Value): Value =>
     inner.op('Slice', [attended.context, from, to, inner.int64([0])], { as: 'own_context' })
   const end = (expert: Expert, inner: GraphBuilder, context: Value): Value =>
     expertOutput(inner, build, { expert, layer, x: streams[expert], context })
   const languageScope = scope.scope('language')
-  const languageContext = slice(languageScope, vision.count, scope.int64([2 ** 31 - 1]))
+  const languageContext = slice(languageScope, vision.languageStart, scope.int64([2 ** 31 - 1]))
   const out = {
     vision: choose(scope.scope('vision'), isLast ? vision.is?.wanted : vision.is?.there, 'out', {
       yes: (inner) => end('vision', inner, slice(inner, inner.int64([0]), vision.count)),
