@@ -5,7 +5,7 @@ import type { CacheFormat } from '../../../schemas/model-manifest.ts'
 import { attentionShapes, cpuFrame } from '../attention-frame.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerPrefix, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
-import type { CodeRange } from '../linear.ts'
+import type { CodeRange } from '../linear-frame.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 import type { Variant } from './config.ts'
 

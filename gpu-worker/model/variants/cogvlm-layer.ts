@@ -5,7 +5,7 @@ import { decoderAttention } from '../attention.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
 import { gatedActivation, rmsNorm } from '../layers.ts'
-import { product, vector } from './build-parts.ts'
+import { product, productInSteps, vector } from './build-parts.ts'
 import type { Build } from './build-parts.ts'
 import type { VisionShare } from './cogvlm-frame.ts'
 
@@ -151,17 +151,19 @@ function expertMlp(
     vector(within, build, gains, 'post_attention_layernorm.weight'),
     build.variant.rmsEpsilon,
   )
-  const half = (name: 'gate' | 'up'): Value =>
-    product(scope, build, normed, {
-      tensor: `${prefix}.${name}_proj.weight`,
-      name,
-      role: roleOf(expert),
-      gains,
-    })
-  const inner = gatedActivation(scope, half('gate'), half('up'))
+  const half = (name: 'gate' | 'up') => ({
+    tensor: `${prefix}.${name}_proj.weight`,
+    name,
+    role: roleOf(expert),
+    gains,
+  })
+  // A factor of a row goes through the gate as it is, and into what the next product divides its rows by.
+  const up = productInSteps(scope, build, normed, half('up'))
+  const inner = gatedActivation(scope, product(scope, build, normed, half('gate')), up.product)
   return product(scope, build, inner, {
     tensor: `${prefix}.down_proj.weight`,
     name: 'down',
     role: roleOf(expert),
+    inputSteps: up.rowSteps,
   })
 }
