@@ -68,6 +68,16 @@ def init_vision(vision: Vision, c: Config) -> None:
 
 
 @torch.no_grad()
+def init_deeper(vision: Vision, c: Config, weights: dict[str, torch.Tensor]) -> None:
+    """Begins with a tower of fewer layers: the new ones, at the end, write nothing until training says otherwise."""
+    init_vision(vision, c)
+    missing = vision.load_state_dict(weights, strict=False).missing_keys
+    for name in missing:
+        if "layernorm" in name:
+            vision.get_parameter(name).zero_()
+
+
+@torch.no_grad()
 def init_decoder(model: CogVLM, token_of) -> None:
     """Words start in the channels of codes.py, and two heads of the first layers match name to name.
 

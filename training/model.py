@@ -20,7 +20,7 @@ class Config:
     image_size: int = 168
     patch_size: int = 14
     vit_width: int = 192
-    vit_layers: int = 6
+    vit_layers: int = 8
     vit_heads: int = 8
     vit_mlp: int = 640
     hidden: int = 256
@@ -39,6 +39,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """[..., Q, D] queries over [..., K, D] keys and values; `mask` is true where a query may look."""
     if fast.half and torch.is_grad_enabled():
         return fast.attend(q, k, v, mask)
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, mask)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -284,16 +286,16 @@ class Rows:
 
 def make_rows(c: Config, positions: Tensor, turns: Tensor, patches: int) -> Rows:
     """`turns` [B, T] numbers the packed turns (-1 = padding): no turn sees another."""
-    b, t = positions.shape
-    image_positions = torch.full((patches + 1,), 2)
+    (b, t), device = positions.shape, positions.device
+    image_positions = torch.full((patches + 1,), 2, device=device)
     image_positions[0] = 1
-    fixed = torch.tensor([0, 3]).expand(b, 2)
-    sees_image = torch.ones(patches + 1, patches + 2, dtype=torch.bool).tril(1)
-    mask = torch.zeros(b, t + 2, patches + 1 + t + 2, dtype=torch.bool)
+    fixed = torch.tensor([0, 3], device=device).expand(b, 2)
+    sees_image = torch.ones(patches + 1, patches + 2, dtype=torch.bool, device=device).tril(1)
+    mask = torch.zeros(b, t + 2, patches + 1 + t + 2, dtype=torch.bool, device=device)
     mask[:, 1:, : patches + 1] = True  # eoi and text see boi and every patch; bos does not
     mask[:, :, patches + 1] = True  # everything sees bos
     mask[:, 1:, patches + 2] = True  # and, from eoi on, eoi
-    mask[:, 2:, patches + 3 :] = (turns[:, :, None] == turns[:, None, :]) & torch.ones(t, t, dtype=torch.bool).tril()
+    mask[:, 2:, patches + 3 :] = (turns[:, :, None] == turns[:, None, :]) & torch.ones(t, t, dtype=torch.bool, device=device).tril()
     return Rows(
         rope_table(c, image_positions),
         rope_table(c, torch.cat([fixed, positions], 1)[:, None]),
@@ -303,7 +305,7 @@ def make_rows(c: Config, positions: Tensor, turns: Tensor, patches: int) -> Rows
 
 
 def rope_table(c: Config, positions: Tensor) -> tuple[Tensor, Tensor]:
-    angle = positions[..., None].float() * inverse_frequencies(c)
+    angle = positions[..., None].float() * inverse_frequencies(c).to(positions.device)
     angle = torch.cat([angle, angle], -1)
     return angle.cos(), angle.sin()
 
@@ -325,5 +327,5 @@ def join(x: Tensor) -> Tensor:
 
 def dirichlet(values: Tensor, frequencies: int) -> Tensor:
     """Code of numbers in [0, 1): two codes agree where the numbers do, and nowhere else."""
-    angle = values[..., None] * math.pi * (torch.arange(frequencies) + 0.5)
+    angle = values[..., None] * math.pi * (torch.arange(frequencies, device=values.device) + 0.5)
     return torch.cat([angle.cos(), angle.sin()], -1)

@@ -1,5 +1,7 @@
 """Muon for the matrices inside the blocks, AdamW for everything else; and an average of the weights."""
 
+from collections import defaultdict
+
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ NEWTON_SCHULZ = [
 
 def orthogonalise(g: torch.Tensor) -> torch.Tensor:
     """The nearest (half-)orthogonal matrix, roughly. Batched over leading dimensions."""
-    x = g.bfloat16() if fast.half else g
+    x = g.bfloat16() if fast.half or g.is_cuda else g
     x = x.mT if g.shape[-2] > g.shape[-1] else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
     for a, b, c in NEWTON_SCHULZ:
@@ -31,20 +33,29 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
+            by_shape = defaultdict(list)
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                m = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                g = p.grad.lerp(m, group["momentum"])
-                # Fused projections are several square matrices on top of each other.
-                parts = p.shape[0] // p.shape[1] if p.shape[0] % p.shape[1] == 0 else 1
-                update = orthogonalise(g.view(parts, -1, p.shape[1])).reshape(p.shape)
-                size = 0.2 * max(p.shape[0] // parts, p.shape[1]) ** 0.5
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * size)
+                if p.grad is not None:
+                    by_shape[p.shape].append(p)
+            for alike in by_shape.values():
+                self.step_alike(alike, group)
+
+    def step_alike(self, params: list[nn.Parameter], group: dict) -> None:
+        """All of one shape at once: on a GPU a launch a matrix would take longer than the products."""
+        for p in params:
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads, momenta = [p.grad for p in params], [self.state[p]["momentum"] for p in params]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, grads, alpha=1 - group["momentum"])
+        g = torch.stack(grads).lerp_(torch.stack(momenta), group["momentum"])
+        high, wide = params[0].shape
+        # Fused projections are several square matrices on top of each other.
+        parts = high // wide if high % wide == 0 else 1
+        update = orthogonalise(g.view(len(params) * parts, -1, wide)).view(len(params), high, wide)
+        size = 0.2 * max(high // parts, wide) ** 0.5
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"] * size)
 
 
 def make_optimisers(named: list[tuple[str, nn.Parameter]], lr: float) -> list[torch.optim.Optimizer]:
@@ -78,5 +89,6 @@ def set_rate(optimisers, lr: float) -> None:
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, keep: float = 0.998) -> None:
     keep = min(keep, (1 + step) / (10 + step))
-    for mean, p in zip(average.parameters(), model.parameters()):
-        mean.lerp_(p, 1 - keep)
+    means = list(average.parameters())
+    torch._foreach_mul_(means, keep)
+    torch._foreach_add_(means, list(model.parameters()), alpha=1 - keep)

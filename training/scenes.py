@@ -5,6 +5,7 @@ A scene is a plain dict, so that the language stage can invent thousands without
 
 import json
 import math
+import multiprocessing
 import os
 import pickle
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ CONCEPTS, BACKGROUNDS = WORLD["concepts"], WORLD["backgrounds"]
 PATTERNS = WORLD["scene"]["patterns"]
 PATCH = 14
 TRAINED = len(WORLD["styles"]["trained"])
-ALSO_TRAINED = range(TRAINED + len(WORLD["styles"]["heldOut"]), sum(map(len, WORLD["styles"].values())))
+HELD_OUT = len(WORLD["styles"]["heldOut"])
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
@@ -36,24 +37,42 @@ class Sprites:
         raw = np.memmap(Path(folder) / "sprites.rgba", np.uint8, "r")
         raw = raw.reshape(len(about["styles"]), len(about["concepts"]), size, size, 4)
         self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
-        self.elsewhere = [[s for s in ALSO_TRAINED if self.images[s][c]] for c in range(len(CONCEPTS))]
+        # After the styles that draw everything come those that draw a part, for training only.
+        self.partial = range(TRAINED + HELD_OUT, len(self.images))
+        # Most sets are pictograms in black; those that draw in colour, or nearly everything, are chosen four times as often.
+        drawn = lambda s: sum(map(bool, self.images[s])) / len(CONCEPTS)
+        often = [s for s in self.partial for _ in range(4 if drawn(s) > 0.9 or is_coloured(raw[s]) else 1)]
+        self.elsewhere = [[s for s in often if self.images[s][c]] for c in range(len(CONCEPTS))]
         if variants:
             self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
 
     def add_variants(self, kept: Path, count: int) -> None:
         """They take a minute to make, so they are kept beside the icons."""
-        own = [d for style in [*range(TRAINED), *ALSO_TRAINED] for d in self.images[style] if d]
+        own = [d for style in [*range(TRAINED), *self.partial] for d in self.images[style] if d]
         if not kept.exists():
-            rng = np.random.default_rng(count)
-            made = [[styles.variant(rng, drawings[0]) for _ in range(count)] for drawings in own]
+            with multiprocessing.Pool() as pool:
+                made = pool.starmap(make_variants, [(n, drawings[0], count) for n, drawings in enumerate(own)], chunksize=16)
             kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
             kept.with_suffix(f".{os.getpid()}").rename(kept)
         for drawings, more in zip(own, pickle.loads(kept.read_bytes()), strict=True):
             drawings += more
 
+    def count(self, style: int, concept: int) -> int:
+        return len(self.images[style][concept])
+
     def aspect(self, style: int, concept: int, variant: int = 0) -> float:
         image = self.images[style][concept][variant]
         return image.width / image.height
+
+
+def is_coloured(icons: np.ndarray) -> bool:
+    seen = icons[icons[..., 3] > 128][:, :3]
+    return bool((seen.max(-1) - seen.min(-1)).mean() > 30)
+
+
+def make_variants(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:
+    rng = np.random.default_rng([count, seed])
+    return [styles.variant(rng, icon) for _ in range(count)]
 
 
 def crop(icon: np.ndarray) -> Image.Image:
@@ -107,7 +126,7 @@ def choose_look(rng, sprites: Sprites, concept: int, drawing: Drawing):
     options = elsewhere if elsewhere and rng.random() < drawing.elsewhere else drawing.styles
     style = int(options[rng.integers(len(options))])
     varied = rng.random() < drawing.vary
-    variant = int(rng.integers(len(sprites.images[style][concept]))) if varied else 0
+    variant = int(rng.integers(sprites.count(style, concept))) if varied else 0
     return {"style": style, "variant": variant, "recolour": bool(rng.random() < drawing.vary)}
 
 

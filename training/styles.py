@@ -14,7 +14,8 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 def variant(rng, icon: Image.Image) -> Image.Image:
     """`icon` and the result are premultiplied and cropped to what is visible."""
     icon = turned(rng, icon)
-    kind = rng.choice(["as it is", "outlined", "line art", "line art", "flat", "filled"])
+    is_hollow = np.asarray(enclosed(icon)).mean() > 0.25
+    kind = rng.choice(["as it is", "filled", "filled"] if is_hollow else ["as it is", "outlined", "line art", "line art", "flat", "filled"])
     if kind == "outlined":
         icon = outlined(rng, icon, float(rng.uniform(2, 7)))
     elif kind == "line art":
@@ -100,7 +101,14 @@ def flat(rng, icon: Image.Image) -> Image.Image:
 def filled(rng, icon: Image.Image) -> Image.Image:
     """What the outline encloses gets a colour: a drawing of lines becomes one with paper inside."""
     rgb, alpha = _split(icon)
-    solid = np.pad(alpha[..., 0] > 0.5, 1)
+    inside = enclosed(icon)[..., None] * (1 - alpha)
+    colour = np.full(3, 250.0) if rng.random() < 0.3 else rng.uniform(60, 255, 3)
+    return _joined(rgb + inside * colour, np.clip(alpha + inside, 0, 1))
+
+
+def enclosed(icon: Image.Image) -> np.ndarray:
+    """[H, W], true where nothing is drawn and no way leads outside."""
+    solid = np.pad(np.asarray(icon)[..., 3] > 127, 1)
     outside = np.zeros_like(solid)
     outside[0] = outside[-1] = outside[:, 0] = outside[:, -1] = True
     while True:
@@ -114,15 +122,16 @@ def filled(rng, icon: Image.Image) -> Image.Image:
         if (grown == outside).all():
             break
         outside = grown
-    inside = (~outside[1:-1, 1:-1])[..., None] * (1 - alpha)
-    colour = np.full(3, 250.0) if rng.random() < 0.4 else rng.uniform(60, 255, 3)
-    return _joined(rgb + inside * colour, np.clip(alpha + inside, 0, 1))
+    return ~(outside | solid)[1:-1, 1:-1]
 
 
 def recoloured(rng, icon: np.ndarray) -> np.ndarray:
-    """[..., 4] premultiplied floats: another hue, more or less of colour and contrast, now and then two tones."""
+    """[..., 4] premultiplied floats: another hue, more or less of colour and contrast; or tinted, which turns black into a colour; or two tones."""
     rgb, alpha = icon[..., :3], icon[..., 3:] / 255
-    if rng.random() < 0.2:
+    kind = rng.random()
+    if kind < 0.2:
+        rgb = 0.6 * rgb + alpha * rng.uniform(0, 200, 3)
+    elif kind < 0.4:
         dark, light = rng.uniform(0, 130, 3), rng.uniform(110, 255, 3)
         if rng.random() < 0.15:
             dark, light = light, dark

@@ -22,6 +22,8 @@ trainer() {
     "$python" -W ignore "$@"
 }
 
+# Most manners of drawing come from icon sets that nothing but training needs.
+[ -f "$state/sprites/sprites.json" ] || npm ci --prefix icons
 [ -f "$state/sprites/sprites.json" ] || node ../cli/launch.js sprites.ts "$state/sprites"
 [ -f "$model/tokenizer.model" ] || "$python" tokenizer.py "$model"
 trainer train_vision.py --sprites "$state/sprites" --state "$state" "${from[@]}" | tee -a "$state/vision.log"

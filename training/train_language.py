@@ -28,7 +28,7 @@ import fast
 import turns
 from codes import CENTRE, OBJECT
 from init import init_decoder, init_from
-from language import Words, answer_loss, box_reading_loss, oracle_features, text_batch
+from language import Words, answer_loss, answer_score, box_reading_loss, oracle_features, text_batch
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, rate_at, set_rate, update_average
 from scenes import CONCEPTS, PLAIN, Drawing, Sprites, draw, normalise, sample_scene
@@ -170,7 +170,8 @@ def main():
         features = tower_features(rng, model, sprites, scenes, keep=None if step % 8 == 1 else 56) if seen else oracle_features(rng, c, scenes)
         rows = make_rows(c, batch.positions, batch.turns, features.shape[1])
         rows.inside = []
-        loss, stats = answer_loss(words, model, model.decode(features, batch.ids, rows), batch)
+        logits = model.lm_head(model.decode(features, batch.ids, rows))
+        loss, stats = answer_loss(words, logits, batch), answer_score(words, logits, batch)
         reading = box_reading_loss(words, rows.inside[1], batch.ids)
         stats["reading"] = reading.item()
         (loss + args.reading * reading).backward()

@@ -40,31 +40,54 @@ class Labels:
     centres: Tensor  # whether the object's centre is on it
     background: Tensor
     pattern: Tensor
+    numbers: codes.Numbers
 
     def rows(self, flags: Tensor) -> Tensor:
-        return codes.object_rows(self.concepts, self.boxes, flags, self.background, self.pattern)
+        return codes.object_rows(self.concepts, self.boxes, flags, self.background, self.pattern, self.numbers)
+
+
+def label(owners: Tensor, centres: Tensor, concepts: Tensor, boxes: Tensor, background: Tensor, pattern: Tensor) -> Labels:
+    """Owners and centres [B, patches]; of the objects [B, objects] the concepts (-1 = none) and boxes, in shares; of the scenes [B] the rest."""
+    mine = lambda values: values.gather(1, owners.clamp(min=0)).masked_fill(owners < 0, 0)
+    count, rank = codes.kind_numbers(concepts, boxes)
+    everywhere = lambda values: values[:, None].expand_as(owners)
+    return Labels(
+        owners,
+        mine(concepts).masked_fill(owners < 0, -1),
+        torch.stack([mine(side) for side in boxes.unbind(-1)], -1),
+        centres,
+        everywhere(background),
+        everywhere(pattern),
+        codes.Numbers(mine(count), mine(rank), everywhere((concepts >= 0).sum(1))),
+    )
 
 
 def make_batch(rng, sprites, c: Config, count: int, *, objects: int | None = None, repeat=0.15, drawing=VARIED):
     """`count` scenes -> pixels, labels and scenes."""
-    pixels, owners, centres, concepts, boxes, scenes = [], [], [], [], [], []
+    pixels, owners, centres, scenes = [], [], [], []
     for _ in range(count):
         wanted = objects or (int(rng.integers(5, 9)) if rng.random() < 0.75 else int(rng.integers(1, 5)))
         scene = sample_scene(rng, sprites, c.image_size, wanted, drawing=drawing, repeat=repeat)
         image, owner = draw(rng, sprites, scene)
         who, centre = patch_owners(owner, scene["objects"], c.grid)
-        table = np.array([[o["concept"], *o["box"]] for o in scene["objects"]])
         pixels.append(image)
         owners.append(who)
         centres.append(centre)
-        mine = table[who.clip(min=0)]
-        concepts.append(np.where(who >= 0, mine[:, 0], -1))
-        boxes.append(mine[:, 1:] / c.image_size)
         scenes.append(scene)
     stack = lambda arrays: torch.from_numpy(np.stack(arrays))
-    pick = lambda key: torch.tensor([s[key] for s in scenes])[:, None].expand(-1, c.grid**2)
-    labels = Labels(stack(owners), stack(concepts), stack(boxes).float(), stack(centres), pick("background"), pick("pattern"))
+    concepts, boxes = object_table(scenes)
+    about = (torch.tensor([s[key] for s in scenes]) for key in ("background", "pattern"))
+    labels = label(stack(owners), stack(centres), concepts, boxes, *about)
     return torch.from_numpy(normalise(np.stack(pixels))), labels, scenes
+
+
+def object_table(scenes) -> tuple[Tensor, Tensor]:
+    """The concepts [B, MOST] (-1 = none) and boxes [B, MOST, 4], in shares of the picture, of the scenes' objects."""
+    concepts, boxes = torch.full((len(scenes), codes.MOST), -1), torch.zeros(len(scenes), codes.MOST, 4)
+    for b, scene in enumerate(scenes):
+        for i, item in enumerate(scene["objects"]):
+            concepts[b, i], boxes[b, i] = item["concept"], torch.tensor(item["box"]) / scene["size"]
+    return concepts, boxes
 
 
 @torch.no_grad()
@@ -74,7 +97,7 @@ def choose_flags(rows: Tensor, labels: Labels, c: Config) -> Tensor:
     A fixed patch (the one that holds the centre) cannot be told where the centre lies near a border; two patches then
     both say "perhaps". A patch that the tower itself chose it can learn to choose again.
     """
-    cell = (torch.arange(c.grid) + 0.5) / c.grid
+    cell = (torch.arange(c.grid, device=rows.device) + 0.5) / c.grid
     at = torch.stack([cell.repeat(c.grid), cell.repeat_interleave(c.grid)], -1)
     middle = (labels.boxes[..., :2] + labels.boxes[..., 2:]) / 2
     away = (middle - at).abs().amax(-1) * c.grid  # in patches; at most 0.5 on the patch that holds the centre
@@ -83,36 +106,34 @@ def choose_flags(rows: Tensor, labels: Labels, c: Config) -> Tensor:
     said = (10 * codes.name_scores(rows)).log_softmax(-1).gather(-1, labels.concepts.clamp(min=0)[..., None])[..., 0]
     score = 8 * (rows[..., codes.CENTRE] - 0.5) + 0.5 * said.clamp(min=-4) - 0.5 * away
     score = score.masked_fill(~near, -torch.inf)
-    most = int(labels.owners.max()) + 1
-    mine = labels.owners[:, None] == torch.arange(most)[:, None]  # [B, objects, patches]
+    mine = labels.owners[:, None] == torch.arange(codes.MOST, device=rows.device)[:, None]  # [B, objects, patches]
     best, where = score[:, None].masked_fill(~mine, -torch.inf).max(-1)
-    flags = torch.zeros_like(labels.owners, dtype=torch.bool)
-    b, o = (best > -torch.inf).nonzero(as_tuple=True)
-    flags[b, where[b, o]] = True
-    return flags
+    chosen = F.one_hot(where, c.grid**2).bool() & (best > -torch.inf)[..., None]
+    return chosen.any(1)
 
 
 def dense_loss(rows: Tensor, labels: Labels, flags: Tensor) -> Tensor:
     """Name cross-entropy plus distance to the code, objects and background weighed separately, flagged patches twice."""
-    target = labels.rows(flags)
-    is_object = labels.owners >= 0
-    known = is_object | (labels.owners == -1)
+    target, mean = labels.rows(flags), codes.weighted_mean
+    is_object, background = labels.owners >= 0, labels.owners == -1
+    known = is_object | background
     wanted = torch.where(is_object, labels.concepts, len(codes.NAMES))
     logits = 10 * torch.cat([codes.name_scores(rows), rows[..., codes.BACKGROUND, None] / codes.BACKGROUND_SIZE], -1)
-    name = F.cross_entropy(logits[known], wanted[known], reduction="none")
-    fg, flagged = is_object[known], flags[known]
-    name = name[fg].mean() + 0.3 * name[~fg].mean() + 0.5 * name[flagged].mean()
+    name = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+    name = mean(name, is_object) + 0.3 * mean(name, background) + 0.5 * mean(name, flags)
     gap = (rows - target).square()
-    box = 2 * gap[..., codes.BOX][is_object].sum(-1).mean() / 5.9
-    box = box + 0.5 * codes.box_loss(rows[is_object], labels.boxes[is_object])
-    box = box + 0.5 * codes.box_loss(rows[flags], labels.boxes[flags])
-    pull = gap[..., codes.NAME][known].sum(-1).mean() + gap[..., codes.BACKGROUND][known].mean()
+    box = 2 * mean(gap[..., codes.BOX].sum(-1), is_object) / 5.9
+    box = box + 0.5 * codes.box_loss(rows, labels.boxes, is_object) + 0.5 * codes.box_loss(rows, labels.boxes, flags)
+    number = codes.number_loss(rows, labels.numbers, is_object + 4.0 * flags)
+    pull = mean(gap[..., codes.NAME].sum(-1) + gap[..., codes.BACKGROUND], known)
+    numbers = gap[..., codes.COUNT.start : codes.TOTAL.stop].sum(-1)
     around = gap[..., codes.COLOUR].sum(-1).mean() + gap[..., codes.PATTERN].sum(-1).mean()
-    unused = rows[..., codes.NUMBER.start :].square().sum(-1).mean()
+    unused = gap[..., codes.NUMBER.start : codes.COUNT.start].sum(-1).mean() + gap[..., codes.TOTAL.stop :].sum(-1).mean()
     flag = flags.float()
     centre = F.binary_cross_entropy_with_logits(8 * (rows[..., codes.CENTRE] - 0.5), flag, weight=1 + flag)
-    pulled = gap[..., codes.OBJECT][known].mean() + gap[..., codes.CENTRE].mean()
-    return name + box + 12 * centre + 0.05 * pull + 0.3 * pulled + 0.3 * around + 0.1 * unused
+    pulled = mean(gap[..., codes.OBJECT], known) + gap[..., codes.CENTRE].mean()
+    near = 0.05 * pull + 0.3 * pulled + 0.3 * around + 0.1 * unused + 0.1 * mean(numbers, known)
+    return name + box + 12 * centre + 0.5 * number + near
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
@@ -137,12 +158,13 @@ def measure(vision, c: Config, sprites, *, scenes=60, seed=7, drawing=PLAIN):
     for objects in range(1, 7):
         rng = np.random.default_rng([seed, objects])
         pixels, labels, drawn = make_batch(rng, sprites, c, scenes // 6, objects=objects, repeat=0.3, drawing=drawing)
-        rows = vision(pixels)
-        names, boxes = codes.name_scores(rows).argmax(-1), codes.read_boxes(rows)
+        rows = vision(pixels.to(codes.NAMES.device))
+        names, boxes = codes.name_scores(rows).argmax(-1).cpu(), codes.read_boxes(rows).cpu()
+        flags = (rows[..., codes.CENTRE] > 0.5).cpu()
         on = labels.owners >= 0
         add("name", (names == labels.concepts)[on].sum(), int(on.sum()))
         for b, scene in enumerate(drawn):
-            flagged = rows[b, :, codes.CENTRE] > 0.5
+            flagged = flags[b]
             said, where = names[b, flagged].tolist(), boxes[b, flagged]
             there = [o["concept"] for o in scene["objects"]]
             real = torch.tensor([o["box"] for o in scene["objects"]]) / c.image_size

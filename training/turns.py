@@ -78,6 +78,12 @@ def groups(scene) -> list[tuple[dict, list]]:
     return out
 
 
+def numbers(scene) -> list[tuple[int, int]]:
+    """Of each object: how many of its kind there are, and which of them it is, from left to right."""
+    alike = lambda o: sorted(p["box"][:2] for p in scene["objects"] if p["concept"] == o["concept"])
+    return [(len(alike(o)), 1 + alike(o).index(o["box"][:2])) for o in scene["objects"]]
+
+
 def phrase(concept, count: int) -> str:
     return article(concept["name"]) if count == 1 else f"{NUMBERS[count].lower()} {concept['plural']}"
 
