@@ -1,6 +1,8 @@
 // Compiles a checkpoint of random weights that is never there as a whole: each shard is written when one of its tensors
 // is first read, and removed when the next one is. What a full-sized compilation takes in memory and time.
-//   node bench/compile-random.ts FULL MODEL [--weights int4] [--scratch /dev/shm/shards] [--tokenizer DIR]
+//   node bench/compile-random.ts FULL MODEL [--weights int4] [--target cpu] [--scratch /dev/shm/shards] [--tokenizer DIR]
+//     [--unwritten]
+// With --unwritten there are no shards: weights are drawn in memory as they are read, which is the quickest way to a model.
 // Prints a JSON line: seconds in all and in making shards, the most resident memory of this process, bytes of the model.
 // The most memory comes to include no shard: where the scratch folder is in memory, they are the system's.
 import { mkdir, rm, writeFile } from 'node:fs/promises'
@@ -10,12 +12,13 @@ import { parseArgs } from 'node:util'
 import { openCheckpoint } from '../gpu-worker/model/checkpoint.ts'
 import type { Checkpoint } from '../gpu-worker/model/checkpoint.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
-import { WeightFormat } from '../schemas/model-manifest.ts'
+import { Target, WeightFormat } from '../schemas/model-manifest.ts'
 import { memoryMb } from './engine/process-memory.ts'
 import { rounded } from './engine/samples.ts'
 import {
   bfloat16Pool,
   configOf,
+  scaleOf,
   shapeOf,
   splitIntoShards,
   tensorsOf,
@@ -65,7 +68,7 @@ async function openShards(shape: Shape, scratch: string): Promise<Shards> {
     folder: scratch,
     config,
     shapes: new Map(tensors),
-    totalBytes: tensors.reduce((sum, [, sizes]) => sum + 2 * sizes.reduce((a, b) => a * b, 1), 0),
+    totalBytes: bytesOf(tensors),
     readRows: async (name, first, count) => (await shardOf(name)).readRows(name, first, count),
     close: async () => {
       await vectors.close()
@@ -75,12 +78,53 @@ async function openShards(shape: Shape, scratch: string): Promise<Shards> {
   return { checkpoint, spentMs: () => spentMs }
 }
 
+/** A prime, so that no row of a matrix repeats another. */
+const drawnNumbers = 65_521
+
+/** The same shapes from a table of numbers that is read over and over. Each element is the same however it is read. */
+function drawWeights(shape: Shape): Shards {
+  const tensors = new Map(tensorsOf(shape))
+  const pool = bfloat16Pool(seed).subarray(0, drawnNumbers)
+  const readRows: Checkpoint['readRows'] = (name, first, count) => {
+    const sizes = tensors.get(name) ?? []
+    const width = sizes.slice(1).reduce((product, size) => product * size, 1)
+    const { spread, mean } = scaleOf(name, sizes)
+    const table = pool.map((value) => value * spread + mean)
+    const rows = new Float32Array(count * width)
+    const start = Buffer.from(name).reduce((sum, byte) => (sum * 31 + byte) % drawnNumbers, 0)
+    let from = (start + first * width) % drawnNumbers
+    for (let at = 0; at < rows.length; from = 0) {
+      const piece = table.subarray(from, from + rows.length - at)
+      rows.set(piece, at)
+      at += piece.length
+    }
+    return Promise.resolve(rows)
+  }
+  return {
+    checkpoint: {
+      folder: values.scratch,
+      config: configOf(shape),
+      shapes: tensors,
+      totalBytes: bytesOf([...tensors]),
+      readRows,
+      close: () => Promise.resolve(),
+    },
+    spentMs: () => 0,
+  }
+}
+
+function bytesOf(tensors: readonly NamedShape[]): number {
+  return tensors.reduce((sum, [, sizes]) => sum + 2 * sizes.reduce((a, b) => a * b, 1), 0)
+}
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     weights: { type: 'string', default: 'int4' },
+    target: { type: 'string', default: 'cpu' },
     scratch: { type: 'string', default: join(tmpdir(), `shards-${process.pid}`) },
     tokenizer: { type: 'string' },
+    unwritten: { type: 'boolean', default: false },
   },
 })
 const [name = '', outFolder] = positionals
@@ -88,14 +132,18 @@ const shape = shapeOf(name)
 if (shape === undefined || outFolder === undefined)
   throw new Error('usage: node bench/compile-random.ts SHAPE MODEL')
 const startMs = performance.now()
+await mkdir(values.scratch, { recursive: true })
 try {
-  const { checkpoint, spentMs } = await openShards(shape, values.scratch)
+  const { checkpoint, spentMs } = values.unwritten
+    ? drawWeights(shape)
+    : await openShards(shape, values.scratch)
   let last = ''
   const manifest = await compileModel(
     {
       checkpointFolder: values.scratch,
       outFolder,
       weights: WeightFormat.parse(values.weights),
+      target: Target.parse(values.target),
       ...(values.tokenizer === undefined ? {} : { tokenizerFolder: values.tokenizer }),
       onProgress: ({ weight, writtenBytes, totalBytes }) => {
         const [group = ''] = /^\w+\.\d+/.exec(weight) ?? []

@@ -211,16 +211,8 @@ async function writeTensor({
   pool: Float32Array
   random: () => number
 }): Promise<void> {
-  const isNorm = /norm\d?\.weight$/.test(name)
-  const fanIn = shape.length > 1 ? elementsOf(shape.slice(1)) : 1
-  const spread = isNorm
-    ? 0.1
-    : name.includes('embed_tokens')
-      ? 1
-      : shape.length > 1 && shape[0] !== 1
-        ? 1 / Math.sqrt(fanIn)
-        : 0.02
-  const table = toBfloat16(pool, spread, isNorm ? 1 : 0)
+  const { spread, mean } = scaleOf(name, shape)
+  const table = toBfloat16(pool, spread, mean)
   const count = elementsOf(shape)
   for (let start = 0; start < count; start += pieceElements) {
     const piece = new Uint16Array(Math.min(pieceElements, count - start))
@@ -234,6 +226,14 @@ async function writeTensor({
     }
     await file.write(new Uint8Array(piece.buffer))
   }
+}
+
+/** Of the numbers of a tensor, so that activations stay in range. */
+export function scaleOf(name: string, shape: readonly number[]): { spread: number; mean: number } {
+  if (/norm\d?\.weight$/.test(name)) return { spread: 0.1, mean: 1 }
+  if (name.includes('embed_tokens')) return { spread: 1, mean: 0 }
+  const isMatrix = shape.length > 1 && shape[0] !== 1
+  return { spread: isMatrix ? 1 / Math.sqrt(elementsOf(shape.slice(1))) : 0.02, mean: 0 }
 }
 
 /** 65,536 normal numbers. */

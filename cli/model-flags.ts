@@ -34,7 +34,7 @@ export const modelOptions = {
 /** Lines of a usage text. */
 export const modelUsage = `  --model DIR            a compiled model or a checkpoint folder (the model that comes with coglabel)
   --device DEVICE        cpu, cuda or webgpu, and no other; auto takes the first of cuda, webgpu, cpu that is there
-                         and says which (cpu)
+                         and says which (cpu). On webgpu a token took 10 ms or more: small models are faster on the cpu
   --endpoint URL         in its place, a server that speaks OpenAI's chat completions: http://127.0.0.1:8000/v1.
                          Images are sent to it. Its key, if it wants one, comes from COGLABEL_ENDPOINT_KEY
   --endpoint-key-file F  … or from a file

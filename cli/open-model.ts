@@ -18,7 +18,7 @@ import { userCacheFolder } from './user-cache.ts'
 const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v2', import.meta.url))
 
 /** Part of every cache name beside the manifest's version: raised when the compiler writes something better in the same format. */
-const compiledCacheVersion = 3
+const compiledCacheVersion = 4
 
 export type OpenModelOptions = {
   /** A compiled folder (manifest.json) or a checkpoint (config.json); undefined for the one that ships. */

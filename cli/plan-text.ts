@@ -137,7 +137,8 @@ function rateLines({ rateFrom, answers, imagesPerSecond }: CloudTable): string[]
     ]
   const shared = answers > 1 ? `, shared among the ${answers} answers of an image` : ''
   return [
-    `the rate of a GPU is unmeasured. A yardstick stands in: 0.40 answers/s, CogVLM's own chat() on an A100${shared}.`,
+    `the rate of these GPUs is unmeasured. A yardstick stands in: 0.40 answers/s, CogVLM's own chat() on an A100${shared}.`,
+    'It may flatter: parts of CogVLM on WebGPU on an H100 project to 0.24 captions/s in int4, 0.10 in fp16.',
     'Measure with coglabel plan on such an instance, then give --rate; cost falls as the rate rises.',
   ]
 }

@@ -26,7 +26,10 @@ import { runPilot } from './pilot.ts'
 import { datesOf, instancesOf, readPrices } from './prices.ts'
 import { writeWhole } from './write-whole.ts'
 
-/** CogVLM's own chat() on an A100, in answers a second: 2.5 s for a caption (CogVLM issue 75). */
+/**
+ * CogVLM's own chat() on an A100, in answers a second: 2.5 s for a caption (CogVLM issue 75). LOG.md projects less, from
+ * parts of the model on WebGPU; workers run on CUDA, and this was measured there and of the whole model.
+ */
 const yardstickPerSecond = 0.4
 
 /** Runs the verb; returns the exit code. Throws UserError for what the user can mend. */

@@ -7,7 +7,7 @@ import type { CompiledModel } from './compiled-model.ts'
 import { heldOutputs } from './decoder-device.ts'
 import { openCachedSession } from './prepacked.ts'
 import { openBoth, openInTurns, type Residence } from './residence.ts'
-import { openSession, type Session } from './session.ts'
+import { openSession, type Session, type Traffic } from './session.ts'
 
 export type DecoderOptions = {
   threads?: number
@@ -21,6 +21,8 @@ export type DecoderOptions = {
   cacheFormat?: CacheFormat
   /** Keeps no more weights in memory than a stage needs, and opens graphs again for it. */
   lowMemory?: boolean
+  /** Told after each run on another device than the CPU what crossed to it and back. */
+  onTraffic?: (graph: 'vision' | 'decoder', traffic: Traffic) => void
 }
 
 export type OpenedGraphs = {
@@ -32,19 +34,21 @@ export type OpenedGraphs = {
 
 /** Opens both graphs. Throws UserError where one cannot be run. */
 export async function openGraphs(compiled: CompiledModel, options: DecoderOptions): Promise<OpenedGraphs> {
-  const { threads, device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32', lowMemory } = options
+  const { device = 'cpu', decoderGraph, profilePrefix, cacheFormat = 'fp32', lowMemory, onTraffic } = options
   const { folder, manifest } = compiled
   if (lowMemory === true && device !== 'cpu')
     throw new UserError(`--low-memory is for the CPU's memory and does nothing on ${device}; leave it out`)
-  const threadOption = threadsFor(compiled, threads)
+  const threadOption = threadsFor(compiled, options.threads)
   const isCpu = manifest.target === 'cpu'
   const open = (graph: string, bytes?: Uint8Array): Promise<Session> => {
     if (bytes === undefined && device === 'cpu' && profilePrefix === undefined)
       return openCachedSession(compiled, { graph, mustMap: lowMemory === true, ...threadOption })
+    const isTower = graph === manifest.graphs.vision
     return openSession({
       graph: bytes === undefined ? join(folder, graph) : { bytes, weightsFolder: folder },
       device,
-      heldOutputs: isCpu || graph === manifest.graphs.vision ? [] : heldOutputs(compiled),
+      heldOutputs: isCpu || isTower ? [] : heldOutputs(compiled),
+      onTraffic: (traffic) => onTraffic?.(isTower ? 'vision' : 'decoder', traffic),
       ...(profilePrefix === undefined ? {} : { profilePrefix: `${profilePrefix}-${graph}` }),
       ...threadOption,
     })

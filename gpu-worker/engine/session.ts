@@ -27,6 +27,9 @@ export type Session = {
   close(): Promise<void>
 }
 
+/** Bytes of a run's tensors: of those in host memory that went in and came out, and of outputs that stay on the device. */
+export type Traffic = { fed: number; fetched: number; held: number }
+
 export type SessionOptions = {
   /** The graph: a path, or bytes whose weights lie in `weightsFolder`. */
   graph: string | { bytes: Uint8Array; weightsFolder: string }
@@ -35,6 +38,8 @@ export type SessionOptions = {
   device?: Target
   /** Outputs that stay on the device, where the runtime can hold them for us: on WebGPU. */
   heldOutputs?: readonly string[]
+  /** Told after each run what it moved. */
+  onTraffic?: (traffic: Traffic) => void
   /** Writes the optimized graph and its weights, packed for this CPU, into a folder while loading. */
   saveOptimized?: { folder: string; graph: string }
   /** Start of the name of a file that takes each node's times, written when the session is closed. */
@@ -50,6 +55,7 @@ export async function openSession({
   threads = availableParallelism(),
   device = 'cpu',
   heldOutputs = [],
+  onTraffic,
   saveOptimized,
   profilePrefix,
 }: SessionOptions): Promise<Session> {
@@ -76,7 +82,7 @@ export async function openSession({
   })
   return {
     inputNames: new Set(session.inputNames),
-    run: (feeds, outputNames) => run(session, feeds, outputNames),
+    run: (feeds, outputNames) => run(session, { feeds, outputNames, onTraffic }),
     close: () => {
       if (profilePrefix !== undefined) session.endProfiling()
       return session.release()
@@ -137,10 +143,15 @@ function load(
   return ort.InferenceSession.create(graph.bytes, { ...options, ...withoutFallback(device, extra) })
 }
 
+type Run = {
+  feeds: Readonly<Record<string, GraphTensor>>
+  outputNames: readonly string[]
+  onTraffic: SessionOptions['onTraffic']
+}
+
 async function run(
   session: ort.InferenceSession,
-  feeds: Readonly<Record<string, GraphTensor>>,
-  outputNames: readonly string[],
+  { feeds, outputNames, onTraffic }: Run,
 ): Promise<Record<string, GraphTensor>> {
   const inputs: Record<string, ort.Tensor> = {}
   for (const name of session.inputNames) {
@@ -149,7 +160,29 @@ async function run(
     inputs[name] = toRuntimeTensor(tensor)
   }
   const results = await session.run(inputs, outputNames)
+  onTraffic?.(trafficOf(Object.values(inputs), Object.values(results)))
   return Object.fromEntries(outputNames.map((name) => [name, fromRuntimeTensor(name, results[name])]))
+}
+
+function trafficOf(inputs: readonly ort.Tensor[], outputs: readonly ort.Tensor[]): Traffic {
+  const isHeld = ({ location }: ort.Tensor): boolean => location === 'gpu-buffer'
+  return {
+    fed: bytesOf(inputs.filter((tensor) => !isHeld(tensor))),
+    fetched: bytesOf(outputs.filter((tensor) => !isHeld(tensor))),
+    held: bytesOf(outputs.filter(isHeld)),
+  }
+}
+
+function bytesOf(tensors: readonly ort.Tensor[]): number {
+  // Held tensors have no data here to be measured; what the graphs hold is float32.
+  return tensors.reduce(
+    (sum, tensor) =>
+      sum +
+      (tensor.location === 'cpu' && ArrayBuffer.isView(tensor.data)
+        ? tensor.data.byteLength
+        : 4 * tensor.size),
+    0,
+  )
 }
 
 function toRuntimeTensor(tensor: GraphTensor): ort.Tensor {

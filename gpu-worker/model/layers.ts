@@ -66,6 +66,53 @@ export function towerAttention(
   return builder.op('Squeeze', [attended, builder.int64([0])])
 }
 
+/** A buffer of this size can be bound on every device that speaks WebGPU. */
+const maxScoreBytes = 128 << 20
+
+/**
+ * The same in plain products, for WebGPU, whose MultiHeadAttention is wrong beyond some 64 rows on software Vulkan and right
+ * on an H100 (onnxruntime 1.30, LOG.md, 2026-11-26). Few enough queries at a time that their scores fit one buffer.
+ *   qkv [L, 3W] ─ [3, H, L, d] ─ Split ─ queries / sqrt(d) x keys ─ Softmax ─ x values ─ [L, W]
+ */
+export function plainTowerAttention(
+  builder: GraphBuilder,
+  qkv: Value,
+  {
+    width,
+    headCount,
+    rowCount,
+    maxBytes = maxScoreBytes,
+  }: { width: number; headCount: number; rowCount: number; maxBytes?: number },
+): Value {
+  const headDim = width / headCount
+  const apart = builder.op('Reshape', [qkv, builder.int64([rowCount, 3, headCount, headDim])])
+  const byHead = builder.op('Transpose', [apart], { attributes: { perm: [1, 2, 0, 3] }, as: 'byHead' })
+  const [q, k, v] = builder.ops('Split', [byHead, builder.int64([1, 1, 1])], {
+    attributes: { axis: 0 },
+    names: ['q', 'k', 'v'],
+  })
+  const keys = builder.op('Transpose', [k ?? null], { attributes: { perm: [0, 1, 3, 2] }, as: 'turnedKeys' })
+  const scaled = builder.op('Mul', [q ?? null, builder.float32([1 / Math.sqrt(headDim)], [])], {
+    as: 'scaled',
+  })
+  const size = Math.max(1, Math.floor(maxBytes / (4 * headCount * rowCount)))
+  const parts = Array.from({ length: Math.ceil(rowCount / size) }, (_, part) => {
+    const edges = [part * size, Math.min((part + 1) * size, rowCount)].map((at) => builder.int64([at]))
+    const some =
+      size >= rowCount ? scaled : builder.op('Slice', [scaled, ...edges, builder.int64([2])], { as: 'some' })
+    const scores = builder.op('MatMul', [some, keys], { as: 'scores' })
+    const weights = builder.op('Softmax', [scores], { attributes: { axis: -1 } })
+    return builder.op('MatMul', [weights, v ?? null], { as: 'context' })
+  })
+  const [first] = parts
+  const whole =
+    parts.length === 1 && first !== undefined
+      ? first
+      : builder.op('Concat', parts, { attributes: { axis: 2 }, as: 'contexts' })
+  const rowsFirst = builder.op('Transpose', [whole], { attributes: { perm: [0, 2, 1, 3] }, as: 'rowsFirst' })
+  return builder.op('Reshape', [rowsFirst, builder.int64([rowCount, width])], { as: 'attended' })
+}
+
 /** Rows of a chunk, about: the widest values of CogVLM2's tower take 60 MB at 1,024 rows, and 570 MB at all 9,217. */
 const chunkRows = 1024
 

@@ -138,7 +138,7 @@ describe('coglabel plan', () => {
     await writeImages(folder, 4)
     const model = await writeCountingModel()
     const { out } = await plan([folder, '--cloud', '--images', '1000000', '--model', model.folder])
-    expect(out).toContain('the rate of a GPU is unmeasured')
+    expect(out).toContain('the rate of these GPUs is unmeasured')
     // Five prompts an image share the yardstick: a caption, its boxes and the usual questions.
     expect(out).toMatch(/shared among the \d+ answers of an image/)
     expect(out).toMatch(/g6\.xlarge +L4 22 GiB +0\.349 to 0\.401 +0\.805 +\$/)

@@ -3,7 +3,7 @@
 import type { QuantizedMatrix } from '../../../schemas/model-manifest.ts'
 import { GraphBuilder } from '../graph.ts'
 import type { Graph, Value } from '../graph.ts'
-import { gatedActivation, gelu, inChunks, layerNorm, towerAttention } from '../layers.ts'
+import { gatedActivation, gelu, inChunks, layerNorm, plainTowerAttention, towerAttention } from '../layers.ts'
 import { linearContext, product, vector, wholeTensor } from './build-parts.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 
@@ -106,7 +106,11 @@ function towerBlock(builder: GraphBuilder, build: Build, layer: number, x: Value
   const few = (input: Value, width: number, body: (inner: GraphBuilder, rows: Value) => Value): Value =>
     inChunks(scope, input, { rowCount: tower.positionCount, width, maxRows }, body)
   const qkv = few(x, 3 * tower.width, (inner, rows) => affine(inner, 'attention.query_key_value', rows))
-  const dense = few(towerAttention(scope, qkv, tower), tower.width, (inner, rows) =>
+  const attended =
+    build.target === 'webgpu'
+      ? plainTowerAttention(scope, qkv, { ...tower, rowCount: tower.positionCount })
+      : towerAttention(scope, qkv, tower)
+  const dense = few(attended, tower.width, (inner, rows) =>
     norm(inner, 'input_layernorm', affine(inner, 'attention.dense', rows)),
   )
   const middle = scope.op('Add', [x, dense], { as: 'middle' })
