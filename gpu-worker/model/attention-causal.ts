@@ -13,25 +13,60 @@ const contrib = 'com.microsoft' as const
  *                                       └ present values ─ Transpose ─ prefix values [1, kv, d, P+R]
  * Rows are in causal order. Its own rotary is not used: on a first run it would number the rows itself.
  */
-export function causalWay(
-  builder: GraphBuilder,
-  frame: AttentionFrame & { cpu: CpuFrame },
-  { queries, keys, values, cache }: AttentionRun,
-): Value[] {
-  const { headCount, kvHeadCount, headDim, cpu } = frame
-  const { total, nothing } = cpu
-  const past = pastFloats(builder, { ...frame, cpu }, cache.prefixes[0])
+export function causalWay(builder: GraphBuilder, frame: CausalFrame, run: AttentionRun): Value[] {
+  const { headCount, kvHeadCount, headDim } = frame
+  const past = pastFloats(builder, frame, run.cache.prefixes[0])
   const wide = (x: Value, heads: number): Value => widenHeads(builder, headDim, x, heads)
-  const inputs = [
-    wide(queries, headCount),
-    wide(keys, kvHeadCount),
-    wide(values, kvHeadCount),
-    past.keys,
-    past.values,
-  ]
+  const { context, present } = fusedAttention(builder, frame, {
+    queries: wide(run.queries, headCount),
+    keys: wide(run.keys, kvHeadCount),
+    values: wide(run.values, kvHeadCount),
+    past,
+  })
+  return [context, ...madePrefix(builder, frame, present)]
+}
+
+/**
+ * The same where only the last rows' context is read, those from `start` on, a negative int64 [1]: the others' queries are
+ * left out.
+ *   past, k ─ Concat ─ keys [1, kv, P+R, d] ──┬─ prefix keys
+ *   last queries ─ GroupQueryAttention(past) ─┴─ context [1, T, H]
+ * The operator takes keys and values that lie in its past, and then wants none beside them.
+ */
+export function lastCausalWay(
+  builder: GraphBuilder,
+  frame: CausalFrame,
+  { run, start }: { run: AttentionRun; start: Value },
+): Value[] {
+  const { headCount, kvHeadCount, headDim } = frame
+  const past = pastFloats(builder, frame, run.cache.prefixes[0])
+  const cut = (x: Value, from: Value, to: number): Value =>
+    builder.op('Slice', [x, from, builder.int64([to]), builder.int64([1])])
+  const keys = widenHeads(builder, headDim, run.keys, kvHeadCount)
+  const values = widenHeads(builder, headDim, run.values, kvHeadCount)
+  const all = {
+    keys: behind(builder, frame, { past: past.keys, rows: keys }),
+    values: behind(builder, frame, { past: past.values, rows: values }),
+  }
+  const none = cut(keys, builder.int64([0]), 0)
+  const queries = cut(widenHeads(builder, headDim, run.queries, headCount), start, 2 ** 31 - 1)
+  const { context } = fusedAttention(builder, frame, { queries, keys: none, values: none, past: all })
+  return [context, ...madePrefix(builder, frame, all)]
+}
+
+type CausalFrame = AttentionFrame & { cpu: CpuFrame }
+
+/** Context [T, H] of queries [1, T, H], and keys and values [1, kv, all, d] of the past and beside it. */
+function fusedAttention(
+  builder: GraphBuilder,
+  frame: CausalFrame,
+  { queries, keys, values, past }: Side & { queries: Value; past: Partial<Side> },
+): { context: Value; present: Side } {
+  const { headCount, kvHeadCount, headDim, cpu } = frame
+  const inputs = [queries, keys, values, past.keys ?? null, past.values ?? null]
   const [context = queries, presentKeys = queries, presentValues = queries] = builder.ops(
     'GroupQueryAttention',
-    [...inputs, total.last, total.count],
+    [...inputs, cpu.total.last, cpu.total.count],
     {
       domain: contrib,
       attributes: {
@@ -42,14 +77,33 @@ export function causalWay(
       names: ['attended', 'presentKeys', 'presentValues'],
     },
   )
-  const none = nothing.floats
-  const rows = narrowRows(builder, frame, context)
+  return {
+    context: narrowRows(builder, frame, context),
+    present: { keys: presentKeys, values: presentValues },
+  }
+}
+
+/** No rows of a step, and the prefix that keys and values [1, kv, all, d] are. */
+function madePrefix(builder: GraphBuilder, { headDim, cpu }: CausalFrame, { keys, values }: Side): Value[] {
+  const none = cpu.nothing.floats
   // What a branch gives is written by the node that makes it, unless a change of shape stands behind it: that copies.
-  const allKeys = narrow(builder, headDim, presentKeys)
-  const allValues = narrow(builder, headDim, presentValues)
+  const allKeys = narrow(builder, headDim, keys)
+  const allValues = narrow(builder, headDim, values)
   const { bytes } = cpu
-  if (bytes === undefined) return [rows, none, none, allKeys, turnHeads(builder, allValues)]
-  return [rows, none, none, ...toBytes(builder, bytes, { keys: allKeys, values: allValues })]
+  if (bytes === undefined) return [none, none, allKeys, turnHeads(builder, allValues)]
+  return [none, none, ...toBytes(builder, bytes, { keys: allKeys, values: allValues })]
+}
+
+/** Rows [1, R, kv*d] behind a past [1, kv, P, d]: [1, kv, P+R, d]. */
+function behind(
+  builder: GraphBuilder,
+  { kvHeadCount, headDim }: CausalFrame,
+  { past, rows }: { past: Value | undefined; rows: Value },
+): Value {
+  const shape = builder.int64([1, -1, kvHeadCount, headDim + spareDims(headDim)])
+  const split = builder.op('Reshape', [rows, shape])
+  const own = builder.op('Transpose', [split], { attributes: { perm: [0, 2, 1, 3] } })
+  return past === undefined ? own : builder.op('Concat', [past, own], { attributes: { axis: 2 }, as: 'all' })
 }
 
 /** [1, kv, N, d] -> [1, kv, d, N] */
@@ -92,8 +146,8 @@ function pastFloats(
   builder: GraphBuilder,
   { kvHeadCount, headDim, cpu: { bytes } }: AttentionFrame & { cpu: CpuFrame },
   prefix: LayerPrefix | undefined,
-): { keys: Value | null; values: Value | null } {
-  if (prefix === undefined) return { keys: null, values: null }
+): Partial<Side> {
+  if (prefix === undefined) return {}
   const floats = bytes === undefined ? turnedBack(builder, prefix) : fromBytes(builder, bytes, prefix)
   // A reshape to an unknown length, and not one more dimension: the runtime takes the present for as long as the past,
   // and would put the one into the other's memory.

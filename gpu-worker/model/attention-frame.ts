@@ -2,7 +2,7 @@
 import { attentionWays, prefixSlots } from '../../schemas/model-manifest.ts'
 import type { CacheFormat, Target } from '../../schemas/model-manifest.ts'
 import type { GraphBuilder, Value } from './graph.ts'
-import type { CodeRange } from './linear.ts'
+import type { CodeRange } from './linear-frame.ts'
 
 /** What every decoder layer's attention shares; made once a graph. R rows a run. */
 export type AttentionFrame = {

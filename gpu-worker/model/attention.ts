@@ -10,7 +10,7 @@
 //   several, severalTall   as turned and tall, for rows of several images, each row against its own prefix only
 import { InvariantError } from '../../schemas/errors.ts'
 import { prefixSlots } from '../../schemas/model-manifest.ts'
-import { causalWay } from './attention-causal.ts'
+import { causalWay, lastCausalWay } from './attention-causal.ts'
 import { deviceAttention } from './attention-device.ts'
 import { byteAverage, byteScores } from './attention-bytes.ts'
 import { isInBytes, turn } from './attention-frame.ts'
@@ -42,7 +42,7 @@ const contrib = 'com.microsoft' as const
 export function decoderAttention(
   builder: GraphBuilder,
   frame: AttentionFrame,
-  { qkv, cache }: { qkv: Value; cache: LayerCache },
+  { qkv, cache, lastRows }: { qkv: Value; cache: LayerCache; lastRows?: LastRows | undefined },
 ): Attended {
   const { headCount, kvHeadCount, headDim, cpu, keyCounts } = frame
   const [querySize, keySize] = [headCount * headDim, kvHeadCount * headDim]
@@ -63,11 +63,20 @@ export function decoderAttention(
     return [context, newKeys, newValues, ...emptyPrefix(cpuFrame)]
   }
   const names = ['context', 'newKeys', 'newValues', ...prefixNames(frame)]
+  const causal = (inner: GraphBuilder): readonly Value[] => {
+    const yes = (within: GraphBuilder): Value[] => causalWay(within, cpuFrame, run)
+    if (lastRows === undefined) return yes(inner)
+    const { areAll, start } = lastRows
+    return inner.branch(areAll, names, {
+      yes,
+      no: (within) => lastCausalWay(within, cpuFrame, { run, start }),
+    })
+  }
   // What decodes comes first: a branch costs about as much as ten small nodes.
   const ways: [Value, (inner: GraphBuilder) => readonly Value[]][] = [
     [cpu.is.plain, step('plain')],
     [cpu.is.tall, step('tall')],
-    [cpu.is.causal, (inner) => causalWay(inner, cpuFrame, run)],
+    [cpu.is.causal, causal],
     [cpu.is.severalTall, step('severalTall')],
     [cpu.is.several, step('several')],
   ]
@@ -87,6 +96,9 @@ export function decoderAttention(
     prefix: { keys, values, ...scales },
   }
 }
+
+/** Rows whose context is read where not all of them are: from `start`, int64 [1], counted from the end. */
+export type LastRows = { areAll: Value; start: Value }
 
 type RowWay = 'plain' | 'turned' | 'several'
 type TallWay = 'tall' | 'severalTall'

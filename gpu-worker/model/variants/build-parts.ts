@@ -4,8 +4,10 @@ import { InvariantError } from '../../../schemas/errors.ts'
 import type { CacheFormat, QuantizedMatrix, Target, WeightFormat } from '../../../schemas/model-manifest.ts'
 import type { Checkpoint } from '../checkpoint.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
-import { linear, vectorWeight } from '../linear.ts'
-import type { CodeRange, LinearContext, LinearOptions } from '../linear.ts'
+import { linear, linearInSteps } from '../linear.ts'
+import type { LinearOptions, Stepped } from '../linear.ts'
+import { vectorWeight } from '../linear-frame.ts'
+import type { CodeRange, LinearContext } from '../linear-frame.ts'
 import { forEachTile, matrixOf } from '../matrix.ts'
 import type { Variant } from './config.ts'
 import { expertMatrix } from './low-rank.ts'
@@ -41,35 +43,47 @@ function codeRange(builder: GraphBuilder): CodeRange {
   }
 }
 
+type ProductOptions = {
+  tensor: string
+  name: string
+  role: LinearOptions['role']
+  bias?: string
+  gains?: string
+  inputsAreMeans?: boolean
+  inputSteps?: Value | undefined
+}
+
 /** One linear layer of the checkpoint, by tensor names. */
-export function product(
+export function product(scope: GraphBuilder, build: Build, x: Value, options: ProductOptions): Value {
+  const { bias, name, inputSteps } = options
+  return linear(scope, build.context, x, {
+    ...linearOptions(build, options),
+    inputSteps,
+    ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
+  })
+}
+
+/** The same without a bias, of which each row may count a number of times too much. */
+export function productInSteps(
   scope: GraphBuilder,
   build: Build,
   x: Value,
-  {
-    tensor,
-    name,
-    role,
-    bias,
-    gains,
-    inputsAreMeans = false,
-  }: {
-    tensor: string
-    name: string
-    role: LinearOptions['role']
-    bias?: string
-    gains?: string
-    inputsAreMeans?: boolean
-  },
-): Value {
-  return linear(scope, build.context, x, {
+  options: Omit<ProductOptions, 'bias' | 'inputSteps'>,
+): Stepped {
+  return linearInSteps(scope, build.context, x, linearOptions(build, options))
+}
+
+function linearOptions(
+  build: Build,
+  { tensor, name, role, gains, inputsAreMeans = false }: ProductOptions,
+): Omit<LinearOptions, 'bias' | 'inputSteps'> {
+  return {
     name,
     ...expertMatrix(build.checkpoint, tensor),
     role,
     inputsAreMeans,
-    ...(bias === undefined ? {} : { bias: vector(scope, build, bias, `${name}.bias`) }),
     ...(gains === undefined ? {} : { inputGains: knownVector(build, gains) }),
-  })
+  }
 }
 
 /** A tensor kept in float32 whatever the format: convolutions and position tables. */

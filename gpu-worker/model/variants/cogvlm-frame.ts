@@ -5,25 +5,50 @@ import type { CacheFormat } from '../../../schemas/model-manifest.ts'
 import { attentionShapes, cpuFrame } from '../attention-frame.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerPrefix, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
-import type { CodeRange } from '../linear.ts'
+import type { CodeRange } from '../linear-frame.ts'
 import type { Build, BuildOptions } from './build-parts.ts'
 import type { Variant } from './config.ts'
 
-/** How many rows are the visual expert's, and on the CPU whether there are any, and whether their output is wanted. */
-export type VisionShare = { count: Value; is: { there: Value; wanted: Value } | undefined }
+/**
+ * How many rows are the visual expert's, where the language expert's begin, and on the CPU whether there are any of the
+ * former, and whether their output is wanted.
+ */
+export type VisionShare = {
+  count: Value
+  languageStart: Value
+  is: { there: Value; wanted: Value } | undefined
+}
 
 /**
  *   vision_rows [V, H] ─ Shape ─ Gather 0 ─ V ─ (> 0: are there any) ; vision_output [1] ─ (> 0: is it wanted)
+ *   language rows [T, H] ─ Shape ─ Gather 0 ─ - T
  * On a device V is told: the runtime computes with shapes on the CPU, and there a branch would stop the stream of work.
  */
-export function visionShare(builder: GraphBuilder, { target }: BuildOptions, visionRows: Value): VisionShare {
-  if (target !== 'cpu') return { count: builder.input('vision_count', 'int64', [1]), is: undefined }
-  const shape = builder.op('Shape', [visionRows], { elementType: 'int64' })
-  const count = builder.op('Gather', [shape, builder.int64([0])], { as: 'vision_count' })
+export function visionShare(
+  builder: GraphBuilder,
+  { target }: BuildOptions,
+  rows: { vision: Value; language: Value },
+): VisionShare {
+  if (target !== 'cpu') {
+    const count = builder.input('vision_count', 'int64', [1])
+    return { count, languageStart: count, is: undefined }
+  }
+  const countOf = (x: Value, as: string): Value => {
+    const shape = builder.op('Shape', [x], { elementType: 'int64' })
+    return builder.op('Gather', [shape, builder.int64([0])], { as })
+  }
+  const count = countOf(rows.vision, 'vision_count')
+  // From the end, because of the last layer there may be no others.
+  const languageCount = countOf(rows.language, 'language_count')
+  const languageStart = builder.op('Sub', [builder.int64([0]), languageCount], { as: 'language_start' })
   const isMore = (x: Value, as: string): Value =>
     builder.op('Greater', [x, builder.int64([0])], { elementType: 'bool', as })
   const wanted = builder.input('vision_output', 'int64', [1])
-  return { count, is: { there: isMore(count, 'has_vision'), wanted: isMore(wanted, 'wants_vision') } }
+  return {
+    count,
+    languageStart,
+    is: { there: isMore(count, 'has_vision'), wanted: isMore(wanted, 'wants_vision') },
+  }
 }
 
 /** The inputs that attention has in common in all layers: counts, positions, rotary tables, mask. */

@@ -5,7 +5,7 @@ import { decoderAttention } from '../attention.ts'
 import type { Attended, AttentionFrame, LayerCache, LayerRows } from '../attention-frame.ts'
 import type { GraphBuilder, Value } from '../graph.ts'
 import { gatedActivation, rmsNorm } from '../layers.ts'
-import { product, vector } from './build-parts.ts'
+import { product, productInSteps, vector } from './build-parts.ts'
 import type { Build } from './build-parts.ts'
 import type { VisionShare } from './cogvlm-frame.ts'
 
@@ -39,13 +39,15 @@ export function decoderLayer(
     return inner.op('Concat', [visionQkv, languageQkv], { attributes: { axis: 0 }, as: 'joined' })
   }
   const qkv = choose(scope, vision.is?.there, 'qkv', { yes: joinVision, no: () => languageQkv })
-  const attended = decoderAttention(scope.scope('attention'), frame, { qkv, cache })
+  const lastRows =
+    isLast && vision.is !== undefined ? { areAll: vision.is.wanted, start: vision.languageStart } : undefined
+  const attended = decoderAttention(scope.scope('attention'), frame, { qkv, cache, lastRows })
   const slice = (inner: GraphBuilder, from: Value, to: Value): Value =>
     inner.op('Slice', [attended.context, from, to, inner.int64([0])], { as: 'own_context' })
   const end = (expert: Expert, inner: GraphBuilder, context: Value): Value =>
     expertOutput(inner, build, { expert, layer, x: streams[expert], context })
   const languageScope = scope.scope('language')
-  const languageContext = slice(languageScope, vision.count, scope.int64([2 ** 31 - 1]))
+  const languageContext = slice(languageScope, vision.languageStart, scope.int64([2 ** 31 - 1]))
   const out = {
     vision: choose(scope.scope('vision'), isLast ? vision.is?.wanted : vision.is?.there, 'out', {
       yes: (inner) => end('vision', inner, slice(inner, inner.int64([0]), vision.count)),
@@ -149,17 +151,19 @@ function expertMlp(
     vector(within, build, gains, 'post_attention_layernorm.weight'),
     build.variant.rmsEpsilon,
   )
-  const half = (name: 'gate' | 'up'): Value =>
-    product(scope, build, normed, {
-      tensor: `${prefix}.${name}_proj.weight`,
-      name,
-      role: roleOf(expert),
-      gains,
-    })
-  const inner = gatedActivation(scope, half('gate'), half('up'))
+  const half = (name: 'gate' | 'up') => ({
+    tensor: `${prefix}.${name}_proj.weight`,
+    name,
+    role: roleOf(expert),
+    gains,
+  })
+  // A factor of a row goes through the gate as it is, and into what the next product divides its rows by.
+  const up = productInSteps(scope, build, normed, half('up'))
+  const inner = gatedActivation(scope, product(scope, build, normed, half('gate')), up.product)
   return product(scope, build, inner, {
     tensor: `${prefix}.down_proj.weight`,
     name: 'down',
     role: roleOf(expert),
+    inputSteps: up.rowSteps,
   })
 }

@@ -86,7 +86,7 @@ function buildDecoder(
       as: 'language_rows',
     }),
   }
-  const vision = visionShare(builder, options, visionRows)
+  const vision = visionShare(builder, options, streams)
   const layers: AheadLayer[] = []
   for (let layer = 0; layer < variant.layerCount; layer++) {
     const isLast = layer === variant.layerCount - 1
