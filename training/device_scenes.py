@@ -144,15 +144,15 @@ def draw_backgrounds(about: Tensor, size: int) -> Tensor:
     place = torch.arange(size, device=device)
     ys, xs = place[:, None].float(), place[None, :].float()
 
-    along = lambda angle: angle.cos() * xs + angle.sin() * ys
-    gradient = (along(uniform(0, 2 * torch.pi, 1, 1)) - size / 2) / size * uniform(60, 110, 1, 1)
+    along = lambda angle, xs, ys: angle.cos() * xs + angle.sin() * ys
+    gradient = along(uniform(0, 2 * torch.pi, 1, 1), xs / size - 0.5, ys / size - 0.5) * uniform(60, 110, 1, 1)
     cell = torch.randint(2, 9, (batch, 1), device=device)
     cells = torch.randn(batch, size // 2 + 1, size // 2 + 1, device=device) * uniform(9, 18, 1, 1)
     index = place // cell
     rows = cells.gather(1, index[..., None].expand(-1, -1, cells.shape[-1]))
     noisy = rows.gather(2, index[:, None].expand(-1, size, -1))
     angle = torch.randint(0, 4, (batch, 1, 1), device=device) * (torch.pi / 4)
-    striped = (along(angle) * 2 * torch.pi / uniform(10, 30, 1, 1)).sin().sign() * uniform(12, 22, 1, 1)
+    striped = (along(angle, xs, ys) * 2 * torch.pi / uniform(10, 30, 1, 1)).sin().sign() * uniform(12, 22, 1, 1)
 
     by_name = {"plain": torch.zeros_like(gradient), "gradient": gradient, "noisy": noisy, "striped": striped}
     choice = torch.stack([by_name[name] for name in PATTERNS], 1)
