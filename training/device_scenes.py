@@ -16,8 +16,8 @@ from codes import MOST
 from scenes import BACKGROUNDS, MEAN, PATTERNS, STD, Sprites
 from train_vision import Labels, label
 
-FIELDS = 9  # of an object: icon, concept (-1 = none), x0, y0, x1, y1, flipped, recoloured, and one to spare
-_LUMA = torch.from_numpy(styles._LUMA)
+FIELDS = 8  # of an object: icon, concept (-1 = none), x0, y0, x1, y1, flipped, recoloured
+_LUMA = torch.from_numpy(styles.LUMA)
 
 
 @dataclass
@@ -58,14 +58,14 @@ def describe(scene, first: list[list[int]]) -> tuple[np.ndarray, tuple[int, int]
     table = np.zeros((MOST, FIELDS), np.int32)
     table[:, 1] = -1
     for row, o in zip(table, scene["objects"]):
-        row[:8] = first[o["style"]][o["concept"]] + o["variant"], o["concept"], *o["box"], o["flip"], o["recolour"]
+        row[:] = first[o["style"]][o["concept"]] + o["variant"], o["concept"], *o["box"], o["flip"], o["recolour"]
     return table, (scene["background"], scene["pattern"])
 
 
 def draw_batch(atlas: Atlas, objects: Tensor, about: Tensor, size: int, grid: int) -> tuple[Tensor, Labels]:
     """[B, MOST, FIELDS] and [B, 2] -> pixels [B, 3, size, size], normalised, and labels."""
     device, batch = objects.device, len(objects)
-    icon, concept, x0, y0, x1, y1, flip, recolour, _ = objects.flatten(0, 1).unbind(-1)
+    icon, concept, x0, y0, x1, y1, flip, recolour = objects.flatten(0, 1).unbind(-1)
     across = resize_matrix(atlas.widths[icon], x0, x1, flip, size, atlas.icons.shape[-1])
     down = resize_matrix(atlas.heights[icon], y0, y1, torch.zeros_like(flip), size, atlas.icons.shape[-1])
     drawn = (down[:, None] @ (atlas.icons[icon].float() @ across[:, None].mT)).clamp(0, 255)
@@ -123,7 +123,7 @@ def recolouring(wanted: Tensor) -> tuple[Tensor, Tensor]:
     c, s = turn.cos() * keep, turn.sin() * keep
     one, none = torch.ones_like(c), torch.zeros_like(c)
     middle = torch.stack([one, none, none, none, c, -s, none, s, c], -1).view(n, 3, 3)
-    to_yiq, to_rgb = (torch.from_numpy(m).float().to(device) for m in (styles._TO_YIQ, styles._TO_RGB))
+    to_yiq, to_rgb = (torch.from_numpy(m).float().to(device) for m in (styles.TO_YIQ, styles.TO_RGB))
     hue = to_rgb @ middle @ to_yiq * contrast[:, None, None]
     shade = (127 * (1 - contrast) + normal(20))[:, None].expand(n, 3)
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image, ImageFilter
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def variant(rng, icon: Image.Image) -> Image.Image:
@@ -135,7 +135,7 @@ def recoloured(rng, icon: np.ndarray) -> np.ndarray:
         dark, light = rng.uniform(0, 130, 3), rng.uniform(110, 255, 3)
         if rng.random() < 0.15:
             dark, light = light, dark
-        grey = rgb @ _LUMA
+        grey = rgb @ LUMA
         rgb = alpha * dark + grey[..., None] * ((light - dark) / 255)
     else:
         turn = rng.uniform(-math.pi, math.pi) if rng.random() < 0.3 else rng.normal(0, 0.25)
@@ -145,10 +145,10 @@ def recoloured(rng, icon: np.ndarray) -> np.ndarray:
     return np.concatenate([np.clip(rgb, 0, 255 * alpha), icon[..., 3:]], -1).astype(np.float32)
 
 
-_TO_YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)
-_TO_RGB = np.linalg.inv(_TO_YIQ)
+TO_YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)
+TO_RGB = np.linalg.inv(TO_YIQ)
 
 
 def _hue(turn: float, keep: float) -> np.ndarray:
     c, s = math.cos(turn) * keep, math.sin(turn) * keep
-    return (_TO_RGB @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ _TO_YIQ).astype(np.float32)
+    return (TO_RGB @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ TO_YIQ).astype(np.float32)

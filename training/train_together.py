@@ -22,7 +22,6 @@ import torch
 
 import checkpoint
 import codes
-import turns
 from device_scenes import FIELDS, describe, draw_batch, make_atlas
 from init import init_deeper
 from language import CHOICES, Words, answer_loss, answer_score, box_reading_loss, padded, split_batch, text_rows
