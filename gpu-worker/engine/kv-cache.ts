@@ -127,19 +127,13 @@ export class SuffixCache implements Suffix {
     if ('format' in newRows) throw new InvariantError('rows of a device do not belong in host memory')
     if (owners.length !== newRows.length) throw new InvariantError('each new cache row needs an owner')
     const slots = this.#claimSlots(owners, maxRows)
-    const length = this.#rows.length
-    const { kvHeadCount, headDim } = this.#shape
-    for (const side of ['keys', 'values'] as const) {
-      for (const [layer, source] of newRows[side].entries()) {
-        const target = this.#rows[side][layer] ?? source
-        for (let head = 0; head < kvHeadCount; head++) {
-          for (const [row, slot] of slots.entries()) {
-            const from = (head * newRows.length + row) * headDim
-            copyNumbers({ source, from, target, to: (head * length + slot) * headDim, count: headDim })
-          }
-        }
-      }
-    }
+    for (const side of ['keys', 'values'] as const)
+      for (const [layer, source] of newRows[side].entries())
+        scatterRows(source, this.#rows[side][layer] ?? source, {
+          ...this.#shape,
+          slots,
+          length: this.#rows.length,
+        })
   }
 
   /**
@@ -265,19 +259,26 @@ function runsOf(moved: ReadonlyMap<number, number>): { from: number; to: number;
   return runs
 }
 
-/** A plain loop: for a head's few dozen numbers it is faster than making two views. */
-function copyNumbers({
-  source,
-  from,
-  target,
-  to,
-  count,
-}: {
-  source: Float32Array
-  from: number
-  target: Float32Array
-  to: number
-  count: number
-}): void {
-  for (let index = 0; index < count; index++) target[to + index] = source[from + index] ?? 0
+/**
+ * Copies rows [heads, rows, headDim] to slots of [heads, length, headDim]. Plain loops: for a head's few dozen numbers they are
+ * faster than views; counting `at` and not both places takes half the time.
+ */
+function scatterRows(
+  source: Float32Array,
+  target: Float32Array,
+  {
+    kvHeadCount,
+    headDim,
+    slots,
+    length,
+  }: Pick<CacheShape, 'kvHeadCount' | 'headDim'> & { slots: readonly number[]; length: number },
+): void {
+  let from = 0
+  for (let head = 0; head < kvHeadCount; head++) {
+    for (const slot of slots) {
+      const begin = (head * length + slot) * headDim
+      for (let at = 0; at < headDim; at++) target[begin + at] = source[from + at] ?? 0
+      from += headDim
+    }
+  }
 }
