@@ -76,17 +76,7 @@ async function killProcess(of: EngineHost): Promise<void> {
   const { processId } = of
   if (processId === undefined) throw new Error('there is no process to kill')
   process.kill(processId, 'SIGKILL')
-  while (isKnown(processId)) await wait(5)
   await wait(20)
-}
-
-/** Until this process has taken note of its end, a child can be sent signals, dead or not. */
-function isKnown(processId: number): boolean {
-  try {
-    return process.kill(processId, 0)
-  } catch {
-    return false
-  }
 }
 
 describe('the engine process', () => {
