@@ -139,7 +139,8 @@ async function openImage({ current, company, crowd, pixels, signal }: ImageOptio
   const enter = async <T>(job: () => Promise<T>): Promise<T> => {
     if (crashes === 0) return company.beside(job)
     crowd.aloneCount += 1
-    for (const other of places) if (other !== place) leaveIdle(other)
+    // Its own room too: who has to end before it is alone may be waiting for that.
+    for (const each of places) leaveIdle(each)
     return company.alone(job).finally(() => (crowd.aloneCount -= 1))
   }
   const attempt = async <T>(job: Job<T>, jobSignal: AbortSignal | undefined): Promise<T> => {

@@ -161,9 +161,10 @@ describe('the engine process', () => {
     await wait(100)
     const late = holder.generate([prompt('what')])
     await holder.close()
-    await late
-    const last = await opening
-    expect((await last.generate([prompt('what')]))[0]?.tokenIds).toHaveLength(12)
+    // Whichever of them a fresh process opened first, the other gets its room in the end.
+    const last = opening.then(async (session) => await session.generate([prompt('what')]))
+    const ends = await Promise.all([late, last])
+    expect(ends.flat().map(({ tokenIds }) => tokenIds.length)).toEqual([12, 12])
     await tight.close()
   }, 60_000)
 
