@@ -1,4 +1,4 @@
-// Which scenes are the sample images, and how each is stored. Data only.
+// Which scenes are the sample images, what each is drawn from and how it is stored.
 import type { World } from '../schemas/world.ts'
 import type { ImageFormat } from './scenes/render.ts'
 

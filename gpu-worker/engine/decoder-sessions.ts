@@ -48,7 +48,8 @@ export async function openGraphs(compiled: CompiledModel, options: DecoderOption
       graph: bytes === undefined ? join(folder, graph) : { bytes, weightsFolder: folder },
       device,
       heldOutputs: isCpu || isTower ? [] : heldOutputs(compiled),
-      onTraffic: (traffic) => onTraffic?.(isTower ? 'vision' : 'decoder', traffic),
+      // Counting takes a pass over a run's tensors, so it is only done for who asks.
+      ...(onTraffic && { onTraffic: (traffic) => onTraffic(isTower ? 'vision' : 'decoder', traffic) }),
       ...(profilePrefix === undefined ? {} : { profilePrefix: `${profilePrefix}-${graph}` }),
       ...threadOption,
     })
