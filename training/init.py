@@ -76,6 +76,12 @@ def init_deeper(vision: Vision, c: Config, weights: dict[str, torch.Tensor]) -> 
             vision.get_parameter(name).zero_()
 
 
+def init_model_deeper(model: CogVLM, old: CogVLM) -> None:
+    """Begins with a whole model of the same words, whose tower may have fewer layers."""
+    init_deeper(model.model.vision, model.config, old.model.vision.state_dict())
+    model.load_state_dict(old.state_dict(), strict=False)
+
+
 @torch.no_grad()
 def init_decoder(model: CogVLM, token_of) -> None:
     """Words start in the channels of codes.py, and two heads of the first layers match name to name.

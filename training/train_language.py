@@ -27,7 +27,7 @@ import checkpoint
 import fast
 import turns
 from codes import CENTRE, OBJECT
-from init import init_decoder, init_deeper, init_from
+from init import init_decoder, init_from, init_model_deeper
 from language import Words, answer_loss, answer_score, box_reading_loss, oracle_features, text_batch
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, rate_at, set_rate, update_average
@@ -92,8 +92,13 @@ def tower_features(rng, model, sprites, scenes, keep: int | None = None):
     return rows.gather(1, kept[..., None].expand(-1, -1, rows.shape[-1]))
 
 
+def is_decoders(name: str) -> bool:
+    """Of the weights of a whole model: all but the tower's; the rows around an image are the decoder's."""
+    return ".vision." not in name or name.endswith(("boi", "eoi"))
+
+
 def decoder_parameters(model):
-    return [(n, p) for n, p in model.named_parameters() if ".vision." not in n or n.endswith(("boi", "eoi"))]
+    return [(n, p) for n, p in model.named_parameters() if is_decoders(n)]
 
 
 def load_tower(model, path: Path) -> None:
@@ -109,8 +114,7 @@ def load_or_start(words: Words, c: Config, state: Path, source: str | None):
         old, old_words = checkpoint.load(Path(source))
         concepts = json.loads((Path(source) / "world.json").read_text())["concepts"]
         if concepts == CONCEPTS:
-            init_deeper(model.model.vision, c, old.model.vision.state_dict())
-            model.load_state_dict(old.state_dict(), strict=False)
+            init_model_deeper(model, old)
             if not (state / "vision.pt").exists():
                 torch.save({"average": old.model.vision.state_dict()}, state / "vision.pt")
             step = steps_until("seen")
@@ -191,7 +195,7 @@ def main():
             print(f"{time.strftime('%H:%M:%S')} step {step} {m} {rate:.0f}/s {cpu:.2f} s/step", flush=True)
             mark, spent, sums, began = time.time(), time.process_time(), defaultdict(list), step
         if time.time() - kept > KEEP_EVERY or step == steps_until(args.until):
-            own = lambda m: {k: v for k, v in m.state_dict().items() if ".vision." not in k or k.endswith(("boi", "eoi"))}
+            own = lambda m: {k: v for k, v in m.state_dict().items() if is_decoders(k)}
             saved = {"model": own(model), "average": own(average), "step": step}
             saved["optimisers"] = [o.state_dict() for o in optimisers]
             torch.save(saved, path.with_suffix(".tmp"))

@@ -23,15 +23,15 @@ import torch
 import checkpoint
 import codes
 from device_scenes import FIELDS, describe, draw_batch, make_atlas
-from init import init_deeper
+from init import init_model_deeper
 from language import CHOICES, Words, answer_loss, answer_score, box_reading_loss, padded, split_batch, text_rows
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, set_rate, update_average
 from scenes import PLAIN, TRAINED, Drawing, Sprites, sample_scene
+from train_language import REPEAT, is_decoders
 from train_vision import choose_flags, dense_loss, measure
 
 DRAWING = Drawing(elsewhere=0.45, vary=0.45)
-REPEAT = 0.3  # how often a new object is of a kind that is there already
 OBJECTS = [0.08, 0.12, 0.15, 0.17, 0.17, 0.16, 0.08, 0.07]  # how often a scene has 1, 2, ... of them
 MIX = {"caption": 9, "detailed": 1, "grounded": 5, "ground": 3, "where": 2, "name": 3, "count": 5, "exists": 2, "colour": 1}
 TALKS, LONGEST = 6, 189  # conversations a scene, and the rows that they may take in all
@@ -92,15 +92,14 @@ def load(source: Path, c: Config) -> CogVLM:
     """The checkpoint's weights in a model of `c`, whose tower may have more layers."""
     old, _ = checkpoint.load(source)
     model = CogVLM(c)
-    init_deeper(model.model.vision, c, old.model.vision.state_dict())
-    model.load_state_dict(old.state_dict(), strict=False)
+    init_model_deeper(model, old)
     return model
 
 
 def save(state: Path, average: CogVLM) -> None:
     half = {name: weights.half().cpu() for name, weights in average.state_dict().items()}
     tower = {n.removeprefix("model.vision."): w for n, w in half.items() if n.startswith("model.vision.")}
-    rest = {n: w for n, w in half.items() if ".vision." not in n or n.endswith(("boi", "eoi"))}
+    rest = {n: w for n, w in half.items() if is_decoders(n)}
     for name, weights in (("vision.pt", tower), ("language.pt", rest)):
         torch.save({"average": weights}, state / (name + ".tmp"))
         (state / (name + ".tmp")).rename(state / name)
