@@ -1,6 +1,7 @@
 // `coglabel label` and `plan` tied to this process: its terminal, its clock, its interrupts and the real engine.
 import { configureDecoder } from '../gpu-worker/image/decode.ts'
 import { openDecoderPool } from '../gpu-worker/image/decoder-pool.ts'
+import { onInterrupt } from '../gpu-worker/process/on-interrupt.ts'
 import { runLabel, type LabelRoot } from './label.ts'
 import { openChosenEngine } from './open-engine.ts'
 import { runPlan } from './plan.ts'
@@ -36,12 +37,6 @@ export function processRoot() {
       write: (text: string) => void process.stderr.write(text),
     },
     clock: () => new Date(),
-    onInterrupt: (interrupt: () => void) => {
-      const listener = () => interrupt()
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, listener)
-      return () => {
-        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, listener)
-      }
-    },
+    onInterrupt,
   }
 }

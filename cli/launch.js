@@ -42,9 +42,8 @@ function runElsewhere(node) {
   // The newer Node comes first for whatever the script starts in turn.
   const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH ?? ''}` }
   const child = spawn(node, [script, ...args], { stdio: 'inherit', env })
-  // Ctrl-C reaches the child by itself; this process only waits for it.
-  process.on('SIGINT', () => undefined)
-  process.on('SIGTERM', () => child.kill('SIGTERM'))
+  // Ctrl-C reaches the child by itself too, which counts both as one (gpu-worker/process/on-interrupt.ts).
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => {
     console.error(`coglabel: ${node} cannot be run (${error.message}); install the package again`)
     process.exit(1)

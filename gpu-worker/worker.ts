@@ -16,6 +16,7 @@ import { openEndpoint } from './engine/endpoint/endpoint.ts'
 import { openEngineHost } from './engine/host.ts'
 import { type DecoderPoolOptions, openDecoderPool } from './image/decoder-pool.ts'
 import type { ImageDecoder } from './image/prepare.ts'
+import { onInterrupt } from './process/on-interrupt.ts'
 import { listAbilities } from './tasks/registry.ts'
 import { keepThumbnails } from './pipeline/thumbnails.ts'
 import { tryEngine } from './pipeline/engine-trial.ts'
@@ -196,10 +197,10 @@ export async function openOnItsDevice(modelFolder: string): Promise<Engine> {
   return await openEngineHost({ modelFolder, device: target })
 }
 
-/** This process as a root: SIGTERM and SIGINT ask it to stop. */
+/** This process as a root: SIGTERM and SIGINT ask it to stop, and once more end it at once. */
 export function processWorkerRoot(): Omit<WorkerRoot, 'openEngine'> {
   const stop = new AbortController()
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort())
+  onInterrupt(() => (stop.signal.aborted ? process.exit(130) : stop.abort()))
   return {
     environment: process.env,
     openDecoder: openDecoderPool,

@@ -1,11 +1,9 @@
 // Whether this machine can run a model on a device, and what to do where it cannot. A device that is asked for is used
 // or refused: nothing moves to the CPU in silence. It does not know models.
-import { fork } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { extname } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { UserError } from '../../schemas/errors.ts'
 import type { Target } from '../../schemas/model-manifest.ts'
+import { startProcess } from '../process/start-process.ts'
 
 export type Device = Target
 
@@ -60,8 +58,9 @@ const maxTryMs = 120_000
 
 /** Runs one addition on the device, in a process of its own: a driver may take its process with it. */
 async function tryInProcess(device: Device): Promise<string | null> {
-  const entry = new URL(`./device-process${extname(fileURLToPath(import.meta.url))}`, import.meta.url)
-  const child = fork(entry, [device], {
+  const child = startProcess('device-process', {
+    module: import.meta,
+    args: [device],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     timeout: maxTryMs,
   })

@@ -8,8 +8,6 @@ let engine: PixelEngine | undefined
 const images = new Map<number, ImageSession>()
 const cancels = new Map<number, AbortController>()
 
-// The terminal sends Ctrl-C to the whole group; whether to stop is the host's decision.
-process.on('SIGINT', () => undefined)
 process.on('disconnect', () => process.exit(0))
 process.on('message', (request: HostRequest) => void serve(request))
 

@@ -1,12 +1,10 @@
 // The engine in a process of its own. A crash of the native runtime takes that process and not the run: it is started
 // again, its open images are opened again, and an image on which it dies twice is given up.
 // A thread would not do: a fault in native code ends every thread of its process.
-import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { extname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { InvariantError, RetryableError, UserError } from '../../schemas/errors.ts'
+import { startProcess } from '../process/start-process.ts'
 import { createCompany } from './company.ts'
 import type { Company } from './company.ts'
 import { EngineCrashError, expectPixels } from './contract.ts'
@@ -206,9 +204,11 @@ type EngineChild = {
 }
 
 async function startChild(options: EngineOptions): Promise<EngineChild> {
-  // The built package has this file as .js, the repository as .ts; the process file beside it has the same ending.
-  const entry = new URL(`./host-process${extname(fileURLToPath(import.meta.url))}`, import.meta.url)
-  const child = fork(entry, { serialization: 'advanced', stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const child = startProcess('host-process', {
+    module: import.meta,
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
   const waiting = new Map<number, { resolve: (reply: HostReply) => void; reject: (error: Error) => void }>()
   let alive = true
   let nextId = 0

@@ -14,8 +14,6 @@ const { memoryBytes } = JSON.parse(process.argv[2] ?? '{}') as DecoderArguments
 // Of Linux: who is killed first when there is no memory left. Elsewhere there is no such file.
 await writeFile('/proc/self/oom_score_adj', '1000').catch(() => {})
 
-// The terminal sends Ctrl-C to the whole group; whether to stop is the pool's decision.
-process.on('SIGINT', () => {})
 process.on('disconnect', endNow)
 process.on('message', (request: DecoderRequest) => void serve(request))
 tell({ kind: 'ready' })

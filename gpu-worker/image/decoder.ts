@@ -1,9 +1,8 @@
 // One decoder process, seen from outside: one image at a time, and an end that is always told, also when it is the
 // process that ended. It does not know who is next.
-import { type ChildProcess, fork } from 'node:child_process'
-import { extname } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import type { ChildProcess } from 'node:child_process'
 import { InvariantError, RetryableError } from '../../schemas/errors.ts'
+import { startProcess } from '../process/start-process.ts'
 import type { DecoderArguments, DecoderReply, DecoderRequest } from './decoder-protocol.ts'
 import type { ImageDecoder, PrepareResult } from './prepare.ts'
 
@@ -28,9 +27,9 @@ const maxStartMs = 30_000
 
 /** Starts a process and waits until it can decode. Throws RetryableError when it cannot be started. */
 export async function startDecoder({ memoryBytes }: DecoderArguments): Promise<Decoder> {
-  // The built package has this file as .js, the repository as .ts; the process file beside it has the same ending.
-  const entry = new URL(`./decoder-process${extname(fileURLToPath(import.meta.url))}`, import.meta.url)
-  const child = fork(entry, [JSON.stringify({ memoryBytes } satisfies DecoderArguments)], {
+  const child = startProcess('decoder-process', {
+    module: import.meta,
+    args: [JSON.stringify({ memoryBytes } satisfies DecoderArguments)],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })

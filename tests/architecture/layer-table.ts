@@ -66,15 +66,18 @@ const records = [
   'text-lines',
 ].map((name) => `dataset/${name}`)
 const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
+// What a process is to those that start it and to those that end it.
+const processes = 'gpu-worker/process'
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
-const below = ['schemas', ...leaves, ...adapters, ...identity, ...records, ...readers, 'review', ...story]
+const below = ['schemas', processes, ...leaves, ...adapters, ...identity, ...records, ...readers, 'review', ...story]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
   // A script that writes the JSON Schemas; nothing imports it.
   { parts: ['schemas/write-json-schemas.ts'], mayImport: ['schemas'], packages: ['zod'] },
   { parts: ['gpu-worker/model'], mayImport: ['schemas'], packages: ['zod', 'protobufjs'] },
-  { parts: ['gpu-worker/image'], mayImport: ['schemas'], packages: ['zod', 'sharp'] },
+  { parts: [processes], mayImport: [], packages: [] },
+  { parts: ['gpu-worker/image'], mayImport: ['schemas', processes], packages: ['zod', 'sharp'] },
   { parts: ['gpu-worker/tasks'], mayImport: ['schemas'], packages: ['zod'] },
   {
     parts: ['gpu-worker/tokenizer'],
@@ -83,7 +86,7 @@ export const layers: readonly Layer[] = [
   },
   {
     parts: ['gpu-worker/engine'],
-    mayImport: ['schemas', 'gpu-worker/tokenizer'],
+    mayImport: ['schemas', 'gpu-worker/tokenizer', processes],
     packages: ['zod', 'onnxruntime-node'],
   },
   { parts: adapters, mayImport: ['schemas'], packages: ['zod', '@aws-sdk/client-s3', '@aws-sdk/client-sqs'] },

@@ -1,7 +1,7 @@
 // `coglabel label` as a process: its exit codes, its words, and what is left after it is killed.
-import { exec, execFile, spawn } from 'node:child_process'
+import { exec, execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -12,6 +12,13 @@ import { tempFolder } from '../helpers/temp-folder.ts'
 
 const counting = fileURLToPath(new URL('../helpers/label-counting.ts', import.meta.url))
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
+const launcher = fileURLToPath(new URL('../../cli/launch.js', import.meta.url))
+
+/** A Node of this machine that does not read TypeScript. */
+const olderNode = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .map((folder) => join(folder, 'node'))
+  .find((path) => /^v(1\d|2[01])\./.test(spawnSync(path, ['--version'], { encoding: 'utf8' }).stdout ?? ''))
 
 type Ended = { code: number | null; signal: string | null; stdout: string; stderr: string }
 
@@ -231,6 +238,27 @@ describe('coglabel label', () => {
     expect((await readLabels(out)).map(place)).toEqual(places(keys))
   })
 
+  // launch.js runs the rest on the Node that is installed where the one that was called is too old.
+  describe.skipIf(olderNode === undefined)('begun on an older Node', () => {
+    test.each([
+      ['a supervisor interrupts that alone', (pid: number) => process.kill(pid, 'SIGINT')],
+      ['the terminal interrupts everything', (pid: number) => process.kill(-pid, 'SIGINT')],
+    ])('finishes the images under way when %s', async (_who, send) => {
+      const folder = await tempFolder()
+      const keys = await writeImages(join(folder, 'in'), 60)
+      const out = join(folder, 'out')
+      const command = [launcher, counting, '20', join(folder, 'in'), '--out', out]
+      const { child, ended, begun } = start(command, { node: olderNode, detached: true })
+      await begun
+      await sleep(200)
+      send(child.pid ?? 0)
+      expect(await ended).toMatchObject({ code: 130, signal: null })
+      const some = (await readLabels(out)).map(place)
+      expect(some.length).toBeGreaterThan(0)
+      expect(some).toEqual(places(keys).slice(0, some.length))
+    })
+  })
+
   test('loses and doubles nothing when killed at random moments until it is done', async () => {
     const folder = await tempFolder()
     const keys = await writeImages(join(folder, 'in'), 160)
@@ -305,8 +333,11 @@ async function killAfter(command: readonly string[], afterMs: number): Promise<E
   return result
 }
 
-function start(command: readonly string[]) {
-  const child = spawn(process.execPath, [...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+function start(
+  command: readonly string[],
+  { node = process.execPath, detached = false }: { node?: string | undefined; detached?: boolean } = {},
+) {
+  const child = spawn(node, [...command], { stdio: ['ignore', 'pipe', 'pipe'], detached })
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (data: Buffer) => {
     stdout += data.toString()
