@@ -41,7 +41,8 @@ function findNode() {
 function runElsewhere(node) {
   // The newer Node comes first for whatever the script starts in turn.
   const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH ?? ''}` }
-  const child = spawn(node, [script, ...args], { stdio: 'inherit', env })
+  // The channel says nothing: that it closes tells the child that this process was killed (gpu-worker/process/end-with-parent.ts).
+  const child = spawn(node, [script, ...args], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env })
   // Ctrl-C reaches the child by itself too, which counts both as one (gpu-worker/process/on-interrupt.ts).
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
+import { endWithParent } from '../gpu-worker/process/end-with-parent.ts'
 import { UserError } from '../schemas/errors.ts'
 import { explainError, nearestWord } from './explain-error.ts'
 import { readVersion } from './version.ts'
@@ -148,6 +149,7 @@ for (const stream of [process.stdout, process.stderr])
     if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error
   })
 
+endWithParent()
 process.exitCode = await main(process.argv.slice(2))
 
 async function main(args: readonly string[]): Promise<number> {

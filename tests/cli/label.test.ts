@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { numberedPng, slowPng, writeImages } from '../helpers/images.ts'
+import { isRunning, untilGone } from '../helpers/processes.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
 const counting = fileURLToPath(new URL('../helpers/label-counting.ts', import.meta.url))
@@ -256,6 +257,20 @@ describe('coglabel label', () => {
       const some = (await readLabels(out)).map(place)
       expect(some.length).toBeGreaterThan(0)
       expect(some).toEqual(places(keys).slice(0, some.length))
+    })
+
+    test.skipIf(process.platform !== 'linux')('ends at once when that is killed', async () => {
+      const folder = await tempFolder()
+      await writeImages(join(folder, 'in'), 3)
+      const command = [launcher, 'label', join(folder, 'in'), '--out', join(folder, 'out')]
+      const { child, ended, begun } = start(command, { node: olderNode })
+      await begun
+      const { pid = 0 } = child
+      const labelling = Number(await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8'))
+      expect(isRunning(labelling)).toBe(true)
+      child.kill('SIGKILL')
+      await untilGone(labelling)
+      expect(await ended).toMatchObject({ signal: 'SIGKILL' })
     })
   })
 
