@@ -69,7 +69,17 @@ const readers = ['dataset/exports', 'dataset/metrics', 'dataset/checks']
 // What a process is to those that start it and to those that end it.
 const processes = 'gpu-worker/process'
 const story = ['gpu-worker/pipeline', 'gpu-worker/cloud']
-const below = ['schemas', processes, ...leaves, ...adapters, ...identity, ...records, ...readers, 'review', ...story]
+const below = [
+  'schemas',
+  processes,
+  ...leaves,
+  ...adapters,
+  ...identity,
+  ...records,
+  ...readers,
+  'review',
+  ...story,
+]
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
