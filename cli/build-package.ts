@@ -14,8 +14,8 @@ import { InvariantError, UserError } from '../schemas/errors.ts'
 const runtimeFolders = ['schemas', 'gpu-worker', 'dataset', 'emulator', 'cli', 'review', 'functions']
 /** Copied as they are. */
 const dataEntries = ['models', 'examples', 'docs', 'LICENSE', 'README.md', 'CHANGELOG.md']
-/** The repository's own tools, of no use to who installs the package. */
-const leftOut = ['cli/build-package.js', 'schemas/write-json-schemas.js']
+/** The repository's own tools, of no use to who installs the package; launch.js finds a Node that reads TypeScript. */
+const leftOut = ['cli/build-package.js', 'cli/launch.js', 'schemas/write-json-schemas.js']
 /** Map.groupBy (dataset/seal.ts) is the newest thing used; it came with Node 21, and 22 is the next line that lived. */
 const nodeRange = '>=22.12'
 const sourceUrl = /new URL\(\s*(['"])(\.{1,2}\/[^'"]+)\.ts\1\s*,\s*import\.meta\.url\s*\)/g
@@ -28,10 +28,10 @@ buildPackage(resolve(process.argv[2] ?? join(root, 'build/package')))
 function buildPackage(out: string): void {
   clear(out)
   compile(out)
-  for (const path of leftOut) rmSync(join(out, path), { force: true })
+  copyData(out)
+  for (const path of leftOut) rmSync(join(out, path))
   for (const path of filesBelow(out).filter((file) => file.endsWith('.js')))
     rewriteSourceUrls(join(out, path))
-  copyData(out)
   writeFileSync(join(out, 'package.json'), JSON.stringify(publishedManifest(), null, 2) + '\n')
   process.stdout.write(`built ${filesBelow(out).length} files in ${out}; pack them with: npm pack ${out}\n`)
 }

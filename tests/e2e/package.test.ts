@@ -44,10 +44,12 @@ it('answers --help', () => {
   expect(run('npx', ['--no-install', 'coglabel', '--help'], folder)).toContain('label')
 })
 
-it('ships no TypeScript, no tests and no development dependencies', () => {
+it('ships no TypeScript, nothing of the repository alone and no development dependencies', () => {
   const installed = join(folder, 'node_modules/coglabel')
   const files = readdirSync(installed, { recursive: true, encoding: 'utf8' })
   expect(files.filter((path) => path.endsWith('.ts') || path.startsWith('tests'))).toEqual([])
+  expect(files).not.toContain('cli/build-package.js')
+  expect(files).not.toContain('cli/launch.js')
   // Written by the build script, read back.
   const manifest = JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')) as Record<
     string,
