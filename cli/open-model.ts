@@ -12,7 +12,7 @@ import { UserError } from '../schemas/errors.ts'
 import type { Target } from '../schemas/model-manifest.ts'
 import { manifestFileName, manifestVersion } from '../schemas/model-manifest.ts'
 import type { CacheFlags } from './cache-flags.ts'
-import { userCacheFolder } from './user-cache.ts'
+import { makeOwnFolder, userCacheFolder } from './user-cache.ts'
 
 /** The checkpoint that ships with the package. */
 const defaultModelFolder = fileURLToPath(new URL('../models/scenes-v2', import.meta.url))
@@ -88,7 +88,7 @@ async function writableCache(): Promise<string> {
     return preferred
   } catch {
     const fallback = join(tmpdir(), `coglabel-cache-${process.getuid?.() ?? 'user'}`)
-    await makeFolder(fallback, { mode: 0o700 })
+    await makeOwnFolder(fallback)
     return fallback
   }
 }
