@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openEngineForModel } from '../cli/open-model.ts'
 import { pick, createRandom } from '../examples/scenes/random.ts'
+import { readWorld } from '../examples/scenes/world.ts'
 import { decodeImage } from '../gpu-worker/image/decode.ts'
 import { preprocess } from '../gpu-worker/image/preprocess.ts'
 import { GoldLine } from '../schemas/gold.ts'
 import { greedySampling } from '../schemas/sampling.ts'
-import { World } from '../schemas/world.ts'
 
 /** Ways to ask for a place that do not ask for a box: training answers them in words. */
 const ambiguous = [
@@ -41,9 +41,7 @@ const { values, positionals } = parseArgs({
 const [folder] = positionals
 if (folder === undefined) throw new Error('usage: node bench/answer-kind.ts SCENES')
 
-const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
-)
+const world = await readWorld()
 const lines = (await readFile(join(folder, 'gold.jsonl'), 'utf8'))
   .trim()
   .split('\n')

@@ -7,18 +7,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { World } from '../schemas/world.ts'
 import { samples, worldOf } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
+import { readWorld } from './scenes/world.ts'
 
 const [each = 40, firstSeed = 0] = process.argv.slice(2).map(Number)
 const maxBytes = 58_000
 const shown = 6
 const cli = fileURLToPath(new URL('../cli/main.ts', import.meta.url))
-const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
-)
+const world = await readWorld()
 const icons = await loadIcons(world, world.styles.trained)
 
 const Evaluated = z.object({

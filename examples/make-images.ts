@@ -5,16 +5,15 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { join } from 'node:path'
 import type { GoldLine } from '../schemas/gold.ts'
-import { type Concept, World } from '../schemas/world.ts'
+import type { Concept } from '../schemas/world.ts'
 import { samples, worldOf } from './samples.ts'
 import { generateScene } from './scenes/generate.ts'
 import { numberWords, splitQuestions } from './scenes/questions.ts'
 import { encodeScene, loadIcons } from './scenes/render.ts'
+import { readWorld } from './scenes/world.ts'
 
 const here = fileURLToPath(new URL('./', import.meta.url))
-const world = World.parse(
-  JSON.parse(await readFile(new URL('../models/scenes-v2/world.json', import.meta.url), 'utf8')),
-)
+const world = await readWorld()
 const icons = await loadIcons(world, world.styles.trained)
 const [gold, manifest, rows]: [string[], string[], string[]] = [[], [], []]
 

@@ -2,18 +2,15 @@
 // Makes scenes with their truth: DIR/images/*, DIR/gold.jsonl, and DIR/manifest.jsonl that `coglabel label` reads.
 // Usage: node examples/scenes/make.ts --count N --seed S --out DIR [--styles trained|held-out] [--objects 1-6]
 //          [--pairs any|held-out] [--size 448x448] [--format png|jpeg|webp] [--world models/NAME/world.json]
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { UserError } from '../../schemas/errors.ts'
-import { World } from '../../schemas/world.ts'
 import { generateScene } from './generate.ts'
 import { splitQuestions } from './questions.ts'
 import { encodeScene, loadIcons } from './render.ts'
-
-const shippedWorld = fileURLToPath(new URL('../../models/scenes-v2/world.json', import.meta.url))
+import { readWorld, shippedWorld } from './world.ts'
 
 const Size = z.int().min(64).max(4096)
 
@@ -100,12 +97,4 @@ function readFlags(args: readonly string[]): z.infer<typeof Flags> {
   const [min = 1, max = min] = parsed.data.objects
   if (min > max) throw new UserError(`--objects is ${min}-${max}; expected the smaller number first`)
   return parsed.data
-}
-
-async function readWorld(file: string): Promise<World> {
-  try {
-    return World.parse(JSON.parse(await readFile(file, 'utf8')))
-  } catch (error) {
-    throw new UserError(`--world ${file} cannot be read as the world.json of a model`, { cause: error })
-  }
 }
