@@ -61,6 +61,8 @@ async function tryInProcess(device: Device): Promise<string | null> {
   const child = startProcess('device-process', {
     module: import.meta,
     args: [device],
+    // A driver that hangs hears of no channel, so Ctrl-C shall end it.
+    detached: false,
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     timeout: maxTryMs,
   })

@@ -83,10 +83,10 @@ const below = [
 
 export const layers: readonly Layer[] = [
   { parts: ['schemas'], mayImport: [], packages: ['zod'], builtins: false },
+  { parts: [processes], mayImport: [], packages: [] },
   // A script that writes the JSON Schemas; nothing imports it.
   { parts: ['schemas/write-json-schemas.ts'], mayImport: ['schemas'], packages: ['zod'] },
   { parts: ['gpu-worker/model'], mayImport: ['schemas'], packages: ['zod', 'protobufjs'] },
-  { parts: [processes], mayImport: [], packages: [] },
   { parts: ['gpu-worker/image'], mayImport: ['schemas', processes], packages: ['zod', 'sharp'] },
   { parts: ['gpu-worker/tasks'], mayImport: ['schemas'], packages: ['zod'] },
   {

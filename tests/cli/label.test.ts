@@ -1,5 +1,5 @@
 // `coglabel label` as a process: its exit codes, its words, and what is left after it is killed.
-import { exec, execFile, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, exec, execFile, spawn, spawnSync } from 'node:child_process'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -220,9 +220,7 @@ describe('coglabel label', () => {
     const out = join(folder, 'out')
     const ended = await interrupt([counting, '20', join(folder, 'in'), '--out', out], { times: 1 })
     expect(ended).toMatchObject({ code: 130, signal: null })
-    const some = (await readLabels(out)).map(place)
-    expect(some.length).toBeGreaterThan(0)
-    expect(some).toEqual(places(keys).slice(0, some.length))
+    await expectFirstLabels(out, keys)
     expect((await label(join(folder, 'in'), '--out', out)).code).toBe(0)
     expect((await readLabels(out)).map(place)).toEqual(places(keys))
   })
@@ -242,21 +240,16 @@ describe('coglabel label', () => {
   // launch.js runs the rest on the Node that is installed where the one that was called is too old.
   describe.skipIf(olderNode === undefined)('begun on an older Node', () => {
     test.each([
-      ['a supervisor interrupts that alone', (pid: number) => process.kill(pid, 'SIGINT')],
-      ['the terminal interrupts everything', (pid: number) => process.kill(-pid, 'SIGINT')],
+      ['a supervisor interrupts that alone', interruptOne],
+      ['the terminal interrupts everything', (child: ChildProcess) => process.kill(-child.pid!, 'SIGINT')],
     ])('finishes the images under way when %s', async (_who, send) => {
       const folder = await tempFolder()
       const keys = await writeImages(join(folder, 'in'), 60)
       const out = join(folder, 'out')
       const command = [launcher, counting, '20', join(folder, 'in'), '--out', out]
-      const { child, ended, begun } = start(command, { node: olderNode, detached: true })
-      await begun
-      await sleep(200)
-      send(child.pid ?? 0)
-      expect(await ended).toMatchObject({ code: 130, signal: null })
-      const some = (await readLabels(out)).map(place)
-      expect(some.length).toBeGreaterThan(0)
-      expect(some).toEqual(places(keys).slice(0, some.length))
+      const ended = await interrupt(command, { times: 1, send, node: olderNode, detached: true })
+      expect(ended).toMatchObject({ code: 130, signal: null })
+      await expectFirstLabels(out, keys)
     })
 
     test.skipIf(process.platform !== 'linux')('ends at once when that is killed', async () => {
@@ -326,13 +319,18 @@ describe('coglabel label', () => {
   })
 })
 
+const interruptOne = (child: ChildProcess) => child.kill('SIGINT')
+
 /** Sends interrupts once the process has begun to label. */
-async function interrupt(command: readonly string[], { times }: { times: number }): Promise<Ended> {
-  const { child, ended, begun } = start(command)
+async function interrupt(
+  command: readonly string[],
+  { times, send = interruptOne, ...how }: { times: number; send?: typeof interruptOne } & StartOptions,
+): Promise<Ended> {
+  const { child, ended, begun } = start(command, how)
   await begun
   await sleep(200)
   for (let n = 0; n < times; n += 1) {
-    child.kill('SIGINT')
+    send(child)
     await sleep(200)
   }
   return await ended
@@ -348,10 +346,16 @@ async function killAfter(command: readonly string[], afterMs: number): Promise<E
   return result
 }
 
-function start(
-  command: readonly string[],
-  { node = process.execPath, detached = false }: { node?: string | undefined; detached?: boolean } = {},
-) {
+/** The images that were under way have their labels, and no later one. */
+async function expectFirstLabels(out: string, keys: readonly string[]): Promise<void> {
+  const some = (await readLabels(out)).map(place)
+  expect(some.length).toBeGreaterThan(0)
+  expect(some).toEqual(places(keys).slice(0, some.length))
+}
+
+type StartOptions = { node?: string | undefined; detached?: boolean }
+
+function start(command: readonly string[], { node = process.execPath, detached = false }: StartOptions = {}) {
   const child = spawn(node, [...command], { stdio: ['ignore', 'pipe', 'pipe'], detached })
   let [stdout, stderr] = ['', '']
   child.stdout.on('data', (data: Buffer) => {
