@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import dirichlet
-from scenes import BACKGROUNDS, CONCEPTS, PATTERNS
+from world import BACKGROUNDS, CONCEPTS, PATTERNS
 
 HIDDEN = 256
 FREQUENCIES = 12
@@ -63,7 +63,7 @@ def object_rows(concept: Tensor, box: Tensor, centre: Tensor, background: Tensor
     """[...] concept (-1 = background patch), [..., 4] box in [0, 1), [...] centre flag -> [..., HIDDEN]."""
     rows = torch.zeros(*concept.shape, HIDDEN, device=concept.device)
     is_object = concept >= 0
-    rows[..., NAME] = NAMES[concept.clamp(min=0)] * NAME_SIZE * is_object[..., None]
+    rows[..., NAME] = NAMES[concept.clamp(0, len(NAMES) - 1)] * NAME_SIZE * (is_object & (concept < len(NAMES)))[..., None]
     rows[..., BOX] = dirichlet(box, FREQUENCIES).flatten(-2) * BOX_SIZE * is_object[..., None]
     rows[..., CENTRE] = centre.float() * FLAG_SIZE
     rows[..., OBJECT] = is_object.float() * FLAG_SIZE

@@ -3,6 +3,7 @@
 An icon is resized by two products, one a side, whose factors are PIL's bicubic filter. Knows tables, not descriptions.
 """
 
+import multiprocessing
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import Tensor
 
 import styles
 from codes import MOST
-from scenes import BACKGROUNDS, MEAN, PATTERNS, STD, Sprites
+from drawings import Sprites
+from scenes import MEAN, STD
 from train_vision import Labels, label
+from world import BACKGROUNDS, CONCEPTS, PATTERNS
 
 FIELDS = 8  # of an object: icon, concept (-1 = none), x0, y0, x1, y1, flipped, recoloured
 _LUMA = torch.from_numpy(styles.LUMA)
@@ -32,19 +35,31 @@ class Atlas:
         return Atlas(self.icons.to(device), self.widths.to(device), self.heights.to(device))
 
 
-def make_atlas(sprites: Sprites, side: int) -> tuple[Atlas, list[list[int]]]:
-    """And the number of the first drawing of each icon, [style][concept]; its variants follow."""
+def fill_atlas(atlas: Atlas, sprites: Sprites) -> list[list[int]]:
+    """Into memory that processes share, which has room. The number of the first drawing of each icon, [style][concept], other kinds last; its variants follow."""
     drawings, first = [], []
-    for style in sprites.images:
+    for style in [*sprites.images, sprites.others]:
         first.append([])
         for icons in style:
             first[-1].append(len(drawings))
-            drawings += [fitted(icon, side) for icon in icons]
-    icons = torch.zeros(len(drawings), side, side, 4, dtype=torch.uint8)
-    for n, drawing in enumerate(drawings):
-        icons[n, : drawing.height, : drawing.width] = torch.from_numpy(np.array(drawing))
-    size = torch.tensor([d.size for d in drawings])
-    return Atlas(icons.permute(0, 3, 1, 2).contiguous(), size[:, 0], size[:, 1]), first
+            drawings += icons
+    assert len(drawings) <= len(atlas.icons), len(drawings)
+    shares = np.array_split(np.arange(len(drawings)), multiprocessing.cpu_count())
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=fill, args=(drawings, share, atlas)) for share in shares]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return first
+
+
+def fill(drawings: list[Image.Image], share: np.ndarray, atlas: Atlas) -> None:
+    torch.set_num_threads(1)
+    for n in share:
+        drawing = fitted(drawings[n], atlas.icons.shape[-1])
+        atlas.icons[n, :, : drawing.height, : drawing.width] = torch.from_numpy(np.array(drawing)).permute(2, 0, 1)
+        atlas.widths[n], atlas.heights[n] = drawing.size
 
 
 def fitted(icon: Image.Image, side: int) -> Image.Image:
@@ -58,7 +73,8 @@ def describe(scene, first: list[list[int]]) -> tuple[np.ndarray, tuple[int, int]
     table = np.zeros((MOST, FIELDS), np.int32)
     table[:, 1] = -1
     for row, o in zip(table, scene["objects"]):
-        row[:] = first[o["style"]][o["concept"]] + o["variant"], o["concept"], *o["box"], o["flip"], o["recolour"]
+        of_style = o["concept"] if o["style"] >= 0 else o["concept"] - len(CONCEPTS)
+        row[:] = first[o["style"]][of_style] + o["variant"], o["concept"], *o["box"], o["flip"], o["recolour"]
     return table, (scene["background"], scene["pattern"])
 
 

@@ -14,8 +14,10 @@ import torch
 
 import checkpoint
 import turns
+from drawings import Sprites
 from generate import answer
-from scenes import CONCEPTS, PLAIN, TRAINED, Drawing, Sprites, draw, normalise, sample_scene
+from scenes import PLAIN, Drawing, draw, normalise, sample_scene
+from world import CONCEPTS, TRAINED
 
 BY_WORD = {w: i for i, c in enumerate(CONCEPTS) for w in (c["name"], c["plural"])}
 COUNTS = {n.lower(): i for i, n in enumerate(turns.NUMBERS)} | {"a": 1, "an": 1}

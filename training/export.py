@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 
 import checkpoint
+from drawings import Sprites
 from generate import answer_ids
 from language import TOKENIZER, Words
 from model import CogVLM, Config
-from scenes import CONCEPTS, Sprites, draw, normalise, sample_scene
+from scenes import draw, normalise, sample_scene
 from train_language import load_tower
 from turns import article, prompt
+from world import CONCEPTS
 
 GOLDEN = Path(__file__).parent / "golden"
 QUESTIONS = ["Describe the image.", "Describe the image with boxes.", "Where is the {}? Give its box.", "Is there {a}?", "How many objects are there?"]

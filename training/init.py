@@ -7,7 +7,7 @@ from torch import nn
 
 import codes
 from model import CogVLM, Config, Vision
-from scenes import BACKGROUNDS, CONCEPTS
+from world import BACKGROUNDS, CONCEPTS
 
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 POSITION_GAIN = 2.0

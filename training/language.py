@@ -12,7 +12,7 @@ from torch import Tensor
 import codes
 import turns
 from model import Config, dirichlet
-from scenes import CONCEPTS, MODEL
+from world import CONCEPTS, MODEL
 
 EOS = 2
 LISTS = ("caption", "grounded")

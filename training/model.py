@@ -20,7 +20,7 @@ class Config:
     image_size: int = 168
     patch_size: int = 14
     vit_width: int = 192
-    vit_layers: int = 8
+    vit_layers: int = 12
     vit_heads: int = 8
     vit_mlp: int = 640
     hidden: int = 256

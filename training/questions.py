@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from drawings import Sprites
 from init import init_vision
 from language import Words
 from model import CogVLM, Config, Rows, Vision, inverse_frequencies, make_rows, rope_table
 from optim import make_optimisers, rate_at, set_rate
 from questions_world import CELLS, CHAT, GROUNDING, KINDS, KINDS_OF_THING, SIZE, TOLD, answer_words, labelled_patches, pictures, small_scene, talk_batch
-from scenes import Sprites
 
 BASE_RATE, RATE, WARM_UP, SCENES, HELD_OUT, EVERY = 2e-3, 3e-3, 40, 12, 64, 20
 RANK = 3  # hidden / 32

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 import turns
+from drawings import Sprites
 from language import CHOICES, EOS, TextBatch, Words, encode_conversation, free_choices
-from scenes import BACKGROUNDS, CONCEPTS, Sprites, draw, normalise, patch_owners, too_close
+from scenes import draw, normalise, patch_owners, too_close
+from world import BACKGROUNDS, CONCEPTS
 
 SIZE, CELLS = 84, 12  # boxes end on a grid of twelve, so a coordinate is one of thirteen words
 CELL = SIZE // CELLS

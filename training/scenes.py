@@ -3,80 +3,20 @@
 A scene is a plain dict, so that the language stage can invent thousands without drawing one.
 """
 
-import json
 import math
-import multiprocessing
-import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import styles
+from drawings import Sprites
+from world import BACKGROUNDS, CONCEPTS, PATTERNS, TRAINED, WORLD
 
-MODEL = Path(__file__).parent / os.environ.get("SCENES_MODEL", "../models/scenes-v2")
-WORLD = json.loads((MODEL / "world.json").read_text())
-CONCEPTS, BACKGROUNDS = WORLD["concepts"], WORLD["backgrounds"]
-PATTERNS = WORLD["scene"]["patterns"]
 PATCH = 14
-TRAINED = len(WORLD["styles"]["trained"])
-HELD_OUT = len(WORLD["styles"]["heldOut"])
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
-
-
-class Sprites:
-    """Icons, each cropped to what is visible, premultiplied for clean resizing; and `variants` other drawings of each."""
-
-    def __init__(self, folder: str, variants: int = 0):
-        about = json.loads((Path(folder) / "sprites.json").read_text())
-        size = about["sizePx"]
-        raw = np.memmap(Path(folder) / "sprites.rgba", np.uint8, "r")
-        raw = raw.reshape(len(about["styles"]), len(about["concepts"]), size, size, 4)
-        self.images = [[[crop(np.array(icon))] if icon.any() else [] for icon in style] for style in raw]
-        # After the styles that draw everything come those that draw a part, for training only.
-        self.partial = range(TRAINED + HELD_OUT, len(self.images))
-        # Most sets are pictograms in black; those that draw in colour, or nearly everything, are chosen four times as often.
-        drawn = lambda s: sum(map(bool, self.images[s])) / len(CONCEPTS)
-        often = [s for s in self.partial for _ in range(4 if drawn(s) > 0.9 or is_coloured(raw[s]) else 1)]
-        self.elsewhere = [[s for s in often if self.images[s][c]] for c in range(len(CONCEPTS))]
-        if variants:
-            self.add_variants(Path(folder) / f"variants-{variants}.pickle", variants)
-
-    def add_variants(self, kept: Path, count: int) -> None:
-        """They take a minute to make, so they are kept beside the icons."""
-        own = [d for style in [*range(TRAINED), *self.partial] for d in self.images[style] if d]
-        if not kept.exists():
-            with multiprocessing.Pool() as pool:
-                made = pool.starmap(make_variants, [(n, drawings[0], count) for n, drawings in enumerate(own)], chunksize=16)
-            kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
-            kept.with_suffix(f".{os.getpid()}").rename(kept)
-        for drawings, more in zip(own, pickle.loads(kept.read_bytes()), strict=True):
-            drawings += more
-
-    def count(self, style: int, concept: int) -> int:
-        return len(self.images[style][concept])
-
-    def aspect(self, style: int, concept: int, variant: int = 0) -> float:
-        image = self.images[style][concept][variant]
-        return image.width / image.height
-
-
-def is_coloured(icons: np.ndarray) -> bool:
-    seen = icons[icons[..., 3] > 128][:, :3]
-    return bool((seen.max(-1) - seen.min(-1)).mean() > 30)
-
-
-def make_variants(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:
-    rng = np.random.default_rng([count, seed])
-    return [styles.variant(rng, icon) for _ in range(count)]
-
-
-def crop(icon: np.ndarray) -> Image.Image:
-    return styles.crop(Image.fromarray(icon, "RGBA").convert("RGBa"))
 
 
 @dataclass
@@ -86,6 +26,7 @@ class Drawing:
     styles: Sequence[int] = range(TRAINED)
     elsewhere: float = 0.0  # how often by a set that does not draw everything
     vary: float = 0.0  # how often turned or in another manner, and how often in other colours
+    others: float = 0.0  # how often a thing of another kind, which no scene is asked about
 
 
 PLAIN = Drawing()
@@ -100,7 +41,7 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, drawing=PLAIN,
         if len(objects) == count:
             break
         again = objects and rng.random() < repeat
-        concept = objects[rng.integers(len(objects))]["concept"] if again else int(rng.integers(len(CONCEPTS)))
+        concept = objects[rng.integers(len(objects))]["concept"] if again else choose_kind(rng, sprites, drawing)
         if any(is_held_out(concept, other["concept"]) for other in objects):
             continue
         look = choose_look(rng, sprites, concept, drawing)
@@ -121,19 +62,28 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, drawing=PLAIN,
     return {"size": size, "objects": objects, "background": background, "pattern": int(rng.integers(len(PATTERNS)))}
 
 
+def choose_kind(rng, sprites: Sprites, drawing: Drawing) -> int:
+    """A concept or, counted on from them, another kind."""
+    is_other = drawing.others > 0 and rng.random() < drawing.others
+    return len(CONCEPTS) + int(rng.integers(len(sprites.others))) if is_other else int(rng.integers(len(CONCEPTS)))
+
+
 def choose_look(rng, sprites: Sprites, concept: int, drawing: Drawing):
+    if concept >= len(CONCEPTS):
+        variant = int(rng.integers(len(sprites.of_kind(-1, concept))))
+        return {"style": -1, "variant": variant, "recolour": bool(rng.random() < drawing.vary)}
     elsewhere = sprites.elsewhere[concept]
     options = elsewhere if elsewhere and rng.random() < drawing.elsewhere else drawing.styles
     style = int(options[rng.integers(len(options))])
     varied = rng.random() < drawing.vary
-    variant = int(rng.integers(sprites.count(style, concept))) if varied else 0
+    variant = int(rng.integers(len(sprites.of_kind(style, concept)) if varied else sprites.originals[style][concept]))
     return {"style": style, "variant": variant, "recolour": bool(rng.random() < drawing.vary)}
 
 
 def is_held_out(a: int, b: int) -> bool:
     """Pairs of concepts that no training scene shows together, so that tests can ask about pairs never seen."""
     rule = WORLD["scene"]["heldOutPairs"]
-    return a != b and (a + b) % rule["modulus"] == rule["remainder"]
+    return a != b and max(a, b) < len(CONCEPTS) and (a + b) % rule["modulus"] == rule["remainder"]
 
 
 def too_close(a, b) -> bool:
@@ -152,7 +102,7 @@ def draw(rng, sprites: Sprites, scene) -> tuple[np.ndarray, np.ndarray]:
     owner = np.full((size, size), -1, np.int64)
     for index, item in enumerate(scene["objects"]):
         x0, y0, x1, y1 = item["box"]
-        icon = sprites.images[item["style"]][item["concept"]][item["variant"]].resize((x1 - x0, y1 - y0), Image.BICUBIC)
+        icon = sprites.of_kind(item["style"], item["concept"])[item["variant"]].resize((x1 - x0, y1 - y0), Image.BICUBIC)
         icon = np.asarray(icon)
         if item["recolour"]:
             icon = styles.recoloured(rng, icon.astype(np.float32))

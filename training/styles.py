@@ -13,7 +13,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 def variant(rng, icon: Image.Image) -> Image.Image:
     """`icon` and the result are premultiplied and cropped to what is visible."""
-    icon = turned(rng, icon)
+    icon = turned(rng, bent(rng, icon) if rng.random() < 0.5 else icon)
     is_hollow = np.asarray(enclosed(icon)).mean() > 0.25
     kind = rng.choice(["as it is", "filled", "filled"] if is_hollow else ["as it is", "outlined", "line art", "line art", "flat", "filled"])
     if kind == "outlined":
@@ -35,8 +35,10 @@ def crop(icon: Image.Image) -> Image.Image:
 
 
 def turned(rng, icon: Image.Image) -> Image.Image:
-    """A little rotated, sheared and stretched."""
+    """Sheared, stretched and rotated: two of three a little, the third by anything up to lying on its side."""
     angle, shear, stretch = rng.normal(0, 0.16), rng.normal(0, 0.1), math.exp(rng.normal(0, 0.12))
+    if rng.random() < 0.35:
+        angle = rng.uniform(-1.7, 1.7)
     w, h = icon.size
     c, s = math.cos(angle), math.sin(angle)
     m = np.array([[c, -s], [s, c]]) @ np.array([[1, shear], [0, 1]]) @ np.diag([stretch, 1 / stretch])
@@ -48,12 +50,29 @@ def turned(rng, icon: Image.Image) -> Image.Image:
     )
 
 
+def bent(rng, icon: Image.Image) -> Image.Image:
+    """Parts of it grown, shrunk and moved, as another hand would have drawn them."""
+    w, h = icon.size
+    grow, cells = 0.12, 3
+    wide, high = round(w * (1 + 2 * grow)), round(h * (1 + 2 * grow))
+    at = np.stack(np.meshgrid(np.linspace(0, 1, cells + 1), np.linspace(0, 1, cells + 1)), -1)
+    to = (at * [wide, high]).round().astype(int)
+    source = at * [wide, high] - [grow * w, grow * h] + rng.normal(0, 0.055, at.shape) * [w, h]
+    mesh = []
+    for r in range(cells):
+        for c in range(cells):
+            quad = source[r, c], source[r + 1, c], source[r + 1, c + 1], source[r, c + 1]
+            mesh.append(((*to[r, c].tolist(), *to[r + 1, c + 1].tolist()), tuple(np.concatenate(quad).tolist())))
+    made = icon.transform((wide, high), Image.MESH, mesh, resample=Image.BILINEAR)
+    return crop(made) if (np.asarray(made)[..., 3] > 25).any() else icon
+
+
 def _split(icon: Image.Image) -> tuple[np.ndarray, np.ndarray]:
     a = np.asarray(icon).astype(np.float32)
     return a[..., :3], a[..., 3:] / 255
 
 
-def _joined(rgb: np.ndarray, alpha: np.ndarray) -> Image.Image:
+def joined(rgb: np.ndarray, alpha: np.ndarray) -> Image.Image:
     both = np.concatenate([np.clip(rgb, 0, 255 * alpha), 255 * alpha], -1)
     return Image.frombuffer("RGBa", both.shape[1::-1], both.astype(np.uint8).tobytes(), "raw", "RGBa", 0, 1)
 
@@ -72,7 +91,7 @@ def _ink(rng) -> np.ndarray:
 def outlined(rng, icon: Image.Image, width: float) -> Image.Image:
     rgb, alpha = _split(icon)
     edge = _edge(alpha, width)
-    return _joined(rgb * (1 - edge) + edge * alpha * _ink(rng), alpha)
+    return joined(rgb * (1 - edge) + edge * alpha * _ink(rng), alpha)
 
 
 def line_art(rng, icon: Image.Image) -> Image.Image:
@@ -88,14 +107,14 @@ def line_art(rng, icon: Image.Image) -> Image.Image:
     bleach = rng.choice([0, 0, 0.4, 0.9])
     paper = 255.0 if rng.random() < 0.7 else rng.uniform(120, 255, 3)
     fill = rgb * (1 - bleach) + paper * alpha * bleach
-    return _joined(fill * (1 - edge) + edge * alpha * _ink(rng), alpha)
+    return joined(fill * (1 - edge) + edge * alpha * _ink(rng), alpha)
 
 
 def flat(rng, icon: Image.Image) -> Image.Image:
     """Few shades, with no shading between them."""
     rgb, alpha = _split(icon)
     step = rng.uniform(60, 130)
-    return _joined((np.floor(rgb / step) + 0.5) * step * (alpha > 0.5) + rgb * (alpha <= 0.5), alpha)
+    return joined((np.floor(rgb / step) + 0.5) * step * (alpha > 0.5) + rgb * (alpha <= 0.5), alpha)
 
 
 def filled(rng, icon: Image.Image) -> Image.Image:
@@ -103,7 +122,7 @@ def filled(rng, icon: Image.Image) -> Image.Image:
     rgb, alpha = _split(icon)
     inside = enclosed(icon)[..., None] * (1 - alpha)
     colour = np.full(3, 250.0) if rng.random() < 0.3 else rng.uniform(60, 255, 3)
-    return _joined(rgb + inside * colour, np.clip(alpha + inside, 0, 1))
+    return joined(rgb + inside * colour, np.clip(alpha + inside, 0, 1))
 
 
 def enclosed(icon: Image.Image) -> np.ndarray:

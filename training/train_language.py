@@ -27,12 +27,14 @@ import checkpoint
 import fast
 import turns
 from codes import CENTRE, OBJECT
+from drawings import Sprites
 from init import init_decoder, init_from, init_model_deeper
 from language import Words, answer_loss, answer_score, box_reading_loss, oracle_features, text_batch
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, rate_at, set_rate, update_average
-from scenes import CONCEPTS, PLAIN, Drawing, Sprites, draw, normalise, sample_scene
+from scenes import PLAIN, Drawing, draw, normalise, sample_scene
 from train_vision import KEEP_EVERY, VARIANTS
+from world import CONCEPTS
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Tower and decoder go on together, on a GPU: what the decoder has to say flows back into what the tower writes.
 
-    python train_together.py --sprites DIR --state DIR --from CHECKPOINT --minutes 8 [--device cuda]
+    python train_together.py --sprites DIR --state DIR --from CHECKPOINT --minutes 13 [--device cuda]
 
 Scenes are drawn on the device; descriptions and conversations come from processes, one a spare core. The rate of learning
 follows the clock, so that --minutes, from start to end, is kept whatever the machine. A tower of fewer layers than
@@ -9,6 +9,8 @@ follows the clock, so that --minutes, from start to end, is kept whatever the ma
 
 import argparse
 import copy
+import math
+import mmap
 import multiprocessing
 import os
 import time
@@ -22,31 +24,39 @@ import torch
 
 import checkpoint
 import codes
-from device_scenes import FIELDS, describe, draw_batch, make_atlas
+from device_scenes import FIELDS, Atlas, describe, draw_batch, fill_atlas
+from drawings import Sprites
 from init import init_model_deeper
 from language import CHOICES, Words, answer_loss, answer_score, box_reading_loss, padded, split_batch, text_rows
 from model import CogVLM, Config, make_rows
 from optim import make_optimisers, set_rate, update_average
-from scenes import PLAIN, TRAINED, Drawing, Sprites, sample_scene
+from scenes import Drawing, sample_scene
 from train_language import REPEAT, is_decoders
-from train_vision import choose_flags, dense_loss, measure
+from train_vision import choose_flags, dense_loss, others_loss
 
-DRAWING = Drawing(elsewhere=0.45, vary=0.45)
+DRAWING = Drawing(elsewhere=0.65, vary=0.5)
+WIDER = Drawing(elsewhere=0.65, vary=0.5, others=0.45)  # of the scenes that are only looked at
 OBJECTS = [0.08, 0.12, 0.15, 0.17, 0.17, 0.16, 0.08, 0.07]  # how often a scene has 1, 2, ... of them
 MIX = {"caption": 9, "detailed": 1, "grounded": 5, "ground": 3, "where": 2, "name": 3, "count": 5, "exists": 2, "colour": 1}
 TALKS, LONGEST = 6, 189  # conversations a scene, and the rows that they may take in all
-ANSWERS, READING = 3.0, 0.5  # weights of the decoder's losses beside the tower's
+ANSWERS, READING, OTHERS = 3.0, 0.5, 0.5  # weights of the decoder's losses, and of the other kinds', beside the tower's
+
+
+ROOM, KINDS = 170_000, 1_700  # drawings and other kinds there may be; fixed, so that nothing is compiled twice
 
 
 @dataclass
 class Supply:
-    """Batches that are ready, each in a slot of memory that all processes share."""
+    """Drawings, and batches that are ready, each in a slot; all in memory that the processes share."""
 
+    atlas: Atlas
     objects: torch.Tensor  # [slots, B, MOST, FIELDS]
     about: torch.Tensor  # [slots, B, 2]
-    text: torch.Tensor  # [slots, B, LONGEST, 5 + CHOICES]
+    text: torch.Tensor  # [slots, T, LONGEST, 5 + CHOICES], of the first T scenes
     free: multiprocessing.Queue
     ready: multiprocessing.Queue
+    drawn: multiprocessing.Event  # the drawings are there
+    done: multiprocessing.Event  # no more is wanted
 
     def take(self, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         slot = self.ready.get()
@@ -54,24 +64,53 @@ class Supply:
         self.free.put(slot)
         return batch
 
+    def blank(self, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A batch of empty scenes, to compile with."""
+        empty = torch.zeros_like(self.objects[0])
+        empty[..., 1] = -1
+        return tuple(part.to(device).long() for part in (empty, self.about[0], self.text[0]))
 
-def start_supply(sprites: Sprites, first, c: Config, batch: int, processes: int) -> Supply:
-    """Must come before the device is first used: a process with a GPU's context cannot be copied."""
+
+def shared(*shape: int, dtype: torch.dtype) -> torch.Tensor:
+    """Zeros that processes forked from this one have in common."""
+    bytes = math.prod(shape) * torch.empty(0, dtype=dtype).element_size()
+    return torch.frombuffer(mmap.mmap(-1, bytes), dtype=dtype).view(*shape)
+
+
+def start_supply(args, c: Config) -> Supply:
+    """Drawings and batches are made by processes of their own. Must come before the device is first used: a process with a GPU's context cannot be copied."""
+    processes = max(1, os.cpu_count() - 2)
     slots = 3 * processes
-    shared = lambda *shape, dtype: torch.zeros(slots, batch, *shape, dtype=dtype).share_memory_()
     context = multiprocessing.get_context("fork")
     supply = Supply(
-        shared(codes.MOST, FIELDS, dtype=torch.int32),
-        shared(2, dtype=torch.int32),
-        shared(LONGEST, 5 + CHOICES, dtype=torch.int16),
+        Atlas(shared(ROOM, 4, 96, 96, dtype=torch.uint8), shared(ROOM, dtype=torch.int64), shared(ROOM, dtype=torch.int64)),
+        shared(slots, args.batch, codes.MOST, FIELDS, dtype=torch.int32),
+        shared(slots, args.batch, 2, dtype=torch.int32),
+        shared(slots, args.talks, LONGEST, 5 + CHOICES, dtype=torch.int16),
         context.Queue(),
         context.Queue(),
+        context.Event(),
+        context.Event(),
     )
+    context.Process(target=prepare, args=(supply, args, c, slots, processes)).start()
+    return supply
+
+
+def prepare(supply: Supply, args, c: Config, slots: int, processes: int) -> None:
+    began = time.time()
+    sprites = Sprites(args.sprites, args.variants)
+    assert len(sprites.others) <= KINDS
+    first = fill_atlas(supply.atlas, sprites)
+    drawings = sum(len(d) for style in [*sprites.images, sprites.others] for d in style)
+    print(f"{time.time() - began:6.1f} s {drawings:,} drawings, {len(sprites.others):,} other kinds", flush=True)
+    supply.drawn.set()
     for slot in range(slots):
         supply.free.put(slot)
-    for process in range(processes):
-        context.Process(target=invent, args=(supply, sprites, first, c, process), daemon=True).start()
-    return supply
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=invent, args=(supply, sprites, first, c, n), daemon=True) for n in range(processes)]
+    for worker in workers:
+        worker.start()
+    supply.done.wait()  # leaving ends them
 
 
 def invent(supply: Supply, sprites: Sprites, first, c: Config, process: int) -> None:
@@ -80,9 +119,11 @@ def invent(supply: Supply, sprites: Sprites, first, c: Config, process: int) -> 
     while True:
         slot = supply.free.get()
         counts = 1 + rng.choice(len(OBJECTS), supply.about.shape[1], p=OBJECTS)
-        scenes = [sample_scene(rng, sprites, c.image_size, int(n), repeat=REPEAT, drawing=DRAWING) for n in counts]
+        talks = supply.text.shape[1]
+        sample = lambda n, drawing: sample_scene(rng, sprites, c.image_size, int(n), repeat=REPEAT, drawing=drawing)
+        scenes = [sample(n, DRAWING if i < talks else WIDER) for i, n in enumerate(counts)]
         objects, about = zip(*(describe(scene, first) for scene in scenes))
-        rows = [text_rows(rng, words, scene, MIX, TALKS, LONGEST) for scene in scenes]
+        rows = [text_rows(rng, words, scene, MIX, TALKS, LONGEST) for scene in scenes[:talks]]
         for part, values in ((supply.objects, np.stack(objects)), (supply.about, np.array(about)), (supply.text, padded(rows, LONGEST))):
             part[slot] = torch.from_numpy(values)
         supply.ready.put(slot)
@@ -124,19 +165,20 @@ def make_parts(model: CogVLM, device: torch.device) -> Parts:
     return Parts(*map(torch.compile, (draw_batch, tower_loss, answer_loss)))
 
 
-def tower_loss(features, labels, c: Config) -> torch.Tensor:
-    return dense_loss(features, labels, choose_flags(features, labels, c))
+def tower_loss(features, labels, table, c: Config) -> tuple[torch.Tensor, torch.Tensor]:
+    flags = choose_flags(features, labels, c)
+    return dense_loss(features, labels, flags), others_loss(features, labels, flags, table)
 
 
-def losses(model: CogVLM, words: Words, parts: Parts, pixels, labels, text) -> tuple[torch.Tensor, ...]:
-    """The tower's loss, the answers', the aid's, and the logits."""
-    c = model.config
+def losses(model: CogVLM, table, words: Words, parts: Parts, pixels, labels, text) -> tuple[torch.Tensor, ...]:
+    """The tower's loss, the other kinds', the answers', the aid's, and the logits."""
+    c, talks = model.config, len(text.ids)
     features = model.model.vision(pixels).float()
-    dense = parts.tower_loss(features, labels, c)
+    dense, others = parts.tower_loss(features, labels, table, c)
     rows = make_rows(c, text.positions, text.turns, features.shape[1])
     rows.inside = []
-    logits = model.lm_head(model.decode(features, text.ids, rows))
-    return dense, parts.answer_loss(words, logits, text), box_reading_loss(words, rows.inside[1].float(), text.ids), logits
+    logits = model.lm_head(model.decode(features[:talks], text.ids, rows))
+    return dense, others, parts.answer_loss(words, logits, text), box_reading_loss(words, rows.inside[1].float(), text.ids), logits
 
 
 def main():
@@ -147,48 +189,59 @@ def main():
     parser.add_argument("--from", dest="source", required=True, help="an exported checkpoint to begin with")
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=640)
+    parser.add_argument("--talks", type=int, default=256, help="scenes of a batch that are talked about; the others are only looked at")
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--variants", type=int, default=5, help="other drawings of each icon")
     args = parser.parse_args()
-    tell = lambda text: print(f"{time.time() - began:6.1f} s {text}", flush=True)
-    state = Path(args.state)
-    state.mkdir(parents=True, exist_ok=True)
+    Path(args.state).mkdir(parents=True, exist_ok=True)
     words = Words()
     c = Config(vocab=words.size)
-    sprites = Sprites(args.sprites, args.variants)
-    atlas, first = make_atlas(sprites, 96)
-    supply = start_supply(sprites, first, c, args.batch, max(1, os.cpu_count() - 2))
-    tell(f"{len(atlas.icons):,} drawings")
+    supply = start_supply(args, c)
+    try:
+        train(args, began, words, c, supply)
+    finally:
+        supply.done.set()
+
+
+def train(args, began: float, words: Words, c: Config, supply: Supply) -> None:
+    tell = lambda text: print(f"{time.time() - began:6.1f} s {text}", flush=True)
+    state = Path(args.state)
 
     device = torch.device(args.device)
     torch.set_float32_matmul_precision("high")
     codes.move_to(device)
     words.move_to(device)
-    atlas = atlas.to(device)
     model = load(Path(args.source), c).to(device)
     average = copy.deepcopy(model)
-    optimisers = make_optimisers(list(model.named_parameters()), args.rate)
+    table = torch.nn.Parameter(torch.randn(KINDS, 64, device=device) / 8)
+    optimisers = make_optimisers([*model.named_parameters(), ("embed_others", table)], args.rate)
     parts = make_parts(model, device)
 
-    deadline, sums, step, kept, told, warm = began + 60 * args.minutes, defaultdict(float), 0, time.time(), 0, None
+    atlas = supply.atlas.to(device)  # the same place on the device, blank as yet
+    for _ in range(2):
+        step_losses(model, table, words, parts, atlas, supply.blank(device))[0].backward()
+    for o in optimisers:
+        o.zero_grad()
+    tell("compiled")
+    supply.drawn.wait()
+    for mine, made in zip((atlas.icons, atlas.widths, atlas.heights), (supply.atlas.icons, supply.atlas.widths, supply.atlas.heights)):
+        mine.copy_(made)
+    tell("drawings are there")
+
+    began_steps = time.time()
+    deadline, sums, step, kept, told = began + 60 * args.minutes, defaultdict(float), 0, time.time(), 0
     while (now := time.time()) < deadline:
-        objects, about, text = supply.take(device)
-        batch = split_batch(text)
-        pixels, labels = parts.draw(atlas, objects, about, c.image_size, c.grid)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            dense, answers, reading, logits = losses(model, words, parts, pixels, labels, batch)
-        (dense + ANSWERS * (answers + READING * reading)).backward()
-        if step == 5:
-            warm = now  # what comes before is mostly the compiler's time
-        left = (deadline - now) / (deadline - warm) if warm else 1.0
+        loss, parts_of_loss, logits, batch = step_losses(model, table, words, parts, atlas, supply.take(device))
+        loss.backward()
+        left = (deadline - now) / (deadline - began_steps)
         set_rate(optimisers, args.rate * min(1.0, (step + 1) / 100, left / 0.6))
         for o in optimisers:
             o.step()
             o.zero_grad()
         update_average(average, model, step)
         step += 1
-        for name, value in (("dense", dense), ("answers", answers), ("reading", reading)):
+        for name, value in parts_of_loss.items():
             sums[name] += value.detach()
         if step in (1, 10, 50) or step % 500 == 0:
             since, told = step - told, step
@@ -201,9 +254,17 @@ def main():
             kept = now
     save(state, average)
     tell(f"step {step}, {step * args.batch:,} scenes")
-    for name, drawing in (("trained styles", PLAIN), ("held-out style", Drawing(styles=[TRAINED]))):
-        figures = measure(average.model.vision, c, sprites, scenes=240, drawing=drawing)
-        tell(name + " " + " ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+
+
+def step_losses(model: CogVLM, table, words: Words, parts: Parts, atlas: Atlas, batch):
+    """What to descend, its parts, the logits and the text."""
+    objects, about, text = batch
+    text, c = split_batch(text), model.config
+    pixels, labels = parts.draw(atlas, objects, about, c.image_size, c.grid)
+    with torch.autocast(objects.device.type, torch.bfloat16, enabled=objects.is_cuda):
+        dense, others, answers, reading, logits = losses(model, table, words, parts, pixels, labels, text)
+    named = {"dense": dense, "others": others, "answers": answers, "reading": reading}
+    return dense + OTHERS * others + ANSWERS * (answers + READING * reading), named, logits, text
 
 
 if __name__ == "__main__":

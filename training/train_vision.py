@@ -21,10 +21,12 @@ from torch import Tensor
 import checkpoint
 import codes
 import fast
+from drawings import Sprites
 from init import init_deeper, init_vision
 from model import Config, Vision
 from optim import make_optimisers, rate_at, set_rate, update_average
-from scenes import PLAIN, TRAINED, VARIED, Drawing, Sprites, draw, normalise, patch_owners, sample_scene
+from scenes import PLAIN, VARIED, Drawing, draw, normalise, patch_owners, sample_scene
+from world import TRAINED
 
 VARIANTS = 3  # other drawings of each icon
 KEEP_EVERY = 180  # seconds between two writings of the state
@@ -35,7 +37,7 @@ class Labels:
     """What is known of every patch, [B, patches]."""
 
     owners: Tensor  # the object it shows (-1 = background, -2 = too little to tell)
-    concepts: Tensor  # of that object, -1 where there is none
+    concepts: Tensor  # of that object, -1 where there is none; from len(codes.NAMES) on, a kind that no scene is asked about
     boxes: Tensor  # of that object, [B, patches, 4], in shares of the picture
     centres: Tensor  # whether the object's centre is on it
     background: Tensor
@@ -103,7 +105,8 @@ def choose_flags(rows: Tensor, labels: Labels, c: Config) -> Tensor:
     away = (middle - at).abs().amax(-1) * c.grid  # in patches; at most 0.5 on the patch that holds the centre
     longer = (labels.boxes[..., 2:] - labels.boxes[..., :2]).amax(-1) * c.grid
     near = (labels.owners >= 0) & ((away <= 0.75 + 0.05 * longer) | labels.centres)
-    said = (10 * codes.name_scores(rows)).log_softmax(-1).gather(-1, labels.concepts.clamp(min=0)[..., None])[..., 0]
+    said = (10 * codes.name_scores(rows)).log_softmax(-1).gather(-1, labels.concepts.clamp(0, len(codes.NAMES) - 1)[..., None])[..., 0]
+    said = said.masked_fill(labels.concepts >= len(codes.NAMES), 0)
     score = 8 * (rows[..., codes.CENTRE] - 0.5) + 0.5 * said.clamp(min=-4) - 0.5 * away
     score = score.masked_fill(~near, -torch.inf)
     mine = labels.owners[:, None] == torch.arange(codes.MOST, device=rows.device)[:, None]  # [B, objects, patches]
@@ -117,15 +120,16 @@ def dense_loss(rows: Tensor, labels: Labels, flags: Tensor) -> Tensor:
     target, mean = labels.rows(flags), codes.weighted_mean
     is_object, background = labels.owners >= 0, labels.owners == -1
     known = is_object | background
-    wanted = torch.where(is_object, labels.concepts, len(codes.NAMES))
+    named = is_object & (labels.concepts < len(codes.NAMES))
+    wanted = torch.where(named, labels.concepts, len(codes.NAMES))
     logits = 10 * torch.cat([codes.name_scores(rows), rows[..., codes.BACKGROUND, None] / codes.BACKGROUND_SIZE], -1)
     name = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
-    name = mean(name, is_object) + 0.3 * mean(name, background) + 0.5 * mean(name, flags)
+    name = mean(name, named) + 0.3 * mean(name, background) + 0.5 * mean(name, flags & named)
     gap = (rows - target).square()
     box = 2 * mean(gap[..., codes.BOX].sum(-1), is_object) / 5.9
     box = box + 0.5 * codes.box_loss(rows, labels.boxes, is_object) + 0.5 * codes.box_loss(rows, labels.boxes, flags)
     number = codes.number_loss(rows, labels.numbers, is_object + 4.0 * flags)
-    pull = mean(gap[..., codes.NAME].sum(-1) + gap[..., codes.BACKGROUND], known)
+    pull = mean(gap[..., codes.NAME].sum(-1), named | background) + mean(gap[..., codes.BACKGROUND], known)
     numbers = gap[..., codes.COUNT.start : codes.TOTAL.stop].sum(-1)
     around = gap[..., codes.COLOUR].sum(-1).mean() + gap[..., codes.PATTERN].sum(-1).mean()
     unused = gap[..., codes.NUMBER.start : codes.COUNT.start].sum(-1).mean() + gap[..., codes.TOTAL.stop :].sum(-1).mean()
@@ -134,6 +138,15 @@ def dense_loss(rows: Tensor, labels: Labels, flags: Tensor) -> Tensor:
     pulled = mean(gap[..., codes.OBJECT], known) + gap[..., codes.CENTRE].mean()
     near = 0.05 * pull + 0.3 * pulled + 0.3 * around + 0.1 * unused + 0.1 * mean(numbers, known)
     return name + box + 12 * centre + 0.5 * number + near
+
+
+def others_loss(rows: Tensor, labels: Labels, flags: Tensor, kinds: Tensor) -> Tensor:
+    """Which of the other kinds a patch shows: cross-entropy over their directions [kinds, 64], which are learnt, in the channels of names."""
+    is_other = labels.concepts >= len(codes.NAMES)
+    logits = 10 / codes.NAME_SIZE * rows[..., codes.NAME] @ F.normalize(kinds, dim=-1).T
+    wanted = (labels.concepts - len(codes.NAMES)).clamp(min=0)
+    loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+    return codes.weighted_mean(loss, is_other) + 0.5 * codes.weighted_mean(loss, flags & is_other)
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Kinds of objects are listed in any order, but those with more things first: the 
 left to tell. (One fixed order was tried first; it has to be learnt by heart, pair by pair.) Boxes of one kind go from left to right.
 """
 
-from scenes import BACKGROUNDS, CONCEPTS, PATTERNS
+from world import BACKGROUNDS, CONCEPTS, PATTERNS
 
 NUMBERS = ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]
 PLACES = [

@@ -177,7 +177,7 @@ export const soleImporters: Record<string, readonly string[]> = {
     'gpu-worker/image/draw.ts',
     'gpu-worker/image/encode.ts',
     'gpu-worker/image/thumbnail.ts',
-    'training/sprites.ts',
+    'training/icons.ts',
     'examples/scenes/render.ts',
   ],
   'protobufjs': ['gpu-worker/model/onnx.ts', 'gpu-worker/tokenizer/sentencepiece-model.ts'],
