@@ -1,5 +1,6 @@
 // What a queue's message says: our envelope, an event of S3 or EventBridge, S3's test, or nothing we know.
 // It does not know queues or stores, needs no SDK, and never throws for what a body holds.
+import { posix } from 'node:path'
 import { z } from 'zod'
 import {
   BucketName,
@@ -14,6 +15,7 @@ import {
   workMessageSchema,
 } from '../schemas/work-message.ts'
 import type { TaskRole } from '../schemas/task-spec.ts'
+import { skipReason } from './image-keys.ts'
 import { parseJson } from './parse-json.ts'
 
 /** One image that a run shall label. */
@@ -25,7 +27,10 @@ export type WorkRequest = WorkImage & {
 }
 
 export type QueueEvent =
-  /** `skipped` counts what an event tells us and we have nothing to do for: deletions, folders, our own output. */
+  /**
+   * `skipped` counts what an event tells us and we have nothing to do for: deletions, folders, our own output, and what
+   * lies beside images, which a listing passes over too.
+   */
   | { kind: 'work'; items: WorkRequest[]; skipped: number }
   | { kind: 'test' }
   | { kind: 'unknown'; reason: string }
@@ -206,9 +211,19 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
     const runId = runOfKey(key)
     if (runId === null)
       return unknown(`the key ${show(key)} belongs to no run; expected ${incomingPrefix}<run>/<image>`)
+    if (liesBesideImages(key.slice(incomingPrefix.length + runId.length + 1))) continue
     items.push({ runId, bucket: event.bucket, key, ...versionOf(event) })
   }
   return { kind: 'work', items, skipped: found.length - items.length }
+}
+
+/**
+ * Captions, notes and what file managers leave, by the rule of listings. But a name without an extension may be an image:
+ * somebody put just this object here, so its bytes decide.
+ */
+function liesBesideImages(key: string): boolean {
+  const reason = skipReason(key)
+  return reason === 'hidden' || (reason === 'not an image by its extension' && posix.extname(key) !== '')
 }
 
 /** The run that an uploaded key names, or null. */

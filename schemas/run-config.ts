@@ -48,7 +48,11 @@ export const RunSource = z.discriminatedUnion('kind', [
     key: ObjectKey.describe('of the list'),
   }),
   z.strictObject({
-    kind: z.literal('standing').describe('whatever arrives in the bucket under incoming/<runId>/'),
+    kind: z
+      .literal('standing')
+      .describe(
+        'whatever image arrives in the bucket under incoming/<runId>/; other files there are passed over',
+      ),
     uri: SourceUri,
     bucket: BucketName,
   }),

@@ -93,6 +93,20 @@ test('has nothing to do for deletions, folders and our own output, which never f
   })
 })
 
+test('passes over what lies beside images, as a listing does, but not what has no extension', () => {
+  const beside = ['a.txt', 'a.JSON', '.DS_Store', 'sub/.thumbs/a.png', 'sub/._a.jpg', 'notes.md']
+  const images = ['a.png', 'sub/b.JPG', 'c', 'sub.d/e', 'f.heic']
+  const keysIn = (names: string[]) => names.map((name) => `incoming/r/${name}`)
+  expect(read({ Records: keysIn([...beside, ...images]).map((key) => record(key)) })).toMatchObject({
+    kind: 'work',
+    skipped: beside.length,
+    items: keysIn(images).map((key) => ({ key })),
+  })
+  // Our own messages say what they want.
+  const [body = ''] = writeWorkMessages([{ bucket: 'photos', key: 'incoming/r/a.txt' }], { runId: 'r' })
+  expect(keysOf(readQueueBody(body))).toEqual(['incoming/r/a.txt'])
+})
+
 test("knows S3's test", () => {
   expect(read({ Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'photos' })).toEqual({ kind: 'test' })
 })
@@ -115,7 +129,8 @@ test('gives back any key that S3 can encode, in an event and in our own message'
       { length: 1 + Math.floor(random() * 60) },
       () => alphabet[Math.floor(random() * alphabet.length)],
     ).join('')
-    const key = `incoming/run-1/${name.replace(/\/$/, '_')}`
+    // No segment that begins with a dot: such a file is hidden.
+    const key = `incoming/run-1/_${name.replaceAll('/.', '/_')}_.png`
     // S3 encodes as forms do; some services leave more as it is, and both decode alike.
     const strict = encodeURIComponent(key).replaceAll('%20', '+')
     const lax = strict.replaceAll('%2F', '/')
