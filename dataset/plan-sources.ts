@@ -18,7 +18,10 @@ export function uploadPrefix(runId: string, kind: RunConfig['source']['kind'] = 
   return `${kind === 'manifest' ? listedPrefix : incomingPrefix}${runId}/`
 }
 
-/** The shards of a run's source. Throws UserError for a bucket that the place does not have, or a list that is none. */
+/**
+ * The shards of a run's source. A bucket that the place does not have, or a list that is gone, is a UserError of whoever
+ * goes through their images: what is planned to its end needs neither. Throws UserError for an inventory that is none.
+ */
 export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]> {
   const { runId, source } = run
   switch (source.kind) {
@@ -27,15 +30,18 @@ export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]
     case 'standing':
       return [prefixShard(place, { bucket: source.bucket, prefix: uploadPrefix(runId) })]
     case 'list': {
-      const store = place.imagesOf(source.bucket)
-      const lists = await openLists(store, source.key)
-      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: source.bucket }))
+      const { bucket, key } = source
+      const lists = await openLists(() => place.imagesOf(bucket), key)
+      return lists.map((list, n) =>
+        listShard(place, { run, storeOf: () => place.imagesOf(bucket), list, n, bucket }),
+      )
     }
     case 'manifest': {
       const store = place.runStoreOf(runId)
       const lists = await openRunList(store)
       if (lists === null) return [unlistedShard(runId)]
-      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: place.uploadBucket }))
+      const bucket = place.uploadBucket
+      return lists.map((list, n) => listShard(place, { run, storeOf: () => store, list, n, bucket }))
     }
     case 'folder':
     case 'image':
@@ -44,10 +50,10 @@ export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]
 }
 
 function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix: string }): PlanShard {
-  const store = place.imagesOf(bucket)
   return {
     name: 'prefix',
     async *images(after, tell) {
+      const store = place.imagesOf(bucket)
       for await (const { key, sizeBytes, etag } of listAll(store, {
         prefix,
         ...(after === null ? {} : { after }),
@@ -77,12 +83,13 @@ function listName(n: number): string {
   return `list-${String(n).padStart(5, '0')}`
 }
 
-type ListShard = { run: RunOf; store: ObjectStore; list: KeyList; n: number; bucket: string }
+type ListShard = { run: RunOf; storeOf: () => ObjectStore; list: KeyList; n: number; bucket: string }
 
-function listShard(place: Images, { run, store, list, n, bucket }: ListShard): PlanShard {
+function listShard(place: Images, { run, storeOf, list, n, bucket }: ListShard): PlanShard {
   return {
     name: listName(n),
     async *images(after, tell) {
+      const store = storeOf()
       for await (const { line, listed } of readList(store, list, Number(after ?? 0))) {
         const reason = listed === null ? 'deleted or replaced' : foreignReason(listed.key, incomingPrefix)
         if (reason !== null || listed === null) {

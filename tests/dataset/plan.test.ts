@@ -7,7 +7,7 @@ import { readQueueBody } from '../../dataset/events.ts'
 import { openSource } from '../../dataset/ingest.ts'
 import { readList, scanList } from '../../dataset/plan-lists.ts'
 import { openShards } from '../../dataset/plan-sources.ts'
-import { type PlanOptions, type PlanShard, planRun } from '../../dataset/plan.ts'
+import { type PlanOptions, type PlanShard, planRun, readPlan } from '../../dataset/plan.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
 import { openFsStore } from '../../dataset/stores/fs.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
@@ -402,6 +402,27 @@ describe('a list', () => {
 
   test('that is not there is refused', async () => {
     await expect(openWorld().plan(list('missing.csv'))).rejects.toThrow(/there is no list/)
+  })
+
+  test('and its bucket may go once the plan is complete, and not before', async () => {
+    const world = openWorld()
+    await world.images.putIfAbsent('keys.csv', Buffer.from('a.png\nb.png'))
+    await world.plan(list('keys.csv'))
+    const gone = {
+      ...world.place,
+      imagesOf(bucket: string): ObjectStore {
+        throw new UserError(`no bucket ${bucket}`)
+      },
+    }
+    const prefix: RunSource = { kind: 'bucket', uri: 's3://images/p/', bucket: 'images', prefix: 'p/' }
+    for (const source of [list('keys.csv'), prefix])
+      for (const place of [gone, { ...world.place, imagesOf: () => openMemoryStore('empty') }])
+        await expect(
+          openShards({ runId, source }, place).then((shards) => readPlan(world.store, shards)),
+        ).resolves.toMatchObject({ isComplete: source.kind === 'list' })
+    await expect(openShards({ runId, source: prefix }, gone).then(world.planShards)).rejects.toThrow(
+      /no bucket/,
+    )
   })
 
   test('may hold keys that lead elsewhere: they are asked for as keys, and names that are none are counted', async () => {
