@@ -2,13 +2,18 @@
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { BucketName, ObjectKey, type WorkImage } from '../schemas/work-message.ts'
+import { sha256Hex } from './canonical-json.ts'
 import { incomingPrefix, listedPrefix, runsPrefix } from './events.ts'
+import { IdIndex } from './id-index.ts'
 import { skipReason } from './image-keys.ts'
 import type { Place } from './place.ts'
 import { openLists, readList, type KeyList, type ListedKey } from './plan-lists.ts'
 import type { PlanShard } from './plan.ts'
 import { openRunList } from './run-list.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
+
+/** Lines of one list that are remembered, 34 to 68 bytes each. */
+const maxSeenLines = 5_000_000
 
 type RunOf = Pick<RunConfig, 'runId' | 'source' | 'itemTasks'>
 type Images = Pick<Place, 'imagesOf' | 'uploadBucket' | 'runStoreOf'>
@@ -89,9 +94,15 @@ function listShard(place: Images, { run, storeOf, list, n, bucket }: ListShard):
   return {
     name: listName(n),
     async *images(after, tell) {
-      const store = storeOf()
-      for await (const { line, listed } of readList(store, list, Number(after ?? 0))) {
-        const reason = listed === null ? 'deleted or replaced' : foreignReason(listed.key, incomingPrefix)
+      const [store, seen, from] = [storeOf(), new IdIndex(), Number(after ?? 0)]
+      // From its first line on: what a line before the cursor names is not asked for again.
+      for await (const { line, listed } of readList(store, list, 0)) {
+        const isTwice = listed !== null && isNamedTwice({ bucket, ...listed }, seen)
+        if (line <= from) continue
+        const reason =
+          listed === null
+            ? 'deleted or replaced'
+            : (foreignReason(listed.key, incomingPrefix) ?? (isTwice ? 'named twice' : null))
         if (reason !== null || listed === null) {
           tell(reason ?? 'deleted or replaced')
           continue
@@ -112,6 +123,18 @@ function listShard(place: Images, { run, storeOf, list, n, bucket }: ListShard):
       }
     },
   }
+}
+
+/**
+ * Whether a line asks again for the records of an earlier one, which would be counted twice and sealed once. Versions make
+ * no difference, for workers read the newest. Beyond so many lines it is taken as new.
+ */
+function isNamedTwice(listed: ListedKey & { bucket: string }, seen: IdIndex): boolean {
+  const { bucket, key, questions = null, phrases = null } = listed
+  const id = sha256Hex(JSON.stringify([bucket, key, questions, phrases])).slice(0, 32)
+  if (seen.has(id)) return true
+  if (seen.size < maxSeenLines) seen.set(id, 0)
+  return false
 }
 
 function toImage(listed: ListedKey & { bucket: string }): WorkImage | null {

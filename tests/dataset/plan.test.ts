@@ -284,6 +284,16 @@ describe('a list', () => {
     expect(world.asked()).toHaveLength(200)
   })
 
+  test('that names an image twice counts it once, also behind a page, for it gets its records once', async () => {
+    const world = openWorld()
+    const keys = [...Array.from({ length: 70 }, (_, n) => `${n}.png`), '3.png', '69.png', 'z.png']
+    await world.images.putIfAbsent('keys.csv', Buffer.from(keys.join('\n')))
+    const stop = new AbortController()
+    await world.plan(list('keys.csv'), { stop: stop.signal, onProgress: () => stop.abort() })
+    expect(await world.plan(list('keys.csv'))).toMatchObject({ images: 71, skipped: { 'named twice': 2 } })
+    expect(world.asked()).toEqual([...new Set(keys)].map((key) => `images/${key}`))
+  })
+
   test('brings what its lines have of their own, whole, on every page and again after a stop', async () => {
     const world = openWorld()
     const own = (n: number) => ({
