@@ -3,7 +3,7 @@ import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { BucketName, ObjectKey, type WorkImage } from '../schemas/work-message.ts'
 import { sha256Hex } from './canonical-json.ts'
-import { incomingPrefix, listedPrefix, runsPrefix } from './events.ts'
+import { incomingPrefix, listedPrefix, runsPrefix, uploadSkipReason } from './events.ts'
 import { IdIndex } from './id-index.ts'
 import { skipReason } from './image-keys.ts'
 import type { Place } from './place.ts'
@@ -33,7 +33,13 @@ export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]
     case 'bucket':
       return [prefixShard(place, { bucket: source.bucket, prefix: source.prefix })]
     case 'standing':
-      return [prefixShard(place, { bucket: source.bucket, prefix: uploadPrefix(runId) })]
+      return [
+        prefixShard(place, {
+          bucket: source.bucket,
+          prefix: uploadPrefix(runId),
+          reasonOf: uploadSkipReason,
+        }),
+      ]
     case 'list': {
       const { bucket, key } = source
       const lists = await openLists(() => place.imagesOf(bucket), key)
@@ -54,7 +60,11 @@ export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]
   }
 }
 
-function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix: string }): PlanShard {
+type PrefixShard = { bucket: string; prefix: string; reasonOf?: (key: string) => string | null }
+
+/** By their names below the prefix: whoever asks for a hidden folder means what is in it. */
+function prefixShard(place: Images, { bucket, prefix, reasonOf = imageReason }: PrefixShard): PlanShard {
+  const folderLength = prefix.lastIndexOf('/') + 1
   return {
     name: 'prefix',
     async *images(after, tell) {
@@ -63,7 +73,7 @@ function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix
         prefix,
         ...(after === null ? {} : { after }),
       })) {
-        const reason = foreignReason(key, prefix) ?? imageReason(key)
+        const reason = foreignReason(key, prefix) ?? reasonOf(key.slice(folderLength))
         if (reason === null) {
           const version = etag === undefined ? {} : { etag }
           yield { image: { bucket, key, sizeBytes, ...version }, cursor: key }

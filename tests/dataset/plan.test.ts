@@ -125,6 +125,25 @@ describe('a prefix', () => {
     expect(upload.asked()).toEqual(['images/incoming/run-1/b.png'])
   })
 
+  test('that is hidden itself is asked for: only what is hidden below it is left out', async () => {
+    const world = openWorld()
+    await world.put(['.data/x/a.png', '.data/x/.b.png', '.data/.x/c.png'])
+    await world.plan(prefix('.data/x/'))
+    expect(world.asked()).toEqual(['images/.data/x/a.png'])
+    const other = openWorld()
+    await other.put(['.data/x/a.png', '.data/.x/c.png'])
+    await other.plan(prefix('.data/'))
+    expect(other.asked()).toEqual(['images/.data/x/a.png'])
+  })
+
+  test('of uploads holds what their events ask for, with or without an extension', async () => {
+    const world = openWorld()
+    await world.put(['a.png', 'noext', 'a.txt', '.DS_Store'].map((name) => `incoming/run-1/${name}`))
+    const { skipped } = await world.plan({ kind: 'standing', uri: 's3://images/incoming/', bucket: 'images' })
+    expect(world.asked()).toEqual(['images/incoming/run-1/a.png', 'images/incoming/run-1/noext'])
+    expect(skipped).toEqual({ 'hidden': 1, 'not an image by its extension': 1 })
+  })
+
   test('asks also for names that no store reads: each becomes a record that says so', async () => {
     const shard = (
       await openShards(
