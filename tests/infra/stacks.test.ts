@@ -313,7 +313,7 @@ test('a function that fails each time is told of, however seldom it is called', 
       EvaluationPeriods: number
     }
     if (MetricName !== 'Errors' || Period === undefined) continue
-    const name = Dimensions?.[0]?.Value.replace('coglabel-', '') ?? ''
+    const name = Dimensions?.[0]?.Value.replace(/^coglabel-(chat-)?/, '') ?? ''
     watched.push(name)
     expect([name, Period / 60 >= minutesOf(name)]).toEqual([name, true])
     // CloudWatch looks back over a day, and over a week where a period is an hour or more.
