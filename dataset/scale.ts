@@ -103,8 +103,9 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
       memory.runs.set(runId, null)
       continue
     }
-    planned.images += found.expected?.images ?? 0
-    planned.messages += found.expected?.messages ?? 0
+    const { images, messages } = askedIn(found)
+    planned.images += images
+    planned.messages += messages
     const isOver = hasSpentCap(found, watched)
     // Workers give back what a paused run has in the queue, so that its messages wait for a decision of a person.
     if (isOver && state === 'running')
@@ -117,6 +118,17 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
     restReason: !rests ? null : standings.includes('capped') ? 'cost-cap' : 'paused',
     unreadable,
   }
+}
+
+/**
+ * What a run's messages ask for. Of images that were uploaded for it the bucket told as well, one message for each; taken
+ * for as large as those of the plan they would call for a fleet 25 times as large.
+ */
+function askedIn({ expected, source }: RunStatus): { images: number; messages: number } {
+  if (expected === null) return { images: 0, messages: 0 }
+  const { images, messages } = expected
+  const events = source === 'folder' || source === 'image' ? images : 0
+  return { images: images + events, messages: messages + events }
 }
 
 /** How a run stands; null for one that is done or not there yet. */
