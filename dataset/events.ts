@@ -1,6 +1,5 @@
 // What a queue's message says: our envelope, an event of S3 or EventBridge, S3's test, or nothing we know.
 // It does not know queues or stores, needs no SDK, and never throws for what a body holds.
-import { posix } from 'node:path'
 import { z } from 'zod'
 import {
   BucketName,
@@ -15,7 +14,7 @@ import {
   workMessageSchema,
 } from '../schemas/work-message.ts'
 import type { TaskRole } from '../schemas/task-spec.ts'
-import { skipReason } from './image-keys.ts'
+import { liesBesideImages } from './image-keys.ts'
 import { parseJson } from './parse-json.ts'
 
 /** One image that a run shall label. */
@@ -215,15 +214,6 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
     items.push({ runId, bucket: event.bucket, key, ...versionOf(event) })
   }
   return { kind: 'work', items, skipped: found.length - items.length }
-}
-
-/**
- * Captions, notes and what file managers leave, by the rule of listings. But a name without an extension may be an image:
- * somebody put just this object here, so its bytes decide.
- */
-function liesBesideImages(key: string): boolean {
-  const reason = skipReason(key)
-  return reason === 'hidden' || (reason === 'not an image by its extension' && posix.extname(key) !== '')
 }
 
 /** The run that an uploaded key names, or null. */

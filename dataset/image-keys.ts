@@ -39,3 +39,12 @@ export function skipReason(key: string): SkipReason | null {
   // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
   return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null
 }
+
+/**
+ * Whether an uploaded key is a caption, a note or what file managers leave, by the rule of listings. But a name without
+ * an extension may be an image: somebody put just this object here, so its bytes decide.
+ */
+export function liesBesideImages(key: string): boolean {
+  const reason = skipReason(key)
+  return reason === 'hidden' || (reason === 'not an image by its extension' && posix.extname(key) !== '')
+}
