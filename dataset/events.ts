@@ -1,5 +1,6 @@
 // What a queue's message says: our envelope, an event of S3 or EventBridge, S3's test, or nothing we know.
 // It does not know queues or stores, needs no SDK, and never throws for what a body holds.
+import { posix } from 'node:path'
 import { z } from 'zod'
 import {
   BucketName,
@@ -14,7 +15,7 @@ import {
   workMessageSchema,
 } from '../schemas/work-message.ts'
 import type { TaskRole } from '../schemas/task-spec.ts'
-import { liesBesideImages } from './image-keys.ts'
+import { skipReason } from './image-keys.ts'
 import { parseJson } from './parse-json.ts'
 
 /** One image that a run shall label. */
@@ -210,10 +211,21 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
     const runId = runOfKey(key)
     if (runId === null)
       return unknown(`the key ${show(key)} belongs to no run; expected ${incomingPrefix}<run>/<image>`)
-    if (liesBesideImages(key.slice(incomingPrefix.length + runId.length + 1))) continue
+    if (uploadSkipReason(key.slice(incomingPrefix.length + runId.length + 1)) !== null) continue
     items.push({ runId, bucket: event.bucket, key, ...versionOf(event) })
   }
   return { kind: 'work', items, skipped: found.length - items.length }
+}
+
+/**
+ * Why an object put among a run's uploads is no work, by its key there; null when it is. Captions, notes and what file
+ * managers leave are passed over, by the rule of listings. But a name without an extension may be an image: somebody put
+ * just this object here, so its bytes decide.
+ */
+export function uploadSkipReason(key: string): 'hidden' | 'not an image by its extension' | null {
+  const reason = skipReason(key)
+  if (reason === 'hidden') return reason
+  return reason === 'not an image by its extension' && posix.extname(key) !== '' ? reason : null
 }
 
 /** The run that an uploaded key names, or null. */

@@ -35,16 +35,11 @@ const imageExtensions = new Set(
 /** Why a key is no image that can be labelled, by its name alone; null when it is one. */
 export function skipReason(key: string): SkipReason | null {
   if (key.split('/').some((segment) => segment.startsWith('.'))) return 'hidden'
-  if (!imageExtensions.has(posix.extname(key).toLowerCase())) return 'not an image by its extension'
+  if (!hasImageExtension(key)) return 'not an image by its extension'
   // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
   return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null
 }
 
-/**
- * Whether an uploaded key is a caption, a note or what file managers leave, by the rule of listings. But a name without
- * an extension may be an image: somebody put just this object here, so its bytes decide.
- */
-export function liesBesideImages(key: string): boolean {
-  const reason = skipReason(key)
-  return reason === 'hidden' || (reason === 'not an image by its extension' && posix.extname(key) !== '')
+export function hasImageExtension(key: string): boolean {
+  return imageExtensions.has(posix.extname(key).toLowerCase())
 }

@@ -1,7 +1,7 @@
 // What `coglabel dev` says: how to begin, what arrives, what is sealed, where the labels are. Pure text but for the
 // times of arrivals, which it remembers.
 import { join, relative } from 'node:path'
-import { liesBesideImages } from '../../dataset/image-keys.ts'
+import { uploadSkipReason } from '../../dataset/events.ts'
 import { labelsViewName, type LabelsView } from '../../dataset/labels-view.ts'
 import type { Answered } from '../../emulator/emulator.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
@@ -70,7 +70,8 @@ export function startReport({
       const isUpload = operation === 'PutObject' || operation === 'CompleteMultipartUpload'
       if (!isUpload || name !== bucket || status !== 200) return null
       if (!key.startsWith(prefix)) return line(key, `is not below ${prefix}: this run does not label it`)
-      if (liesBesideImages(key.slice(prefix.length))) return line(key, 'is no image by its name: passed over')
+      const reason = uploadSkipReason(key.slice(prefix.length))
+      if (reason !== null) return line(key, `is passed over: ${reason}`)
       arrivedAtMs.set(key, clock().getTime())
       return line(key, 'arrived')
     },

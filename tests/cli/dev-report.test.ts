@@ -26,7 +26,9 @@ test('says at the end how many images have arrived and have no labels', () => {
   expect(end()).toMatch(/^labels: /)
 
   for (const key of ['a.png', 'b.png', 'c']) expect(report.arrived(uploaded(key))).toMatch(/arrived$/)
-  expect(report.arrived(uploaded('a.txt'))).toMatch(/a\.txt {2}is no image by its name: passed over$/)
+  expect(report.arrived(uploaded('a.txt'))).toMatch(
+    /a\.txt {2}is passed over: not an image by its extension$/,
+  )
   expect(end()).toMatch(/^3 images had arrived and have no labels\n/)
 
   report.sealed(['a.png', 'c'].map((key) => someRecord({ key: prefix + key })))
