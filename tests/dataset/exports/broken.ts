@@ -269,6 +269,7 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   'llama-factory': {
     'images-is-a-list': factory({ images: 'images/1.jpg' }),
     'as-many-markers-as-images': factory({ messages: messages('What?', 'A dog.') }),
+    'no-marker-of-what-is-not-there': factory({ messages: messages('<image>What?', 'A <video> tag.') }),
     'roles-alternate': factory({
       messages: [...messages('<image>What?', 'A dog.'), { role: 'user', content: 'Why?' }],
     }),

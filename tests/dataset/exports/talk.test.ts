@@ -130,6 +130,13 @@ const cases: readonly Case[] = [
     turns: [['Where is the dog?', '[0.250, 0.500, 0.750, 1.000]']],
   },
   {
+    name: 'a page of HTML is read out, tags and all',
+    task: 'read-text',
+    questions: ['Is there a <video> tag?'],
+    output: { lines: ['<video> and <audio>', '</video>'] },
+    turns: [['What text is in the image?', '<video> and <audio>\n</video>']],
+  },
+  {
     name: 'questions without answers teach nothing',
     task: 'ask-questions',
     questions: ['Ask something.'],
