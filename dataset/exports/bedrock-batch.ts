@@ -49,7 +49,7 @@ const inputs = rowFormat({
               role: 'user',
               content: [
                 { type: 'image', source },
-                { type: 'text', text: question },
+                ...(question === '' ? [] : [{ type: 'text', text: question }]),
               ],
             },
           ],

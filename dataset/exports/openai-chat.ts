@@ -44,7 +44,8 @@ export const openaiChat = rowFormat({
           role: 'user',
           content: [
             ...(index === 0 ? [{ type: 'image_url', image_url: { url } }] : []),
-            { type: 'text', text: question },
+            // An empty text is refused; a base model's caption has no question.
+            ...(question === '' ? [] : [{ type: 'text', text: question }]),
           ],
         },
         { role: 'assistant', content: answer },
