@@ -28,6 +28,11 @@ export const ExistingMode = z
   )
 export type ExistingMode = z.infer<typeof ExistingMode>
 
+/** What stands behind the question where a caption is told to the model. */
+export function existingHint(caption: string): string {
+  return ` It has been described as ${JSON.stringify(caption)}.`
+}
+
 export const TaskPrompt = z.strictObject({
   question: z.string().max(8000).describe('what the model is asked, before its template is put around it'),
   kind: z.string().min(1).max(60).optional().describe('of a question: where it came from'),

@@ -35,7 +35,7 @@ const inputs = rowFormat({
   extension: 'jsonl',
   limits,
   async rowsOf(image) {
-    const { mime, base64: data } = await embedImage(image, maxImageBytes)
+    const { mime, base64: data } = await embedImage(image, { maxBytes: maxImageBytes })
     const source = { type: 'base64', media_type: mime, data }
     return image.records.flatMap((record) =>
       turnsOf(record, perMilleDialect).map(({ question }, turn) => ({
@@ -49,7 +49,7 @@ const inputs = rowFormat({
               role: 'user',
               content: [
                 { type: 'image', source },
-                { type: 'text', text: question },
+                ...(question === '' ? [] : [{ type: 'text', text: question }]),
               ],
             },
           ],

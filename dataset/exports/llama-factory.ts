@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { imageMarker, labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import { defuse, imageMarker, labelOfTurns, pairTurns, restore, turnsOf } from './core/conversation.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import { writeFileWhole } from './core/files.ts'
 import { expectJson } from './core/json-elements.ts'
@@ -15,6 +15,9 @@ const Row = z.object({
   messages: z.array(z.object({ role: z.string(), content: z.string() })),
   images: z.array(z.string()).length(1),
 })
+
+/** The trainer counts these too, and stops where there are more of them than videos and sounds: we have none. */
+const otherMarkers = ['<video>', '<audio>']
 
 const infoName = 'dataset_info.json'
 const columns = {
@@ -35,17 +38,20 @@ export const llamaFactory = rowFormat({
     'the recordId',
     'where the words of a box begin, and all beyond thousandths of its sides',
     'everything else of a record but its questions and answers',
-    'the text <image> inside a question or an answer: a zero-width space is put into it',
+    'the texts <image>, <video> and <audio> inside a question or an answer: a zero-width space is put into them',
   ],
   async rowsOf(image) {
     const rows = []
     for (const record of image.records) {
       const turns = turnsOf(record, perMilleDialect)
       if (turns.length === 0) continue
-      const messages = turns.flatMap(({ question, answer }, index) => [
-        { role: 'user', content: index === 0 ? `${imageMarker}${question}` : question },
-        { role: 'assistant', content: answer },
-      ])
+      const messages = turns.flatMap((turn, index) => {
+        const [question, answer] = [turn.question, turn.answer].map((said) => defuse(said, otherMarkers))
+        return [
+          { role: 'user', content: index === 0 ? `${imageMarker}${question}` : question },
+          { role: 'assistant', content: answer },
+        ]
+      })
       rows.push({ messages, images: [await image.place()] })
     }
     return rows
@@ -59,7 +65,9 @@ export const llamaFactory = rowFormat({
   },
   readRow(value) {
     const { messages, images } = Row.parse(value)
-    const turns = pairTurns(messages.map(({ content }) => content.replace(imageMarker, '')))
+    const turns = pairTurns(
+      messages.map(({ content }) => restore(content.replace(imageMarker, ''), otherMarkers)),
+    )
     const label = labelOfTurns(turns, { recordId: null, dialect: perMilleDialect })
     return { image: images[0] ?? '', width: null, height: null, labels: [label] }
   },
@@ -89,6 +97,16 @@ export const llamaFactory = rowFormat({
         return markers === images || !Array.isArray(field(row.value, 'images'))
           ? null
           : `${row.file}, row ${row.number}: ${markers} markers, ${images} images`
+      },
+    },
+    {
+      name: 'no-marker-of-what-is-not-there',
+      says: 'no message holds <video> or <audio>: the trainer stops, as it has no video or sound for them',
+      source: `${plugin} _validate_messages`,
+      problem(row) {
+        const said = list(field(row.value, 'messages')).map((message) => text(field(message, 'content')))
+        const found = otherMarkers.find((marker) => said.some((one) => one.includes(marker)))
+        return found === undefined ? null : `${row.file}, row ${row.number} has ${found}`
       },
     },
     {

@@ -69,7 +69,7 @@ function requestsOf(record: LabelRecord, url: string): unknown[] {
           role: 'user',
           content: [
             { type: 'image_url', image_url: { url } },
-            { type: 'text', text: question },
+            ...(question === '' ? [] : [{ type: 'text', text: question }]),
           ],
         },
       ],

@@ -1,6 +1,7 @@
 // OpenAI chat messages, one conversation a line, as fine-tuning with images takes them. The image is a URL: its bytes
 // as a data URL, or where it is.
 import { z } from 'zod'
+import { isRgb } from './core/colour-mode.ts'
 import { labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
 import { imageUrl } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
@@ -30,19 +31,21 @@ export const openaiChat = rowFormat({
     'the recordId and the name of an embedded image: a line may hold messages only',
     'where the words of a box begin, and all beyond thousandths of its sides',
     'everything else of a record but its questions and answers',
+    'the bytes of embedded images that are grey, of inks or of a palette, or too large: they are encoded again',
   ],
   async rowsOf(image, context) {
     const rows = []
     for (const record of image.records) {
       const turns = turnsOf(record, perMilleDialect)
       if (turns.length === 0) continue
-      const url = await imageUrl(image, context)
+      const url = await imageUrl(image, context, { maxBytes: maxImageBytes, isRgbOnly: true })
       const messages = turns.flatMap(({ question, answer }, index) => [
         {
           role: 'user',
           content: [
             ...(index === 0 ? [{ type: 'image_url', image_url: { url } }] : []),
-            { type: 'text', text: question },
+            // An empty text is refused; a base model's caption has no question.
+            ...(question === '' ? [] : [{ type: 'text', text: question }]),
           ],
         },
         { role: 'assistant', content: answer },
@@ -95,6 +98,16 @@ export const openaiChat = rowFormat({
       },
     },
     {
+      name: 'image-in-rgb',
+      says: 'an image is in RGB or RGBA: neither grey nor CMYK, and without a palette',
+      source: guide,
+      problem(row) {
+        const urls = list(field(row.value, 'messages')).flatMap(urlsOf)
+        const wrong = urls.find((url) => imageFormats.test(url) && isRgb(bytesOf(url)) === false)
+        return wrong === undefined ? null : nameOf(row, wrong.slice(0, 60))
+      },
+    },
+    {
       name: 'ends-with-assistant',
       says: 'the last message is of the assistant and not empty: it is what is learned',
       source: 'platform.openai.com/docs/guides/supervised-fine-tuning',
@@ -111,6 +124,10 @@ export const openaiChat = rowFormat({
 function textOf(content: z.infer<typeof Message>['content']): string {
   if (typeof content === 'string') return content
   return content.flatMap((part) => (part.type === 'text' ? [part.text] : [])).join('\n')
+}
+
+function bytesOf(url: string): Uint8Array {
+  return Buffer.from(url.slice(url.indexOf(',') + 1), 'base64')
 }
 
 function urlsOf(message: unknown): string[] {

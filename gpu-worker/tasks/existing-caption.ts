@@ -2,7 +2,7 @@
 // were found.
 import { z } from 'zod'
 import type { CaptionOutput } from '../../schemas/task-output.ts'
-import { ExistingMode, type TaskSpec } from '../../schemas/task-spec.ts'
+import { existingHint, ExistingMode, type TaskSpec } from '../../schemas/task-spec.ts'
 import type { FilledPlan, ParsedAnswer } from './task.ts'
 import type { PromptItem } from './variables.ts'
 
@@ -29,7 +29,7 @@ export function fillExisting(spec: TaskSpec, { existing: text }: PromptItem): Fi
   if (mode === 'append') return { ok: true, prompts: spec.prompts, options: { ...options, text }, inputs }
   const prompts = spec.prompts.map((prompt) => ({
     ...prompt,
-    question: `${prompt.question} It has been described as ${JSON.stringify(text)}.`,
+    question: `${prompt.question}${existingHint(text)}`,
   }))
   return { ok: true, prompts, options, inputs }
 }

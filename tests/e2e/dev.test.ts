@@ -87,6 +87,7 @@ test('labels what is copied into the folder or put into the bucket, and says whe
   await dev.hears(/caption\.txt {2}is passed over: not an image by its extension/)
 
   expect(await dev.interrupt()).toBe(0)
+  expect(dev.said()).not.toContain('had arrived')
   expect(dev.said()).toMatch(/labels: \S+labels\.jsonl \(3 lines, 3 images, 1 failed\)\n$/)
   const labels = await readLabels(out)
   expect(labels.map(({ source, status }) => [source.key, status])).toEqual([

@@ -93,9 +93,17 @@ const questionOfMany = 'Describe the image with boxes.'
 
 /** What was asked, as one question. */
 export function questionOf(record: LabelRecord): string {
+  const { output } = record
   const questions = questionsOf(record)
-  if (questions.length > 1 && record.output !== null && 'text' in record.output) return questionOfMany
+  const isText = output !== null && 'text' in output
+  // Of a caption that names one thing the one question was about that thing; the answer is the caption.
+  if (isText && (questions.length > 1 || ('phrases' in output && isFollowed(record)))) return questionOfMany
   return questions.join(' ')
+}
+
+/** Whether the record is about what another one says, which its inputs then hold under that one's name. */
+function isFollowed({ inputs = {} }: LabelRecord): boolean {
+  return Object.keys(inputs).length > 0
 }
 
 /** The first text of an image that nobody had to ask for: its caption. */

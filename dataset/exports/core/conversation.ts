@@ -1,6 +1,7 @@
 // Records as turns of a conversation about an image, and back. It knows no format and writes no file.
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { Box } from '../../../schemas/task-output.ts'
+import { existingHint } from '../../../schemas/task-spec.ts'
 import { contentOfRecord, questionOf, questionsOf, type Region, valueText } from './content.ts'
 import { absentAnswer, type Dialect, perMilleDialect, readInline, writeInline } from './dialect.ts'
 import type { ReadLabel } from './format.ts'
@@ -38,7 +39,7 @@ export function exchangesOf(record: LabelRecord): Exchange[] {
   const { text, regions, turns } = contentOfRecord(record)
   if (turns.length > 0)
     return turns.map(({ question, answer }) => ({ question, at: null, answer, regions: [] }))
-  const question = questionOf(record)
+  const question = questionToLearn(record)
   if (text !== null) return [{ question, at: null, answer: text, regions }]
   if ('regions' in output) {
     const questions = questionsOf(record)
@@ -56,6 +57,22 @@ export function exchangesOf(record: LabelRecord): Exchange[] {
   const span = { start: 0, end: answer.length }
   return [{ question, at: null, answer, regions: region.boxes.length === 0 ? [] : [{ ...region, span }] }]
 }
+
+/**
+ * What a model that learns from the record is asked. It is not told the caption that ours was told, and a caption that
+ * was kept, which nobody asked for, is the answer to the question that the others of its kind had.
+ */
+function questionToLearn(record: LabelRecord): string {
+  const question = questionOf(record)
+  const { output, inputs, prompt } = record
+  const existing = inputs?.['existing']
+  if (typeof existing !== 'string' || output === null || !('text' in output)) return question
+  // Base models are asked nothing, whoever wrote the caption.
+  if (question === '') return prompt.template === 'base' ? '' : questionOfKept
+  return question.replace(existingHint(existing), () => '')
+}
+
+const questionOfKept = 'Describe the image.'
 
 /** The turns of a record, with boxes in a dialect. Texts are trimmed. */
 export function turnsOf(record: LabelRecord, dialect: Dialect): Turn[] {

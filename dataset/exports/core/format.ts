@@ -36,8 +36,8 @@ export type ExportImage = {
   reviews: readonly Review[]
   /** Which part of the split the image belongs to; null where nothing is split. */
   split: string | null
-  /** The bytes as they are exported: stripped or converted where that was asked for. */
-  bytes(as?: 'jpeg'): Promise<Uint8Array>
+  /** The bytes as they are exported: stripped or converted where that was asked for. A JPEG may be grey or of inks. */
+  bytes(as?: 'jpeg' | 'rgb-jpeg'): Promise<Uint8Array>
   /** Puts the image at a path of the export, or refers to it; returns what a data file shall say. */
   place(wanted?: { path: string; as?: 'jpeg' }): Promise<string>
 }

@@ -115,8 +115,10 @@ async function hold(
     else if (stripsMetadata) whole ??= stripMetadata(bytes, { mime, orientation, name: source.key })
     return whole ?? bytes
   }
-  const converted = async (as?: 'jpeg') =>
-    as === 'jpeg' && mime !== 'image/jpeg' ? await jpegOf(bytes, { ports, name: source.key }) : await plain()
+  const converted = async (as?: 'jpeg' | 'rgb-jpeg') =>
+    as === 'rgb-jpeg' || (as === 'jpeg' && mime !== 'image/jpeg')
+      ? await jpegOf(bytes, { ports, name: source.key })
+      : await plain()
   return {
     mime,
     bytes: converted,

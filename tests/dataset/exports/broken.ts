@@ -25,6 +25,8 @@ const talk = (...values: string[]) =>
 const messages = (...contents: unknown[]) =>
   contents.map((content, index) => ({ role: index % 2 === 0 ? 'user' : 'assistant', content }))
 const part = (url: string) => ({ type: 'image_url', image_url: { url } })
+/** The signature and the header of a grey image; a check of headers reads no further. */
+const greyPng = 'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA='
 const asked = [part('data:image/png;base64,AAAA'), { type: 'text', text: 'What?' }]
 
 const request = {
@@ -249,6 +251,7 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'messages-only': { 'x.jsonl': lines({ messages: messages(asked, 'A dog.'), id: 'r1' }) },
     'image-in-user-message': { 'x.jsonl': lines({ messages: messages('What?', 'A dog.') }) },
     'image-format-and-size': { 'x.jsonl': lines({ messages: messages([part('images/1.jpg')], 'A dog.') }) },
+    'image-in-rgb': { 'x.jsonl': lines({ messages: messages([part(greyPng)], 'A dog.') }) },
     'ends-with-assistant': { 'x.jsonl': lines({ messages: messages(asked) }) },
   },
   'openai-batch': {
@@ -269,6 +272,7 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
   'llama-factory': {
     'images-is-a-list': factory({ images: 'images/1.jpg' }),
     'as-many-markers-as-images': factory({ messages: messages('What?', 'A dog.') }),
+    'no-marker-of-what-is-not-there': factory({ messages: messages('<image>What?', 'A <video> tag.') }),
     'roles-alternate': factory({
       messages: [...messages('<image>What?', 'A dog.'), { role: 'user', content: 'Why?' }],
     }),

@@ -7,9 +7,11 @@ import { findFormat } from '../../../dataset/exports/registry.ts'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { listFiles } from '../../../dataset/exports/core/files.ts'
+import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { TaskOutput } from '../../../schemas/task-output.ts'
 import { exportStore, recordsOf, type Said, sealedStore } from '../../helpers/export-run.ts'
 
+const chat = (text: string) => ({ template: 'chat' as const, text })
 const box = [0.25, 0.5, 0.75, 1] as [number, number, number, number]
 const other = [0, 0, 0.125, 0.25] as [number, number, number, number]
 
@@ -130,6 +132,13 @@ const cases: readonly Case[] = [
     turns: [['Where is the dog?', '[0.250, 0.500, 0.750, 1.000]']],
   },
   {
+    name: 'a page of HTML is read out, tags and all',
+    task: 'read-text',
+    questions: ['Is there a <video> tag?'],
+    output: { lines: ['<video> and <audio>', '</video>'] },
+    turns: [['What text is in the image?', '<video> and <audio>\n</video>']],
+  },
+  {
     name: 'questions without answers teach nothing',
     task: 'ask-questions',
     questions: ['Ask something.'],
@@ -142,6 +151,71 @@ test('a question about a place keeps its words where the format writes boxes as 
   const exchange = { question: 'What is inside [[250,500,750,999]]?', at: box, answer: 'A dog.', regions: [] }
   expect(askedOf(exchange, (at) => perMilleDialect.write([at]))).toBe(exchange.question)
 })
+
+const beside: [string, Partial<LabelRecord> & Pick<LabelRecord, 'output' | 'prompt' | 'inputs'>, string[]][] =
+  [
+    [
+      'told to the model is not told to the one that learns',
+      {
+        prompt: chat(
+          'Question: Describe the image. It has been described as "Two $& \\"dogs\\"\\n.". Answer:',
+        ),
+        inputs: { existing: 'Two $& "dogs"\n.' },
+        output: { text: 'A dog.' },
+      },
+      ['Describe the image.', 'A dog.'],
+    ],
+    [
+      'that was kept is asked for, as the others are',
+      { prompt: chat(''), inputs: { existing: 'A dog.' }, output: { text: 'A dog.' } },
+      ['Describe the image.', 'A dog.'],
+    ],
+    [
+      'that was kept for a base model is asked for in no words, as the others are',
+      { prompt: { template: 'base', text: '' }, inputs: { existing: 'A dog.' }, output: { text: 'A dog.' } },
+      ['', 'A dog.'],
+    ],
+    [
+      'that names one thing is no answer to where that is, when it was found',
+      {
+        prompt: chat('Question: Where is a dog? Give its box. Answer:'),
+        inputs: { caption: { text: 'A dog.' } },
+        output: { text: 'A dog.', phrases: [{ text: 'A dog', start: 0, end: 5, boxes: [box] }] },
+      },
+      ['Describe the image with boxes.', 'A dog [0.250, 0.500, 0.750, 1.000].'],
+    ],
+    [
+      'that names one thing is no answer to where that is, when it was not found',
+      {
+        prompt: chat('Question: Where is a dog? Give its box. Answer:'),
+        inputs: { caption: { text: 'A dog.' } },
+        output: { text: 'A dog.', phrases: [] },
+      },
+      ['Describe the image with boxes.', 'A dog.'],
+    ],
+  ]
+
+test.each(beside)('a caption %s', (_name, fields, turn) => {
+  const [record] = recordsOf([{ key: 'a.jpg', said: [said(cases[0]!)] }])
+  const turns = turnsOf({ ...record!, ...fields }, fractionDialect)
+  expect(turns.map(({ question, answer }) => [question, answer])).toEqual([turn])
+})
+
+test.each(['openai-chat', 'openai-batch', 'bedrock-batch'])(
+  '%s has no empty text beside an image',
+  async (name) => {
+    const [record] = recordsOf([
+      { key: 'a.jpg', said: [{ task: 'caption', question: 'q', output: { text: 'A dog.' } }] },
+    ])
+    const store = await sealedStore([{ ...record!, prompt: { template: 'base', text: '' } }])
+    const { folder, report } = await exportStore(store, findFormat(name), { imageMode: 'embed' })
+    expect(report.broken).toEqual([])
+    const data = report.files.filter((file) => file.endsWith('.jsonl'))
+    const texts = await Promise.all(data.map(async (file) => await readFile(join(folder, file), 'utf8')))
+    expect(texts.join('')).toContain('A dog.')
+    expect(texts.join('')).not.toContain('"text":""')
+  },
+)
 
 test('questions that nobody could be asked are told apart by their lines', () => {
   const [record] = recordsOf([{ key: 'a.jpg', said: [said(cases[0]!)] }])
