@@ -49,12 +49,15 @@ export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): 
         lookAtRuns(place, memory, now),
       ])
       const waiting = queue.visible + queue.delayed
-      const isEmpty = waiting + queue.inFlight === 0
+      const messages = waiting + queue.inFlight
+      const isEmpty = messages === 0
+      // A bucket tells of uploads as well, in a message for each: with those no more is asked for than what plans lack.
+      const perMessage = Math.min(runs.imagesPerMessage, 1 + runs.imagesLeft / Math.max(1, messages))
       memory.emptySinceMs = isEmpty ? (memory.emptySinceMs ?? nowMs) : null
       memory.backlogSinceMs = queue.visible === 0 ? null : (memory.backlogSinceMs ?? nowMs)
       const state: CapacityState = {
-        waiting: waiting * runs.imagesPerMessage,
-        held: queue.inFlight * runs.imagesPerMessage,
+        waiting: waiting * perMessage,
+        held: queue.inFlight * perMessage,
         // The service tells no age here. No message can wait longer than the queue has not been empty.
         oldestAgeMs: memory.backlogSinceMs === null ? null : nowMs - memory.backlogSinceMs,
         emptySinceMs: memory.emptySinceMs,
@@ -79,7 +82,10 @@ function poolOf(
 }
 
 type RunsLook = {
+  /** Of a plan's messages. */
   imagesPerMessage: number
+  /** Of all plans: without their records. */
+  imagesLeft: number
   restReason: CapacityState['restReason']
   /** A sentence for each run that cannot be read: it counts for nothing, and keeps nobody else's workers away. */
   unreadable: string[]
@@ -88,7 +94,7 @@ type RunsLook = {
 /** Runs with work left: how many images a message of theirs has, and whether any of them may be worked on. */
 async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<RunsLook> {
   const standings: ('working' | 'paused' | 'capped')[] = []
-  const planned = { images: 0, messages: 0 }
+  const planned = { images: 0, messages: 0, left: 0 }
   const unreadable: string[] = []
   for await (const runId of listRuns(place)) {
     const store = place.runStoreOf(runId)
@@ -105,6 +111,7 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
     }
     planned.images += found.expected?.images ?? 0
     planned.messages += found.expected?.messages ?? 0
+    planned.left += imagesLeft(found)
     const isOver = hasSpentCap(found, watched)
     // Workers give back what a paused run has in the queue, so that its messages wait for a decision of a person.
     if (isOver && state === 'running')
@@ -114,9 +121,16 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
   const rests = standings.length > 0 && !standings.includes('working')
   return {
     imagesPerMessage: planned.messages === 0 ? 1 : planned.images / planned.messages,
+    imagesLeft: planned.left,
     restReason: !rests ? null : standings.includes('capped') ? 'cost-cap' : 'paused',
     unreadable,
   }
+}
+
+/** Images of a plan that lack records; 0 where nothing is planned. Records that are not sealed may be there twice. */
+function imagesLeft({ expected, committed }: RunStatus): number {
+  if (expected === null || expected.records === 0) return 0
+  return Math.max(0, 1 - committed.records / expected.records) * expected.images
 }
 
 /** How a run stands; null for one that is done or not there yet. */

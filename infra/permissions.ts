@@ -25,7 +25,10 @@ const exportsPrefix = 'exports/'
 /** What a sealed run is made of. */
 const chain = [sealedManifestsPrefix, idsPrefix, checkpointsPrefix].map((prefix) => `${prefix}*`)
 /** Endings of lists of images, which may lie in any bucket that images come from. */
-export const lists = ['*manifest.json', '*.jsonl', '*.jsonl.gz', '*.csv', '*.csv.gz']
+export const lists = [
+  '*manifest.json',
+  ...['jsonl', 'ndjson', 'csv'].flatMap((ending) => [`*.${ending}`, `*.${ending}.gz`]),
+]
 
 export type Access = {
   config: InfraConfig

@@ -1,6 +1,7 @@
 // Captions that people left beside their images: a.txt or a.json for a.jpg. It does not know what is done with them.
 import { z } from 'zod'
 import { keyProblem, type ObjectStore } from '../../dataset/stores/object-store.ts'
+import { isAboutOneObject } from './fetch.ts'
 
 /** Longer files are no captions. */
 const maxBytes = 64 * 1024
@@ -14,12 +15,15 @@ const Captioned = z.union([
     .transform(({ captions }) => captions[0]?.content ?? ''),
 ])
 
-/** The caption beside an image, or undefined where there is none that can be read. */
+/** The caption beside an image, or undefined where there is none that can be read. Throws what is wrong with the store. */
 export async function readExistingCaption(store: ObjectStore, key: string): Promise<string | undefined> {
   const stem = key.replace(/\.[^./]+$/, '')
   for (const name of [`${stem}.txt`, `${key}.txt`, `${stem}.json`, `${key}.json`]) {
     if (keyProblem(name) !== null || name === key) continue
-    const found = await store.getWithin(name, { maxBytes })
+    const found = await store.getWithin(name, { maxBytes }).catch((error: unknown) => {
+      if (isAboutOneObject(error)) return null
+      throw error
+    })
     if (found === null || found.bytes === null) continue
     const text = captionIn(Buffer.from(found.bytes).toString('utf8'), name)
     if (text !== null) return text

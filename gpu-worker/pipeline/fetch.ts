@@ -70,7 +70,8 @@ export async function fetchImage(
   } catch (error) {
     const failure = describeReadError(error)
     // A missing bucket or expired credentials say nothing of this image, and would fail every other one as well.
-    if ((error instanceof UserError && !isAboutOne(error)) || error instanceof RetryableError) throw error
+    if ((error instanceof UserError && !isAboutOneObject(error)) || error instanceof RetryableError)
+      throw error
     return unread(failure)
   }
 }
@@ -81,7 +82,8 @@ const denials = ['EACCES', 'EPERM', 'AccessDenied', 'Forbidden']
 /** What S3 says of an object that lies in an archive, as Glacier; others of its bucket need not. */
 const archived = ['InvalidObjectState']
 
-function isAboutOne(error: UserError): boolean {
+/** Whether an error says only that this one object cannot be read, as it may be for no other of its store. */
+export function isAboutOneObject(error: unknown): boolean {
   return isOneOf([...denials, ...archived], error)
 }
 

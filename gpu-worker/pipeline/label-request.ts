@@ -4,7 +4,7 @@ import type { Claim } from '../../dataset/claims.ts'
 import type { WorkRequest } from '../../dataset/events.ts'
 import type { Clock } from '../../dataset/queues/clock.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
-import { RetryableError, UserError } from '../../schemas/errors.ts'
+import { RetryableError } from '../../schemas/errors.ts'
 import type { LabelRecord, RecordStatus } from '../../schemas/label-record.ts'
 import { stagesOf } from '../../schemas/task-graph.ts'
 import { TaskRole, type TaskSpec } from '../../schemas/task-spec.ts'
@@ -17,6 +17,7 @@ import type { EngineStreak } from './engine-streak.ts'
 import { specsOfItem } from './item-specs.ts'
 import { type DuplicateOf, type ImageThumbnails, labelImage, type LabelledItem } from './label-image.ts'
 import { type OpenRun, type OpenRuns, otherModel, type RunProblem } from './open-runs.ts'
+import { openSourceBucket } from './source-bucket.ts'
 import type { StageSender } from './stage-sender.ts'
 
 /** What became of a request: all its records are durable, it is not wanted any more, or its message must be given back. */
@@ -271,7 +272,7 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
   const { engine, inEngine, decoder, limits, clock, halt, cut, thumbnailsOf } = context
   const { bucket, key, versionId, etag, sha256, upstream, questions, phrases, meta } = request
   if (halt.aborted) return { ok: false, outcome: stopping }
-  const source = openBucket(bucket, context)
+  const source = openSourceBucket(bucket, context.sourceOf)
   if (source === null)
     return { ok: false, outcome: { reason: 'bad-bucket', message: `this worker may not read ${bucket}` } }
   const labelled = await labelImage(
@@ -280,7 +281,7 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       config: run.config,
       specs: run.specs,
       texts: run.texts,
-      source,
+      source: source.store,
       delivery: {
         attempt,
         bucket,
@@ -303,7 +304,12 @@ async function labelBytes({ request, attempt, run, claims }: Job, context: Reque
       clock: () => new Date(clock.nowMs()),
       signal: cut,
     },
-  )
+  ).catch((error: unknown) => {
+    const message = source.problemOf(error)
+    if (message === null) throw error
+    return message
+  })
+  if (typeof labelled === 'string') return { ok: false, outcome: { reason: 'bad-bucket', message: labelled } }
   const outcome = claims?.refused() ?? null
   return outcome === null ? { ok: true, ...labelled } : { ok: false, outcome }
 }
@@ -360,15 +366,6 @@ function openClaim({ claim: take }: OpenRun): ImageClaim | null {
       // Not waited for, and no matter when it fails: the claim expires.
       void state.claim.settle(isDone ? 'done' : 'open').catch(() => {})
     },
-  }
-}
-
-function openBucket(bucket: string, { sourceOf }: RequestContext): ObjectStore | null {
-  try {
-    return sourceOf(bucket)
-  } catch (error) {
-    if (error instanceof UserError) return null
-    throw error
   }
 }
 

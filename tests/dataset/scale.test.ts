@@ -4,6 +4,7 @@ import { defaultCapacityPolicy } from '../../dataset/capacity.ts'
 import { writeWorkMessages } from '../../dataset/events.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { openPlace } from '../../dataset/place.ts'
+import { planRun } from '../../dataset/plan.ts'
 import { controlRun, readControl } from '../../dataset/run-control.ts'
 import { openRun, wantedRunId, type WantedRun } from '../../dataset/run-folder.ts'
 import { openScaler, type Pools } from '../../dataset/scale.ts'
@@ -135,4 +136,33 @@ test('a run whose chain was damaged is named too', async () => {
     1,
     expect.stringMatching(new RegExp(`^run ${other.runId} is not counted: `)),
   ])
+})
+
+test('takes the events of uploaded images for what they are, and messages of a plan for theirs', async () => {
+  const look = async (source: WantedRun['source'], queued: 'events too' | 'the plan') => {
+    const { place, pools, runId, store } = await open({ source })
+    const images = Array.from({ length: 20 }, (_, n) => ({
+      bucket: 'images',
+      key: `incoming/${runId}/${n}.png`,
+    }))
+    await planRun(
+      [
+        {
+          name: 'prefix',
+          async *images() {
+            for (const image of images) yield { image, cursor: image.key }
+          },
+        },
+      ],
+      { runId, store, queue: place.queue, clock: () => new Date(startMs) },
+    )
+    if (queued === 'events too')
+      for (const image of images) await place.queue.send(writeWorkMessages([image], { runId }))
+    const { spot } = await openScaler({ place, readPools: async () => pools, policy }).look(new Date(startMs))
+    return spot
+  }
+  const prefix = { kind: 'bucket', uri: 's3://images/', bucket: 'images', prefix: '' } as const
+  expect(await look(prefix, 'the plan')).toBe(4)
+  // One message of 20 images, and 20 of one each.
+  expect(await look({ kind: 'folder', uri: 'file:///photos/' }, 'events too')).toBe(8)
 })

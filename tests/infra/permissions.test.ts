@@ -1,5 +1,6 @@
 // Who may do what, from the synthesized policies: what each role needs, and what none of them may.
 import { describe, expect, test } from 'vitest'
+import { isListKey } from '../../dataset/plan-lists.ts'
 import { isDenied, mayDo, resourcePolicies, type Request, statementsByRole } from './policy.ts'
 import { deployments, groundingModel, model, synthesize } from './synthesized.ts'
 
@@ -275,6 +276,20 @@ describe('every role', () => {
         if (String(Action).includes('kms:'))
           expect(Condition).toEqual({ StringEquals: { 'kms:ViaService': 's3.us-east-2.amazonaws.com' } })
   })
+})
+
+test.each([
+  'manifest.json',
+  'a.jsonl',
+  'a.jsonl.gz',
+  'a.ndjson',
+  'a.ndjson.gz',
+  'a.csv',
+  'a.csv.gz',
+  'a.png',
+])('the planner may read %s below a source just if it is taken for a list', (name) => {
+  const may = mayDo(roles.get('PlannerRole')!, get(`photos/a/lists/${name}`))
+  expect(may).toBe(isListKey(`a/lists/${name}`))
 })
 
 describe('the policy of', () => {

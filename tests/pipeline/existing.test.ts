@@ -1,7 +1,9 @@
 // Captions that stand beside the images: kept, added to or told to the model.
 import { expect, test } from 'vitest'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
+import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { readExistingCaption } from '../../gpu-worker/pipeline/existing-captions.ts'
+import { UserError } from '../../schemas/errors.ts'
 import { labelOne } from '../helpers/label-one.ts'
 
 test.each([
@@ -17,6 +19,24 @@ test.each([
   for (const [key, text] of Object.entries(files)) await store.putIfAbsent(key, Buffer.from(text))
   expect(await readExistingCaption(store, 'a/b.jpg')).toBe(expected)
 })
+
+test.each(['AccessDenied', 'InvalidObjectState', 'ExpiredToken'])(
+  'takes a caption that may not be read for none, unless the whole store is shut: %s',
+  async (name) => {
+    const store = openMemoryStore()
+    await store.putIfAbsent('a/b.jpg.txt', Buffer.from('A dog.'))
+    const shut: ObjectStore = {
+      ...store,
+      async getWithin(key, limit) {
+        if (key !== 'a/b.txt') return await store.getWithin(key, limit)
+        throw new UserError(`${key}: ${name}`, { cause: Object.assign(new Error(name), { name }) })
+      },
+    }
+    const found = readExistingCaption(shut, 'a/b.jpg')
+    if (name === 'ExpiredToken') await expect(found).rejects.toThrow(UserError)
+    else expect(await found).toBe('A dog.')
+  },
+)
 
 test.each([
   ['keep', { output: { text: 'A dog.' }, raw: null, status: 'ok', inputs: { existing: 'A dog.' } }, 0],

@@ -223,6 +223,24 @@ test.each([
   },
 )
 
+test('gives back what lies in a bucket that is gone, and labels what lies in others', async () => {
+  const world = await openTestWorld({ maxReceives: 4 })
+  await world.send(await world.upload(2))
+  await world.queue.send([JSON.stringify(envelope(world.runId, 'deleted'))])
+  const deleted: ObjectStore = {
+    ...world.bucket,
+    getWithin: async () => {
+      const cause = Object.assign(new Error('The specified bucket does not exist'), { name: 'NoSuchBucket' })
+      throw new UserError('s3://deleted/a.png: the bucket does not exist', { cause })
+    },
+  }
+  const sourceOf = (bucket: string) => (bucket === 'deleted' ? deleted : world.bucket)
+  const worker = world.start({ sourceOf, limits: { idleExitMs: 300_000 } })
+  expect(await worker.end()).toEqual({ ended: 'drained' })
+  expect(worker.of('released').map(({ reason }) => reason)).toEqual(Array(4).fill('bad-bucket'))
+  expect([(await world.sealed()).length, (await world.dead.stats()).visible]).toEqual([2, 1])
+})
+
 test('writes a part again with the same bytes when the store does not answer', async () => {
   const world = await openTestWorld()
   await world.send(await world.upload(3))
