@@ -185,6 +185,15 @@ it('the verb writes verdicts once, finds uploaded images by the end of their URI
   expect(verdicts.get(reviewRecordId('owl.png', 'ground'))).toMatchObject({ verdict: 'reject' })
 })
 
+it('a manifest in which nobody decided anything is no success', async () => {
+  const { folder, run } = await makeReviewRun()
+  const manifest = join(folder, 'input.manifest')
+  await writeFile(manifest, '{"image": "owl.png"}\n{"source-ref": "s3://up/owl.png"}\n')
+  const ended = await runVerb(runImportReviews, [run, manifest])
+  expect(ended).toMatchObject({ code: 3, out: '0 verdicts: 0 accepted, 0 rejected, 0 edited' })
+  expect(ended.told).toContain('says what a person decided')
+})
+
 it.each([
   [[], 'takes a run folder and a manifest'],
   [['nowhere', 'nothing'], 'is no file'],
