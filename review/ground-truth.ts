@@ -1,7 +1,7 @@
 // What people decided in Ground Truth about the boxes of an image, as verdicts on the records they came from. Pure; it
 // does not know files or runs.
 import { intersectionOverUnion } from '../dataset/box-overlap.ts'
-import { categoryName } from '../dataset/exports/core/category.ts'
+import { phraseName } from '../dataset/exports/core/category.ts'
 import type { ManifestReview } from '../dataset/exports/ground-truth.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import type { Box, TaskOutput } from '../schemas/task-output.ts'
@@ -53,9 +53,9 @@ type Placed = Slot & { recordId: string; taken: Box[] }
 
 function slotsOf(output: TaskOutput | null): Slot[] {
   if (output === null) return []
-  if ('phrase' in output) return [{ name: categoryName(output.phrase), boxes: output.boxes }]
+  if ('phrase' in output) return [{ name: phraseName(output.phrase), boxes: output.boxes }]
   if (!('phrases' in output)) return []
-  return output.phrases.map(({ text, boxes }) => ({ name: categoryName(text), boxes }))
+  return output.phrases.map(({ text, boxes }) => ({ name: phraseName(text), boxes }))
 }
 
 /** New outputs by recordId, of records that changed. */
@@ -68,7 +68,7 @@ function adjust(
   )
   const size = records.find(({ image }) => image !== null)?.image ?? { width: 1, height: 1 }
   for (const { text, boxes } of review.regions) {
-    const name = text === null ? '' : categoryName(text)
+    const name = text === null ? '' : phraseName(text)
     const fitting = slots.filter((slot) => slot.name === name)
     if (fitting.length === 0)
       problems.push(
