@@ -182,7 +182,7 @@ async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<nu
     sealing,
   ]
   await endTogether(jobs, () => stop.abort()).finally(silence)
-  root.print(renderEnd({ view: await sealing, left: await place.queue.stats(), out: flags.out }))
+  root.print(renderEnd({ view: await sealing, waiting: report.waiting(), out: flags.out }))
   return 0
 }
 

@@ -2,6 +2,7 @@
 import { relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type ImageSource, openSource } from '../dataset/ingest.ts'
+import { hasImageExtension } from '../dataset/image-keys.ts'
 import { isListKey, scanList } from '../dataset/plan-lists.ts'
 import type { Place } from '../dataset/place.ts'
 import { UserError } from '../schemas/errors.ts'
@@ -15,9 +16,6 @@ export type SubmitSource = {
   /** What images bring themselves; absent where none brings anything. */
   brings?: Brings
 }
-
-/** Extensions that make SRC one image rather than a folder of them. */
-const imageExtension = /\.[a-z0-9]{2,4}$/i
 
 /** A run that labels whatever arrives. */
 export function standingSource(place: Place): SubmitSource {
@@ -68,7 +66,7 @@ async function openInBucket({ bucket, key }: InBucket, place: Place): Promise<Su
 
 function prefixIn({ bucket, key }: InBucket, place: Place): RunSource {
   const { uri } = place.imagesOf(bucket)
-  const isWhole = key === '' || key.endsWith('/') || imageExtension.test(key)
+  const isWhole = key === '' || key.endsWith('/') || hasImageExtension(key)
   const prefix = isWhole ? key : `${key}/`
   return { kind: 'bucket', uri: uri + prefix, bucket, prefix }
 }

@@ -211,19 +211,21 @@ function workOf(found: readonly ObjectEvent[]): QueueEvent {
     const runId = runOfKey(key)
     if (runId === null)
       return unknown(`the key ${show(key)} belongs to no run; expected ${incomingPrefix}<run>/<image>`)
-    if (liesBesideImages(key.slice(incomingPrefix.length + runId.length + 1))) continue
+    if (uploadSkipReason(key.slice(incomingPrefix.length + runId.length + 1)) !== null) continue
     items.push({ runId, bucket: event.bucket, key, ...versionOf(event) })
   }
   return { kind: 'work', items, skipped: found.length - items.length }
 }
 
 /**
- * Captions, notes and what file managers leave, by the rule of listings. But a name without an extension may be an image:
- * somebody put just this object here, so its bytes decide.
+ * Why an object put among a run's uploads is no work, by its key there; null when it is. Captions, notes and what file
+ * managers leave are passed over, by the rule of listings. But a name without an extension may be an image: somebody put
+ * just this object here, so its bytes decide.
  */
-function liesBesideImages(key: string): boolean {
+export function uploadSkipReason(key: string): 'hidden' | 'not an image by its extension' | null {
   const reason = skipReason(key)
-  return reason === 'hidden' || (reason === 'not an image by its extension' && posix.extname(key) !== '')
+  if (reason === 'hidden') return reason
+  return reason === 'not an image by its extension' && posix.extname(key) !== '' ? reason : null
 }
 
 /** The run that an uploaded key names, or null. */

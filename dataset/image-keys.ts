@@ -35,7 +35,11 @@ const imageExtensions = new Set(
 /** Why a key is no image that can be labelled, by its name alone; null when it is one. */
 export function skipReason(key: string): SkipReason | null {
   if (key.split('/').some((segment) => segment.startsWith('.'))) return 'hidden'
-  if (!imageExtensions.has(posix.extname(key).toLowerCase())) return 'not an image by its extension'
+  if (!hasImageExtension(key)) return 'not an image by its extension'
   // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
   return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null
+}
+
+export function hasImageExtension(key: string): boolean {
+  return imageExtensions.has(posix.extname(key).toLowerCase())
 }

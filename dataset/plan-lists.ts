@@ -40,12 +40,13 @@ const InventoryManifest = z.object({
   files: z.array(z.object({ key: z.string().min(1) })).max(maxInventoryFiles),
 })
 
-/** The files behind a key: itself, or those of the inventory it describes. Throws UserError for a list of another kind. */
-export async function openLists(store: ObjectStore, key: string): Promise<KeyList[]> {
-  if (!isInventory(key)) {
-    if ((await store.head(key)) !== null) return [{ key }]
-    throw new UserError(`there is no list ${store.uri}${key}; give a .jsonl or .csv that is there`)
-  }
+/**
+ * The files behind a key: itself, which is only looked for when it is read, for a plan that is complete needs no list any
+ * more; or those of the inventory it describes. Throws UserError for a list of another kind.
+ */
+export async function openLists(storeOf: () => ObjectStore, key: string): Promise<KeyList[]> {
+  if (!isInventory(key)) return [{ key }]
+  const store = storeOf()
   const bytes = await store.get(key)
   const parsed = InventoryManifest.safeParse(parseJson(bytes))
   if (!parsed.success)
@@ -120,8 +121,11 @@ export async function scanList(
   const brings: Brings = { questions: false, phrases: false }
   const seen = new IdIndex()
   let twice: string | null = null
-  for (const list of await openLists(store, key)) {
-    if (isCsv(list)) continue
+  for (const list of await openLists(() => store, key)) {
+    if (isCsv(list)) {
+      if ((await store.head(list.key)) === null) throw noList(store, list.key)
+      continue
+    }
     for await (const { line, listed } of readList(store, list, 0)) {
       if (listed === null) continue
       brings.questions ||= listed.questions !== undefined
@@ -247,8 +251,12 @@ async function* unzipped(store: ObjectStore, key: string): AsyncGenerator<Uint8A
 async function* readChunks(store: ObjectStore, key: string): AsyncGenerator<Uint8Array> {
   for (let start = 0; ; start += chunkBytes) {
     const bytes = await store.getRange(key, { start, end: start + chunkBytes })
-    if (bytes === null) throw new UserError(`the list ${store.uri}${key} is gone; put it back`)
+    if (bytes === null) throw noList(store, key)
     if (bytes.length > 0) yield bytes
     if (bytes.length < chunkBytes) return
   }
+}
+
+function noList(store: ObjectStore, key: string): UserError {
+  return new UserError(`there is no list ${store.uri}${key}; give one that is there, or put it back`)
 }

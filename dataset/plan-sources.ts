@@ -2,13 +2,18 @@
 import { UserError } from '../schemas/errors.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import { BucketName, ObjectKey, type WorkImage } from '../schemas/work-message.ts'
-import { incomingPrefix, listedPrefix, runsPrefix } from './events.ts'
+import { sha256Hex } from './canonical-json.ts'
+import { incomingPrefix, listedPrefix, runsPrefix, uploadSkipReason } from './events.ts'
+import { IdIndex } from './id-index.ts'
 import { skipReason } from './image-keys.ts'
 import type { Place } from './place.ts'
 import { openLists, readList, type KeyList, type ListedKey } from './plan-lists.ts'
 import type { PlanShard } from './plan.ts'
 import { openRunList } from './run-list.ts'
 import { listAll, type ObjectStore } from './stores/object-store.ts'
+
+/** Lines of one list that are remembered, 34 to 68 bytes each. */
+const maxSeenLines = 5_000_000
 
 type RunOf = Pick<RunConfig, 'runId' | 'source' | 'itemTasks'>
 type Images = Pick<Place, 'imagesOf' | 'uploadBucket' | 'runStoreOf'>
@@ -18,24 +23,36 @@ export function uploadPrefix(runId: string, kind: RunConfig['source']['kind'] = 
   return `${kind === 'manifest' ? listedPrefix : incomingPrefix}${runId}/`
 }
 
-/** The shards of a run's source. Throws UserError for a bucket that the place does not have, or a list that is none. */
+/**
+ * The shards of a run's source. A bucket that the place does not have, or a list that is gone, is a UserError of whoever
+ * goes through their images: what is planned to its end needs neither. Throws UserError for an inventory that is none.
+ */
 export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]> {
   const { runId, source } = run
   switch (source.kind) {
     case 'bucket':
       return [prefixShard(place, { bucket: source.bucket, prefix: source.prefix })]
     case 'standing':
-      return [prefixShard(place, { bucket: source.bucket, prefix: uploadPrefix(runId) })]
+      return [
+        prefixShard(place, {
+          bucket: source.bucket,
+          prefix: uploadPrefix(runId),
+          reasonOf: uploadSkipReason,
+        }),
+      ]
     case 'list': {
-      const store = place.imagesOf(source.bucket)
-      const lists = await openLists(store, source.key)
-      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: source.bucket }))
+      const { bucket, key } = source
+      const lists = await openLists(() => place.imagesOf(bucket), key)
+      return lists.map((list, n) =>
+        listShard(place, { run, storeOf: () => place.imagesOf(bucket), list, n, bucket }),
+      )
     }
     case 'manifest': {
       const store = place.runStoreOf(runId)
       const lists = await openRunList(store)
       if (lists === null) return [unlistedShard(runId)]
-      return lists.map((list, n) => listShard(place, { run, store, list, n, bucket: place.uploadBucket }))
+      const bucket = place.uploadBucket
+      return lists.map((list, n) => listShard(place, { run, storeOf: () => store, list, n, bucket }))
     }
     case 'folder':
     case 'image':
@@ -43,16 +60,20 @@ export async function openShards(run: RunOf, place: Images): Promise<PlanShard[]
   }
 }
 
-function prefixShard(place: Images, { bucket, prefix }: { bucket: string; prefix: string }): PlanShard {
-  const store = place.imagesOf(bucket)
+type PrefixShard = { bucket: string; prefix: string; reasonOf?: (key: string) => string | null }
+
+/** By their names below the prefix: whoever asks for a hidden folder means what is in it. */
+function prefixShard(place: Images, { bucket, prefix, reasonOf = imageReason }: PrefixShard): PlanShard {
+  const folderLength = prefix.lastIndexOf('/') + 1
   return {
     name: 'prefix',
     async *images(after, tell) {
+      const store = place.imagesOf(bucket)
       for await (const { key, sizeBytes, etag } of listAll(store, {
         prefix,
         ...(after === null ? {} : { after }),
       })) {
-        const reason = foreignReason(key, prefix) ?? imageReason(key)
+        const reason = foreignReason(key, prefix) ?? reasonOf(key.slice(folderLength))
         if (reason === null) {
           const version = etag === undefined ? {} : { etag }
           yield { image: { bucket, key, sizeBytes, ...version }, cursor: key }
@@ -77,14 +98,21 @@ function listName(n: number): string {
   return `list-${String(n).padStart(5, '0')}`
 }
 
-type ListShard = { run: RunOf; store: ObjectStore; list: KeyList; n: number; bucket: string }
+type ListShard = { run: RunOf; storeOf: () => ObjectStore; list: KeyList; n: number; bucket: string }
 
-function listShard(place: Images, { run, store, list, n, bucket }: ListShard): PlanShard {
+function listShard(place: Images, { run, storeOf, list, n, bucket }: ListShard): PlanShard {
   return {
     name: listName(n),
     async *images(after, tell) {
-      for await (const { line, listed } of readList(store, list, Number(after ?? 0))) {
-        const reason = listed === null ? 'deleted or replaced' : foreignReason(listed.key, incomingPrefix)
+      const [store, seen, from] = [storeOf(), new IdIndex(), Number(after ?? 0)]
+      // From its first line on: what a line before the cursor names is not asked for again.
+      for await (const { line, listed } of readList(store, list, 0)) {
+        const isTwice = listed !== null && isNamedTwice({ bucket, ...listed }, seen)
+        if (line <= from) continue
+        const reason =
+          listed === null
+            ? 'deleted or replaced'
+            : (foreignReason(listed.key, incomingPrefix) ?? (isTwice ? 'named twice' : null))
         if (reason !== null || listed === null) {
           tell(reason ?? 'deleted or replaced')
           continue
@@ -105,6 +133,18 @@ function listShard(place: Images, { run, store, list, n, bucket }: ListShard): P
       }
     },
   }
+}
+
+/**
+ * Whether a line asks again for the records of an earlier one, which would be counted twice and sealed once. Versions make
+ * no difference, for workers read the newest. Beyond so many lines it is taken as new.
+ */
+function isNamedTwice(listed: ListedKey & { bucket: string }, seen: IdIndex): boolean {
+  const { bucket, key, questions = null, phrases = null } = listed
+  const id = sha256Hex(JSON.stringify([bucket, key, questions, phrases])).slice(0, 32)
+  if (seen.has(id)) return true
+  if (seen.size < maxSeenLines) seen.set(id, 0)
+  return false
 }
 
 function toImage(listed: ListedKey & { bucket: string }): WorkImage | null {

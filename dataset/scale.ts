@@ -91,15 +91,14 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
   const planned = { images: 0, messages: 0 }
   const unreadable: string[] = []
   for await (const runId of listRuns(place)) {
-    const watched = await watch(place, memory, runId).catch((error: unknown) => {
+    const store = place.runStoreOf(runId)
+    const seen = await lookAtRun(place, memory, { runId, now }).catch((error: unknown) => {
       if (!(error instanceof UserError)) throw error
       unreadable.push(`run ${runId} is not counted: ${error.message}`)
       return null
     })
-    if (watched === null) continue
-    const store = place.runStoreOf(runId)
-    const { state } = await readControl(store)
-    const found = await watched.status.look(now)
+    if (seen === null) continue
+    const { watched, state, found } = seen
     if (state === 'cancelled' || isAllSealed(found)) {
       memory.runs.set(runId, null)
       continue
@@ -118,6 +117,14 @@ async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<Runs
     restReason: !rests ? null : standings.includes('capped') ? 'cost-cap' : 'paused',
     unreadable,
   }
+}
+
+/** How a run stands; null for one that is done or not there yet. */
+async function lookAtRun(place: Place, memory: Memory, { runId, now }: { runId: string; now: Date }) {
+  const watched = await watch(place, memory, runId)
+  if (watched === null) return null
+  const { state } = await readControl(place.runStoreOf(runId))
+  return { watched, state, found: await watched.status.look(now) }
 }
 
 async function watch(place: Place, { runs }: Memory, runId: string): Promise<Watched | null> {

@@ -21,12 +21,13 @@ import { tasksNeeded } from './compute-stack.ts'
 import type { InfraConfig } from './config.ts'
 import { pascal } from './data-stack.ts'
 import { type FleetNames, fleetNamesOf, type Names } from './names.ts'
+import type { ScheduledFunction } from './pipeline-stack.ts'
 import type { PoolKind } from './pool.ts'
 
 export type ObserveProps = StackProps & {
   config: InfraConfig
   names: Names
-  functions: readonly { name: string; functionName: string }[]
+  functions: readonly ScheduledFunction[]
 }
 
 type AlarmOptions = {
@@ -35,7 +36,8 @@ type AlarmOptions = {
   threshold: number
   /** Above it, or at it and above. */
   isAtLeast?: boolean
-  minutes?: number
+  /** Of the metric, in a row; minutes, where it says nothing else. */
+  periods?: number
   missing?: TreatMissingData
 }
 
@@ -54,7 +56,7 @@ export class ObserveStack extends Stack {
       hasModel: fleet.model !== null,
     }))
     for (const fleet of fleets) this.#addFleetAlarms(fleet)
-    for (const { name, functionName } of props.functions) this.#addFunctionAlarm(name, functionName)
+    for (const one of props.functions) this.#addFunctionAlarm(one)
     this.#addDashboard(fleets.map(({ own }) => own))
     if (config.budgetUsd !== null) this.#addBudget(config.budgetUsd)
   }
@@ -100,7 +102,7 @@ export class ObserveStack extends Stack {
         period: minute,
       }),
       threshold: config.objectiveSeconds,
-      minutes: 5,
+      periods: 5,
     })
     this.#addAlarm(`${id}NoCapacity`, {
       description: `Workers of ${own.id} are needed and none runs: look at quotas and at spot capacity`,
@@ -111,13 +113,13 @@ export class ObserveStack extends Stack {
       }),
       threshold: 1,
       isAtLeast: true,
-      minutes: 15,
+      periods: 15,
     })
     this.#addAlarm(`${id}NoDecision`, {
       description: `The scaler of ${own.id} has said nothing for ten minutes: capacity stays as it is`,
       metric: tasksNeeded(own.id, 'spot').with({ statistic: Stats.SAMPLE_COUNT }),
       threshold: 0,
-      minutes: 10,
+      periods: 10,
       missing: TreatMissingData.BREACHING,
     })
     this.#addErrorAlarm(id, own)
@@ -135,11 +137,12 @@ export class ObserveStack extends Stack {
         period: minute,
       }),
       threshold: 2,
-      minutes: 15,
+      periods: 15,
     })
   }
 
-  #addFunctionAlarm(name: string, functionName: string): void {
+  /** Three periods in a row, each as long as it takes until the function is called again: else it never fails in all. */
+  #addFunctionAlarm({ name, functionName, everyMinutes }: ScheduledFunction): void {
     this.#addAlarm(`${name}Errors`, {
       description: `The function ${functionName} fails again and again: its log says why`,
       metric: new Metric({
@@ -147,17 +150,17 @@ export class ObserveStack extends Stack {
         metricName: 'Errors',
         dimensionsMap: { FunctionName: functionName },
         statistic: Stats.SUM,
-        period: Duration.minutes(5),
+        period: Duration.minutes(Math.max(5, everyMinutes ?? 0)),
       }),
       threshold: 1,
       isAtLeast: true,
-      minutes: 3,
+      periods: 3,
     })
   }
 
   #addAlarm(
     id: string,
-    { description, metric, threshold, isAtLeast = false, minutes = 1, missing }: AlarmOptions,
+    { description, metric, threshold, isAtLeast = false, periods = 1, missing }: AlarmOptions,
   ): void {
     const alarm = new Alarm(this, id, {
       alarmDescription: description,
@@ -166,11 +169,11 @@ export class ObserveStack extends Stack {
       comparisonOperator: isAtLeast
         ? ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
         : ComparisonOperator.GREATER_THAN_THRESHOLD,
-      evaluationPeriods: minutes,
+      evaluationPeriods: periods,
       treatMissingData: missing ?? TreatMissingData.NOT_BREACHING,
     })
     alarm.addAlarmAction(new SnsAction(this.#topic))
-    if (minutes > 1) alarm.addOkAction(new SnsAction(this.#topic))
+    if (periods > 1) alarm.addOkAction(new SnsAction(this.#topic))
   }
 
   #addDashboard(fleets: readonly FleetNames[]): void {

@@ -33,11 +33,14 @@ const roots = {
   describer: new URL('../functions/describer.ts', import.meta.url),
 }
 
+/** `everyMinutes` of those that nobody calls. */
+export type ScheduledFunction = { name: string; functionName: string; everyMinutes: number | null }
+
 export type PipelineProps = StackProps & { config: InfraConfig; names: Names; dataKeyArn: string | null }
 
 export class PipelineStack extends Stack {
   /** All of them, for alarms. */
-  readonly functions: { name: string; functionName: string }[] = []
+  readonly functions: ScheduledFunction[] = []
   readonly #access: Access
 
   constructor(scope: Construct, id: string, { config, names, dataKeyArn, ...props }: PipelineProps) {
@@ -77,28 +80,26 @@ export class PipelineStack extends Stack {
   }
 
   #addPlanner(fleet: FleetNames): IFunction {
-    const planner = this.#add('Planner', {
+    return this.#add('Planner', {
       root: roots.planner,
+      everyMinutes: this.#access.config.planEveryMinutes,
       statements: plannerStatements(this.#access, fleet),
       timeoutSeconds: longestSeconds,
       memoryMiB: 1024,
       retries: 0,
     })
-    this.#schedule('Planner', planner, Duration.minutes(this.#access.config.planEveryMinutes))
-    return planner
   }
 
   /** Ids of a million records take 32 MB (LOG.md, sealing); one shard's text is in memory besides. */
   #addSealer(): IFunction {
-    const sealer = this.#add('Sealer', {
+    return this.#add('Sealer', {
       root: roots.sealer,
+      everyMinutes: this.#access.config.sealEveryMinutes,
       statements: sealerStatements(this.#access),
       timeoutSeconds: longestSeconds,
       memoryMiB: 3008,
       retries: 0,
     })
-    this.#schedule('Sealer', sealer, Duration.minutes(this.#access.config.sealEveryMinutes))
-    return sealer
   }
 
   #addExporter(): IFunction {
@@ -138,9 +139,10 @@ export class PipelineStack extends Stack {
   ): IFunction {
     const { config, names } = this.#access
     const clusterArn = arnOf('ecs', `cluster/${names.cluster}`)
-    const scaler = this.#add(`${prefix}Scaler`, {
+    return this.#add(`${prefix}Scaler`, {
       functionName: own.scaler,
       root: roots.scaler,
+      everyMinutes: 1,
       statements: scalerStatements(this.#access, { fleet: own, clusterArn }),
       environment: {
         ...queueVariables(own),
@@ -159,22 +161,19 @@ export class PipelineStack extends Stack {
       // The next minute's look knows more than a second try.
       retries: 0,
     })
-    this.#schedule(`${prefix}Scaler`, scaler, Duration.minutes(1))
-    return scaler
   }
 
   #addRedriver(prefix: string, own: FleetNames): IFunction {
-    const redriver = this.#add(`${prefix}Redriver`, {
+    return this.#add(`${prefix}Redriver`, {
       functionName: own.redriver,
       root: roots.redriver,
+      everyMinutes: this.#access.config.redriveEveryMinutes,
       statements: redriverStatements(this.#access, own),
       environment: queueVariables(own),
       timeoutSeconds: 300,
       memoryMiB: 512,
       retries: 0,
     })
-    this.#schedule(`${prefix}Redriver`, redriver, Duration.minutes(this.#access.config.redriveEveryMinutes))
-    return redriver
   }
 
   /** CloudFormation has no resource for an object; what it tells this function is written down. */
@@ -200,11 +199,15 @@ export class PipelineStack extends Stack {
     id: string,
     {
       isPlaced = true,
+      everyMinutes = null,
       environment = {},
       functionName = `${this.#access.config.name}-${id.toLowerCase()}`,
       ...options
     }: Omit<OurFunction, 'config' | 'environment' | 'functionName'> &
-      Partial<Pick<OurFunction, 'environment' | 'functionName'>> & { isPlaced?: boolean },
+      Partial<Pick<OurFunction, 'environment' | 'functionName'>> & {
+        isPlaced?: boolean
+        everyMinutes?: number | null
+      },
   ): IFunction {
     const { config, names } = this.#access
     const added = addFunction(this, id, {
@@ -213,7 +216,8 @@ export class PipelineStack extends Stack {
       functionName,
       environment: isPlaced ? { COGLABEL_PLACE: `s3://${names.labels}`, ...environment } : environment,
     })
-    this.functions.push({ name: id, functionName })
+    this.functions.push({ name: id, functionName, everyMinutes })
+    if (everyMinutes !== null) this.#schedule(id, added, Duration.minutes(everyMinutes))
     return added
   }
 

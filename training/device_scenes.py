@@ -43,7 +43,7 @@ def fill_atlas(atlas: Atlas, sprites: Sprites) -> list[list[int]]:
         for icons in style:
             first[-1].append(len(drawings))
             drawings += icons
-    assert len(drawings) <= len(atlas.icons), len(drawings)
+    assert len(drawings) <= len(atlas.icons), f"{len(drawings)} drawings, and room for {len(atlas.icons)}"
     shares = np.array_split(np.arange(len(drawings)), multiprocessing.cpu_count())
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=fill, args=(drawings, share, atlas)) for share in shares]

@@ -15,7 +15,7 @@ import styles
 from world import CONCEPTS, HELD_OUT, TRAINED
 
 MANY = 8  # from so many drawings of a concept on, a manner has its whole share
-EACH = 50  # sketches of a kind that no scene is asked about
+EACH = 40  # sketches of a kind that no scene is asked about
 
 
 class Sprites:

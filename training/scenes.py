@@ -64,7 +64,7 @@ def sample_scene(rng, sprites: Sprites, size: int, count: int, *, drawing=PLAIN,
 
 def choose_kind(rng, sprites: Sprites, drawing: Drawing) -> int:
     """A concept or, counted on from them, another kind."""
-    is_other = drawing.others > 0 and rng.random() < drawing.others
+    is_other = len(sprites.others) > 0 and rng.random() < drawing.others
     return len(CONCEPTS) + int(rng.integers(len(sprites.others))) if is_other else int(rng.integers(len(CONCEPTS)))
 
 

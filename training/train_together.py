@@ -40,9 +40,7 @@ OBJECTS = [0.08, 0.12, 0.15, 0.17, 0.17, 0.16, 0.08, 0.07]  # how often a scene 
 MIX = {"caption": 9, "detailed": 1, "grounded": 5, "ground": 3, "where": 2, "name": 3, "count": 5, "exists": 2, "colour": 1}
 TALKS, LONGEST = 6, 189  # conversations a scene, and the rows that they may take in all
 ANSWERS, READING, OTHERS = 3.0, 0.5, 0.5  # weights of the decoder's losses, and of the other kinds', beside the tower's
-
-
-ROOM, KINDS = 170_000, 1_700  # drawings and other kinds there may be; fixed, so that nothing is compiled twice
+ROOM, KINDS = 200_000, 2_000  # drawings and other kinds there may be; fixed, so that nothing is compiled twice
 
 
 @dataclass
@@ -57,6 +55,12 @@ class Supply:
     ready: multiprocessing.Queue
     drawn: multiprocessing.Event  # the drawings are there
     done: multiprocessing.Event  # no more is wanted
+    maker: multiprocessing.Process | None = None
+
+    def wait_for_drawings(self) -> None:
+        while not self.drawn.wait(timeout=5):
+            if not self.maker.is_alive():
+                raise RuntimeError("the process that makes the drawings has ended; its own error stands above")
 
     def take(self, device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         slot = self.ready.get()
@@ -92,14 +96,15 @@ def start_supply(args, c: Config) -> Supply:
         context.Event(),
         context.Event(),
     )
-    context.Process(target=prepare, args=(supply, args, c, slots, processes)).start()
+    supply.maker = context.Process(target=prepare, args=(supply, args, c, slots, processes))
+    supply.maker.start()
     return supply
 
 
 def prepare(supply: Supply, args, c: Config, slots: int, processes: int) -> None:
     began = time.time()
     sprites = Sprites(args.sprites, args.variants)
-    assert len(sprites.others) <= KINDS
+    assert len(sprites.others) <= KINDS, f"{len(sprites.others)} other kinds; make KINDS larger"
     first = fill_atlas(supply.atlas, sprites)
     drawings = sum(len(d) for style in [*sprites.images, sprites.others] for d in style)
     print(f"{time.time() - began:6.1f} s {drawings:,} drawings, {len(sprites.others):,} other kinds", flush=True)
@@ -224,7 +229,7 @@ def train(args, began: float, words: Words, c: Config, supply: Supply) -> None:
     for o in optimisers:
         o.zero_grad()
     tell("compiled")
-    supply.drawn.wait()
+    supply.wait_for_drawings()
     for mine, made in zip((atlas.icons, atlas.widths, atlas.heights), (supply.atlas.icons, supply.atlas.widths, supply.atlas.heights)):
         mine.copy_(made)
     tell("drawings are there")

@@ -1,8 +1,8 @@
 // What `coglabel dev` says: how to begin, what arrives, what is sealed, where the labels are. Pure text but for the
 // times of arrivals, which it remembers.
 import { join, relative } from 'node:path'
+import { uploadSkipReason } from '../../dataset/events.ts'
 import { labelsViewName, type LabelsView } from '../../dataset/labels-view.ts'
-import type { QueueStats } from '../../dataset/queues/work-queue.ts'
 import type { Answered } from '../../emulator/emulator.ts'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import { formatDuration } from '../progress.ts'
@@ -51,6 +51,8 @@ export type Reporter = {
   sealed(records: readonly LabelRecord[]): string[]
   /** A line about a run that its breaker has paused; `again` names it for whoever goes on with it. */
   paused(reason: string, again: string): string
+  /** Images that have arrived and have no labels yet. */
+  waiting(): number
 }
 
 /** Follows images from their arrival to their labels. */
@@ -60,6 +62,7 @@ export function startReport({
   clock,
 }: Pick<Greeting, 'bucket' | 'prefix'> & { clock: () => Date }): Reporter {
   const arrivedAtMs = new Map<string, number>()
+  const labelled = new Set<string>()
   const line = (key: string, text: string) =>
     `${clock().toTimeString().slice(0, 8)}  ${printable(key.startsWith(prefix) ? key.slice(prefix.length) : key)}  ${text}`
   return {
@@ -67,15 +70,20 @@ export function startReport({
       const isUpload = operation === 'PutObject' || operation === 'CompleteMultipartUpload'
       if (!isUpload || name !== bucket || status !== 200) return null
       if (!key.startsWith(prefix)) return line(key, `is not below ${prefix}: this run does not label it`)
+      const reason = uploadSkipReason(key.slice(prefix.length))
+      if (reason !== null) return line(key, `is passed over: ${reason}`)
       arrivedAtMs.set(key, clock().getTime())
       return line(key, 'arrived')
     },
     paused: (reason, again) =>
       `${clock().toTimeString().slice(0, 8)}  paused: ${reason}; what arrives waits in the queue\n  npx coglabel resume ${again}`,
+    // What comes again has its labels, and may get no others.
+    waiting: () => [...arrivedAtMs.keys()].filter((key) => !labelled.has(key)).length,
     sealed(records) {
       return [...Map.groupBy(records, ({ source }) => source.key)].map(([key, own]) => {
         const sinceMs = clock().getTime() - (arrivedAtMs.get(key) ?? clock().getTime())
         arrivedAtMs.delete(key)
+        labelled.add(key)
         return line(key, `${describeRecords(own)}, sealed after ${formatDuration(sinceMs)}`)
       })
     },
@@ -89,11 +97,20 @@ function describeRecords(records: readonly LabelRecord[]): string {
   return `${text}  ${counted(records.length, 'record')}`
 }
 
-export function renderEnd({ view, left, out }: { view: LabelsView; left: QueueStats; out: string }): string {
-  const unfinished = left.visible + left.inFlight + left.delayed
+export function renderEnd({
+  view,
+  waiting,
+  out,
+}: {
+  view: LabelsView
+  waiting: number
+  out: string
+}): string {
   const failed = Object.values(view.byErrorCode).reduce((sum, count) => sum + count, 0)
   return [
-    ...(unfinished === 0 ? [] : [`${counted(unfinished, 'message')} of the queue had not been worked on`]),
+    ...(waiting === 0
+      ? []
+      : [`${counted(waiting, 'image')} had arrived and ${waiting === 1 ? 'has' : 'have'} no labels`]),
     `labels: ${shellPath(nearPath(join(out, labelsViewName)))} (${counted(view.records, 'line')}, ${counted(view.images, 'image')}${failed === 0 ? '' : `, ${failed} failed`})`,
   ].join('\n')
 }

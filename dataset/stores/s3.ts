@@ -301,6 +301,7 @@ const mending: Readonly<Record<string, string>> = {
   PermanentRedirect: 'the bucket is in another region; name its region',
   AuthorizationHeaderMalformed: "the region is not the bucket's; name its region",
   KeyTooLongError: 'the key is too long; shorten it',
+  InvalidObjectState: 'the object is archived; restore it, or copy it to a class that can be read at once',
   EntityTooLarge: 'the object is too large for one request; make smaller parts',
   CredentialsProviderError: 'no credentials were found; configure them as for the AWS CLI',
 }

@@ -70,8 +70,7 @@ export async function fetchImage(
   } catch (error) {
     const failure = describeReadError(error)
     // A missing bucket or expired credentials say nothing of this image, and would fail every other one as well.
-    const isAboutTheStore = error instanceof UserError && failure.code !== 'source-denied'
-    if (isAboutTheStore || error instanceof RetryableError) throw error
+    if ((error instanceof UserError && !isAboutOne(error)) || error instanceof RetryableError) throw error
     return unread(failure)
   }
 }
@@ -79,12 +78,22 @@ export async function fetchImage(
 /** What disks and S3 say when one file or object may not be read. */
 const denials = ['EACCES', 'EPERM', 'AccessDenied', 'Forbidden']
 
+/** What S3 says of an object that lies in an archive, as Glacier; others of its bucket need not. */
+const archived = ['InvalidObjectState']
+
+function isAboutOne(error: UserError): boolean {
+  return isOneOf([...denials, ...archived], error)
+}
+
+function isOneOf(names: readonly string[], error: unknown): boolean {
+  const cause = error instanceof UserError ? error.cause : error
+  if (!(cause instanceof Error)) return false
+  return names.includes(cause.name) || ('code' in cause && names.includes(String(cause.code)))
+}
+
 function describeReadError(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error)
-  const cause = error instanceof UserError ? error.cause : error
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-  const name = cause instanceof Error ? cause.name : ''
-  if (denials.includes(code) || denials.includes(name))
+  if (isOneOf(denials, error))
     return { code: 'source-denied', message: `reading is not permitted: ${message}` }
   return { code: 'source-unreadable', message: `reading failed: ${message}` }
 }

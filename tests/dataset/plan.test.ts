@@ -7,7 +7,7 @@ import { readQueueBody } from '../../dataset/events.ts'
 import { openSource } from '../../dataset/ingest.ts'
 import { readList, scanList } from '../../dataset/plan-lists.ts'
 import { openShards } from '../../dataset/plan-sources.ts'
-import { type PlanOptions, type PlanShard, planRun } from '../../dataset/plan.ts'
+import { type PlanOptions, type PlanShard, planRun, readPlan } from '../../dataset/plan.ts'
 import { openMemoryQueue } from '../../dataset/queues/memory.ts'
 import { openFsStore } from '../../dataset/stores/fs.ts'
 import { openMemoryStore } from '../../dataset/stores/memory.ts'
@@ -123,6 +123,25 @@ describe('a prefix', () => {
     await upload.put(['a.png', 'incoming/run-1/b.png', 'incoming/run-10/c.png'])
     await upload.plan({ kind: 'standing', uri: 's3://images/incoming/', bucket: 'images' })
     expect(upload.asked()).toEqual(['images/incoming/run-1/b.png'])
+  })
+
+  test('that is hidden itself is asked for: only what is hidden below it is left out', async () => {
+    const world = openWorld()
+    await world.put(['.data/x/a.png', '.data/x/.b.png', '.data/.x/c.png'])
+    await world.plan(prefix('.data/x/'))
+    expect(world.asked()).toEqual(['images/.data/x/a.png'])
+    const other = openWorld()
+    await other.put(['.data/x/a.png', '.data/.x/c.png'])
+    await other.plan(prefix('.data/'))
+    expect(other.asked()).toEqual(['images/.data/x/a.png'])
+  })
+
+  test('of uploads holds what their events ask for, with or without an extension', async () => {
+    const world = openWorld()
+    await world.put(['a.png', 'noext', 'a.txt', '.DS_Store'].map((name) => `incoming/run-1/${name}`))
+    const { skipped } = await world.plan({ kind: 'standing', uri: 's3://images/incoming/', bucket: 'images' })
+    expect(world.asked()).toEqual(['images/incoming/run-1/a.png', 'images/incoming/run-1/noext'])
+    expect(skipped).toEqual({ 'hidden': 1, 'not an image by its extension': 1 })
   })
 
   test('asks also for names that no store reads: each becomes a record that says so', async () => {
@@ -284,6 +303,16 @@ describe('a list', () => {
     expect(world.asked()).toHaveLength(200)
   })
 
+  test('that names an image twice counts it once, also behind a page, for it gets its records once', async () => {
+    const world = openWorld()
+    const keys = [...Array.from({ length: 70 }, (_, n) => `${n}.png`), '3.png', '69.png', 'z.png']
+    await world.images.putIfAbsent('keys.csv', Buffer.from(keys.join('\n')))
+    const stop = new AbortController()
+    await world.plan(list('keys.csv'), { stop: stop.signal, onProgress: () => stop.abort() })
+    expect(await world.plan(list('keys.csv'))).toMatchObject({ images: 71, skipped: { 'named twice': 2 } })
+    expect(world.asked()).toEqual([...new Set(keys)].map((key) => `images/${key}`))
+  })
+
   test('brings what its lines have of their own, whole, on every page and again after a stop', async () => {
     const world = openWorld()
     const own = (n: number) => ({
@@ -402,6 +431,27 @@ describe('a list', () => {
 
   test('that is not there is refused', async () => {
     await expect(openWorld().plan(list('missing.csv'))).rejects.toThrow(/there is no list/)
+  })
+
+  test('and its bucket may go once the plan is complete, and not before', async () => {
+    const world = openWorld()
+    await world.images.putIfAbsent('keys.csv', Buffer.from('a.png\nb.png'))
+    await world.plan(list('keys.csv'))
+    const gone = {
+      ...world.place,
+      imagesOf(bucket: string): ObjectStore {
+        throw new UserError(`no bucket ${bucket}`)
+      },
+    }
+    const prefix: RunSource = { kind: 'bucket', uri: 's3://images/p/', bucket: 'images', prefix: 'p/' }
+    for (const source of [list('keys.csv'), prefix])
+      for (const place of [gone, { ...world.place, imagesOf: () => openMemoryStore('empty') }])
+        await expect(
+          openShards({ runId, source }, place).then((shards) => readPlan(world.store, shards)),
+        ).resolves.toMatchObject({ isComplete: source.kind === 'list' })
+    await expect(openShards({ runId, source: prefix }, gone).then(world.planShards)).rejects.toThrow(
+      /no bucket/,
+    )
   })
 
   test('may hold keys that lead elsewhere: they are asked for as keys, and names that are none are counted', async () => {

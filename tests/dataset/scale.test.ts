@@ -122,3 +122,17 @@ test('a run that cannot be read is named, and the others get their workers', asy
   expect(spot).toBe(1)
   expect(lines.at(-1)).toMatch(/^run torn is not counted: /)
 })
+
+test('a run whose chain was damaged is named too', async () => {
+  const { place, pools, runId, begin } = await open()
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await other.store.putIfAbsent('manifests/00000001.json', new TextEncoder().encode('{"v":'))
+  await place.queue.send(writeWorkMessages([{ bucket: 'images', key: `incoming/${runId}/1.png` }], { runId }))
+  const { spot, lines } = await openScaler({ place, readPools: async () => pools, policy }).look(
+    new Date(startMs),
+  )
+  expect([spot, lines.at(-1)]).toEqual([
+    1,
+    expect.stringMatching(new RegExp(`^run ${other.runId} is not counted: `)),
+  ])
+})

@@ -126,6 +126,8 @@ test("reports what the user can mend as the user's, and a busy service as retrya
   await expect(openS3Store({ ...options, prefix: `${'p'.repeat(1020)}/` }).get('long')).rejects.toThrow(
     /shorten/,
   )
+  emulator.setFaults(() => ({ refuseWith: { status: 403, code: 'InvalidObjectState' } }))
+  await expect(store.get('k')).rejects.toThrow(/s3:\/\/labels\/k: the object is archived; restore it/)
   emulator.setFaults(() => broken)
   await expect(store.head('k')).rejects.toThrow(RetryableError)
 })

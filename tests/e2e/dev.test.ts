@@ -80,11 +80,14 @@ test('labels what is copied into the folder or put into the bucket, and says whe
     await s3.send(new PutObjectCommand({ Bucket: 'images', Key, Body: numberedPng(3) }))
   await put('incoming/dev/ünï+code #1\u{1F600}.png')
   await put('elsewhere.png')
+  await put('incoming/dev/caption.txt')
   s3.destroy()
   await dev.hears(/ünï\+code #1\u{1F600}\.png {2}"thing/u)
   await dev.hears(/elsewhere\.png {2}is not below incoming\/dev\//)
+  await dev.hears(/caption\.txt {2}is passed over: not an image by its extension/)
 
   expect(await dev.interrupt()).toBe(0)
+  expect(dev.said()).not.toContain('had arrived')
   expect(dev.said()).toMatch(/labels: \S+labels\.jsonl \(3 lines, 3 images, 1 failed\)\n$/)
   const labels = await readLabels(out)
   expect(labels.map(({ source, status }) => [source.key, status])).toEqual([

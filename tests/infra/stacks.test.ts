@@ -293,6 +293,35 @@ test('alarms and the budget tell people, and stop nothing', () => {
   })
 })
 
+test('a function that fails each time is told of, however seldom it is called', () => {
+  const one = synthesize({ redriveEveryMinutes: 1440, planEveryMinutes: 7 })
+  const schedules = resourcesOf(one, 'AWS::Events::Rule').map((rule) => properties(rule))
+  const minutesOf = (name: string) => {
+    const { ScheduleExpression = '' } = (schedules.find(
+      ({ Description }) => String(Description).split(': ')[1] === name,
+    ) ?? {}) as { ScheduleExpression?: string }
+    const [, value = '0', unit = ''] = /^rate\((\d+) (minute|hour|day)/.exec(ScheduleExpression) ?? []
+    return Number(value) * ({ minute: 1, hour: 60, day: 1440 }[unit] ?? 0)
+  }
+  expect(['planner', 'redriver', 'scaler', 'sealer'].map(minutesOf)).toEqual([7, 1440, 1, 5])
+  const watched: string[] = []
+  for (const alarm of resourcesOf(one, 'AWS::CloudWatch::Alarm')) {
+    const { MetricName, Dimensions, Period, EvaluationPeriods } = properties(alarm) as {
+      MetricName?: string
+      Dimensions?: { Value: string }[]
+      Period?: number
+      EvaluationPeriods: number
+    }
+    if (MetricName !== 'Errors' || Period === undefined) continue
+    const name = Dimensions?.[0]?.Value.replace(/^coglabel-(chat-)?/, '') ?? ''
+    watched.push(name)
+    expect([name, Period / 60 >= minutesOf(name)]).toEqual([name, true])
+    // CloudWatch looks back over a day, and over a week where a period is an hour or more.
+    expect(Period * EvaluationPeriods).toBeLessThanOrEqual((Period < 3600 ? 1 : 7) * 86_400)
+  }
+  expect(watched).toEqual(expect.arrayContaining(['planner', 'redriver', 'scaler', 'sealer']))
+})
+
 describe('the review page', () => {
   const two = 'two fleets, sources, reviews and a NAT gateway'
 

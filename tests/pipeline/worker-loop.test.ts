@@ -197,25 +197,31 @@ test('doubles the delay up to its limit and spreads it over half of it', () => {
   expect(backoffMs(1, { limits, random: () => 0.999 })).toBeGreaterThan(29_000)
 })
 
-test('makes a failed record of what it may not read, but ends when that is so for the whole store', async () => {
-  const world = await openTestWorld()
-  await world.send(await world.upload(2), 1)
-  const say = (name: string): ObjectStore => ({
-    ...world.bucket,
-    getWithin: async () => {
-      throw new UserError(`s3://photos/a.png: ${name}`, { cause: Object.assign(new Error(name), { name }) })
-    },
-  })
-  const expired = world.start({ sourceOf: () => say('ExpiredToken') })
-  await expect(expired.end()).rejects.toThrow('ExpiredToken')
-  expect([await world.sealed(), expired.of('acked')]).toEqual([[], []])
-  await world.start({ sourceOf: () => say('AccessDenied') }).end()
-  const records = await world.sealed()
-  expect(records.map(({ error, source }) => [error?.code, source.unread])).toEqual([
-    ['source-denied', true],
-    ['source-denied', true],
-  ])
-})
+test.each([
+  ['may not read', 'AccessDenied', 'source-denied'],
+  ['cannot read, since it is archived', 'InvalidObjectState', 'source-unreadable'],
+])(
+  'makes a failed record of what it %s, but ends when the whole store is shut',
+  async (_what, name, code) => {
+    const world = await openTestWorld()
+    await world.send(await world.upload(2), 1)
+    const say = (name: string): ObjectStore => ({
+      ...world.bucket,
+      getWithin: async () => {
+        throw new UserError(`s3://photos/a.png: ${name}`, { cause: Object.assign(new Error(name), { name }) })
+      },
+    })
+    const expired = world.start({ sourceOf: () => say('ExpiredToken') })
+    await expect(expired.end()).rejects.toThrow('ExpiredToken')
+    expect([await world.sealed(), expired.of('acked')]).toEqual([[], []])
+    await world.start({ sourceOf: () => say(name) }).end()
+    const records = await world.sealed()
+    expect(records.map(({ error, source }) => [error?.code, source.unread])).toEqual([
+      [code, true],
+      [code, true],
+    ])
+  },
+)
 
 test('writes a part again with the same bytes when the store does not answer', async () => {
   const world = await openTestWorld()
