@@ -71,6 +71,9 @@ export async function runBench(
     // The first images pay for what is made once: decoders start, memory grows.
     await labelTogether(job, 0)
     const alone = await labelOneByOne(job, seconds * 1000)
+    const problems = alone.flatMap(({ problem }) => problem ?? [])
+    if (problems.length === alone.length)
+      throw new UserError(`no image can be labelled, so nothing can be measured; ${problems[0]}`)
     const together = await labelTogether(job, seconds * 1000)
     print(render({ engine, loadMs, alone, together, memory: await readMemory(engine) }))
   } finally {
@@ -119,7 +122,15 @@ function contextOf(config: RunConfig, { engine, decoder, store, clock }: Tools):
 
 type Job = Held & { context: LabelContext }
 
-type Timed = { decodeMs: number; prefillMs: number; answerMs: number; tokens: number; records: number }
+type Timed = {
+  decodeMs: number
+  prefillMs: number
+  answerMs: number
+  tokens: number
+  records: number
+  /** Why the image has no label at all; null where it has one. */
+  problem: string | null
+}
 
 async function labelOne({ items, context }: Job, index: number): Promise<Timed> {
   const item = items[index % items.length]
@@ -127,7 +138,9 @@ async function labelOne({ items, context }: Job, index: number): Promise<Timed> 
   const { records } = await labelImage(item, context)
   const { decodeMs = 0, prefillMs = 0, generateMs = 0 } = records[0]?.timing ?? {}
   const tokens = records.reduce((sum, { usage }) => sum + usage.outputTokens, 0)
-  return { decodeMs, prefillMs, answerMs: generateMs, tokens, records: records.length }
+  const isLabelled = records.some(({ status }) => status !== 'failed')
+  const problem = isLabelled ? null : `${item.key}: ${records[0]?.error?.message ?? 'it has no records'}`
+  return { decodeMs, prefillMs, answerMs: generateMs, tokens, records: records.length, problem }
 }
 
 async function labelOneByOne(job: Job, forMs: number): Promise<Timed[]> {
@@ -147,7 +160,9 @@ async function labelTogether(
   let [images, tokens] = [0, 0]
   const work = async (first: number): Promise<void> => {
     for (let at = first; performance.now() - startMs < forMs || at === first; at += imagesInFlight) {
-      tokens += (await labelOne(job, at)).tokens
+      // Read after the wait: others add to the sum meanwhile.
+      const { tokens: answered } = await labelOne(job, at)
+      tokens += answered
       images += 1
     }
   }
@@ -181,6 +196,7 @@ function render({ engine, loadMs, alone, together, memory }: Measured): string {
   const tokens = middle(({ tokens: count }) => count)
   const stage = (name: string, ms: number): string => `  ${name.padEnd(34)}${ms.toFixed(0).padStart(8)} ms`
   const rate = together.images / together.seconds
+  const failed = alone.flatMap(({ problem }) => problem ?? [])
   const answerSeconds = alone.reduce((sum, { answerMs }) => sum + answerMs, 0) / 1000
   const answerTokens = alone.reduce((sum, { tokens: count }) => sum + count, 0)
   return [
@@ -203,6 +219,11 @@ function render({ engine, loadMs, alone, together, memory }: Measured): string {
       ? 'peak memory: this system does not say'
       : `peak memory: ${megabytes(memory.engine)} MB in the engine, ${megabytes(memory.own)} MB beside it, decoders apart`,
     `these tasks on this machine: ${Math.round(rate * 3600).toLocaleString('en')} images an hour`,
+    ...(failed.length === 0
+      ? []
+      : [
+          `${failed.length} of ${alone.length} images failed, which takes no time, and count as images; ${failed[0]}`,
+        ]),
   ].join('\n')
 }
 

@@ -58,12 +58,13 @@ export async function runImportReviews(args: readonly string[], root: VerbRoot):
   try {
     const find = imageFinder(index)
     const counts: Counts = { accept: 0, reject: 0, edit: 0 }
-    let problems = 0
+    let [problems, reviewed] = [0, 0]
     const complain = (line: number, problem: string) => {
       problems += 1
       if (problems <= maxProblemsShown) root.tell(`${manifest}, line ${line}: ${problem}`)
     }
     for await (const { line, reviews } of readManifest(manifest, complain)) {
+      reviewed += 1
       const image = find(reviews[0]?.image ?? '')
       if (image === null) {
         complain(line, `${reviews[0]?.image} is no image of this run`)
@@ -76,6 +77,11 @@ export async function runImportReviews(args: readonly string[], root: VerbRoot):
         if (!values['dry-run']) await writeVerdict(store, verdict)
       }
     }
+    if (reviewed === 0)
+      complain(
+        1,
+        'neither this line nor another says what a person decided; give output.manifest of such a job',
+      )
     if (problems > maxProblemsShown) root.tell(`… and ${problems - maxProblemsShown} more`)
     const { accept, reject, edit } = counts
     root.print(

@@ -4,7 +4,10 @@ import { Box } from './task-output.ts'
 
 export const GoldObject = z.object({
   name: z.string().min(1).describe('what it is, in the words of world.json'),
-  box: Box,
+  box: Box.refine(
+    ([x0, y0, x1, y1]) => x0 < x1 && y0 < y1,
+    'expected x0 < x1 and y0 < y1: two corners, not a corner with a width and a height',
+  ),
   colour: z.string().min(1).optional().describe('only where it has a clear one'),
 })
 export type GoldObject = z.infer<typeof GoldObject>

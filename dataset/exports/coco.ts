@@ -28,7 +28,7 @@ export const coco: ExportFormat = {
   imageModes: ['copy', 'link', 'reference'],
   lost: [
     'questions and answers, and that something was looked for and not found',
-    'which words of a caption a box belongs to: boxes have a category, the phrase without its article, in lower case',
+    'which words of a caption a box belongs to: boxes have a category, the phrase without its article and full stop, in lower case',
     'the recordId and everything else of a record but texts and boxes',
     'all beyond hundredths of a pixel',
     'shapes: the segmentation of a box is its outline',

@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
 import type { Box, TaskOutput } from '../../schemas/task-output.ts'
-import { categoryName } from './core/category.ts'
+import { phraseName } from './core/category.ts'
 import { captionOf, contentOf } from './core/content.ts'
 import type { ExportImage, ReadLabel, ReadRegion, Review, WriterContext } from './core/format.ts'
 import { rowFormat } from './core/row-format.ts'
@@ -184,7 +184,7 @@ function regionBoxes(said: readonly { task: string; output: TaskOutput | null }[
     output === null
       ? []
       : contentOf(output, { questions: [], task }).regions.flatMap(({ text: words, boxes }) =>
-          boxes.map((box) => ({ name: categoryName(words), box })),
+          boxes.map((box) => ({ name: phraseName(words), box })),
         ),
   )
 }

@@ -116,6 +116,11 @@ describe('coglabel evaluate', () => {
   test.each([
     ['is not JSON', 'not json', /line 1 of .* is not JSON/],
     ['lacks fields', '{"key": "a"}', /line 1 of .* is not as expected/],
+    [
+      'has a corner with a width and a height for a box',
+      JSON.stringify({ ...gold[0], objects: [{ name: 'bear', box: [0.5, 0.5, 0.2, 0.2] }] }),
+      /two corners, not a corner with a width and a height/,
+    ],
     ['is empty', '', /is empty/],
     [
       'is of other images',

@@ -185,6 +185,41 @@ it('the verb writes verdicts once, finds uploaded images by the end of their URI
   expect(verdicts.get(reviewRecordId('owl.png', 'ground'))).toMatchObject({ verdict: 'reject' })
 })
 
+it('gives each of several records with one box its own back, and moves it only in one', () => {
+  const one: Box = [0.1004, 0.1, 0.3, 0.3]
+  const cow = { text: 'A cow', start: 0, end: 5, boxes: [one] }
+  const many = recordsOf([
+    {
+      key: 'a.jpg',
+      said: [
+        { task: 'describe-region', question: 'q', output: { regions: [{ box: one, text: 'A cow.' }] } },
+        { task: 'grounded-caption', question: 'q', output: { text: 'A cow.', phrases: [cow] } },
+        { task: 'ground', question: 'q', output: { phrase: 'the cow', boxes: [one] } },
+        { task: 'locate', question: 'q', output: { value: 'cow', boxes: [one] } },
+      ],
+    },
+  ])
+  const judged = (...boxes: Box[]) => {
+    const named = boxes.map((box, index): [string, Box] => [index === 0 ? 'cow.' : 'cow', box])
+    return verdictsOfReviews([edit(named)], { records: many, who: 'gt' })
+  }
+  const untouched = judged(one, one, one, one)
+  expect(untouched.problems).toEqual([])
+  expect(untouched.verdicts.map(({ verdict }) => verdict)).toEqual(['accept', 'accept', 'accept', 'accept'])
+  const other: Box = [0.15, 0.1, 0.35, 0.3]
+  const edited = judged(other, one, one, other).verdicts.flatMap(({ output }) => output ?? [])
+  expect(edited).toEqual([{ regions: [{ box: other, text: 'A cow.' }] }, { value: 'cow', boxes: [other] }])
+})
+
+it('a manifest in which nobody decided anything is no success', async () => {
+  const { folder, run } = await makeReviewRun()
+  const manifest = join(folder, 'input.manifest')
+  await writeFile(manifest, '{"image": "owl.png"}\n{"source-ref": "s3://up/owl.png"}\n')
+  const ended = await runVerb(runImportReviews, [run, manifest])
+  expect(ended).toMatchObject({ code: 3, out: '0 verdicts: 0 accepted, 0 rejected, 0 edited' })
+  expect(ended.told).toContain('says what a person decided')
+})
+
 it.each([
   [[], 'takes a run folder and a manifest'],
   [['nowhere', 'nothing'], 'is no file'],

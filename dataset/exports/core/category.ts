@@ -4,8 +4,14 @@ import { UserError } from '../../../schemas/errors.ts'
 /** Distinct names are held in memory; free phrases by the million are no categories. */
 const maxCategories = 200_000
 
-/** Lower case, without an article in front. */
+/** What a box is called: without the mark that ends a sentence, too, as some tasks name what is at a box in one. */
 export function categoryName(phrase: string): string {
+  const name = phraseName(phrase)
+  return name.replace(/\s*[.,;:!?。]+$/, '') || name
+}
+
+/** Lower case, without an article in front: what tells a phrase from a sentence is still there. */
+export function phraseName(phrase: string): string {
   const plain = phrase.trim().toLowerCase().replaceAll(/\s+/g, ' ')
   return plain.replace(/^(a|an|the) (?=\S)/, '')
 }

@@ -1,6 +1,7 @@
 // What records of every shape become as questions and answers. Formats' own files are in formats.test.ts.
 import { expect, test } from 'vitest'
 import { askedOf, turnsOf } from '../../../dataset/exports/core/conversation.ts'
+import { categoryName } from '../../../dataset/exports/core/category.ts'
 import { contentOfRecord, questionsOf } from '../../../dataset/exports/core/content.ts'
 import { fractionDialect, perMilleDialect } from '../../../dataset/exports/core/dialect.ts'
 import { findFormat } from '../../../dataset/exports/registry.ts'
@@ -232,6 +233,17 @@ test.each(cases)('$name', (one) => {
   expect(turnsOf(record!, fractionDialect).map(({ question, answer }) => [question, answer])).toEqual(
     one.turns,
   )
+})
+
+test('a thing is one category whether it is named in a phrase, in a sentence or in a list', () => {
+  const named = ['a dog', 'A dog.', 'The  Dog', ' dog,', 'a dog!']
+  expect(new Set(named.map((words) => categoryName(words)))).toEqual(new Set(['dog']))
+  expect(['a', '...', 'No. 5', 'a 。'].map((words) => categoryName(words))).toEqual([
+    'a',
+    '...',
+    'no. 5',
+    '。',
+  ])
 })
 
 test('boxes of a task of the user are of the kind that its words, or else its name, say', () => {
