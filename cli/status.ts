@@ -17,7 +17,8 @@ import { needOne, needRun, type VerbRoot } from './verb-root.ts'
 export const statusUsage = `coglabel status RUN --place URI
 
 Says how many images are asked for, how many records are durable, sealed and failed, how fast it goes, and about what
-it has cost. On a terminal it stays until everything is sealed or you interrupt it. It reads stores and queues only.
+it has cost. On a terminal it stays until everything is sealed (of a cancelled run, what it has) or you interrupt it. It
+reads stores and queues only.
 
   --json                 once, as JSON
   --once                 once, as text
@@ -56,7 +57,7 @@ export async function runStatus(args: readonly string[], root: VerbRoot): Promis
       const found = await status.look(root.clock())
       const health = await watchHealth(place.runStoreOf(runId), { config, found, known })
       known = health
-      const isOver = !isLive || isAllSealed(found) || stop.signal.aborted
+      const isOver = !isLive || isAllSealed(found) || isLaidDown(found) || stop.signal.aborted
       if (values.json === true) root.print(JSON.stringify({ ...found, health: health.report }, null, 2))
       else if (isLive) drawnLines = draw(renderStatus(found, health.worries), { drawnLines, root })
       else root.print(renderStatus(found, health.worries).join('\n'))
@@ -67,6 +68,11 @@ export async function runStatus(args: readonly string[], root: VerbRoot): Promis
     silence()
     place.close()
   }
+}
+
+/** A cancelled run gets no more than it has; what is missing would be waited for in vain. */
+function isLaidDown({ control, parts }: RunStatus): boolean {
+  return control.state === 'cancelled' && parts.unsealed === 0
 }
 
 type WatchedHealth = { generation: number; report: HealthReport | null; worries: string[] }

@@ -1,9 +1,11 @@
 // `coglabel status` on a terminal and elsewhere: what stands there after each look, and when it only looks once.
 import { expect, test } from 'vitest'
 import { runStatus } from '../../cli/status.ts'
+import { writePart } from '../../dataset/parts.ts'
 import { openRun } from '../../dataset/run-folder.ts'
+import { sealRun } from '../../dataset/seal.ts'
 import { openFolderTestPlace, type TestPlace } from '../helpers/places.ts'
-import { someRun } from '../helpers/records.ts'
+import { someRecord, someRun } from '../helpers/records.ts'
 import { controls, runVerb } from '../helpers/verbs.ts'
 
 /** As much of a terminal as is used: lines, a cursor that goes up, and what is cleared below it. */
@@ -48,6 +50,23 @@ test('a line that has nothing to say any more is gone from the terminal', async 
   const names = screenOf(written).map((line) => line.slice(0, 10).trimEnd())
   expect(names).toEqual(['run', 'expected', 'committed', 'sealed', 'queue', 'speed', 'spend'])
   expect(Math.max(...screenOf(written).map((line) => line.length))).toBeLessThan(60)
+})
+
+test('stays no longer than a cancelled run has something to seal', async () => {
+  const { place, flags } = await openWithRun()
+  const store = place.runStoreOf('r1')
+  await writePart(store, [someRecord({ key: 'a.png' })])
+  await runVerb(controls('cancel'), ['r1', ...flags])
+  let looks = 0
+  const { code } = await runVerb(runStatus, ['r1', ...flags], {
+    printsToTerminal: true,
+    progress: { isTerminal: true, columns: 60, write: () => {} },
+    async sleep() {
+      looks += 1
+      await sealRun({ store, runId: 'r1', clock: () => new Date(0) })
+    },
+  })
+  expect([code, looks]).toEqual([4, 1])
 })
 
 test.each([
