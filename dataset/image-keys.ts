@@ -34,7 +34,7 @@ const imageExtensions = new Set(
 
 /** Why a key is no image that can be labelled, by its name alone; null when it is one. */
 export function skipReason(key: string): SkipReason | null {
-  if (key.split('/').some((segment) => segment.startsWith('.'))) return 'hidden'
+  if (key.split('/').some((segment) => /^\.(?!\.?$)/.test(segment))) return 'hidden'
   if (!hasImageExtension(key)) return 'not an image by its extension'
   // U+FFFD is what Node reads for bytes that are not UTF-8; such a name leads nowhere.
   return keyProblem(key) !== null || key.includes('\u{fffd}') ? 'unusable name' : null

@@ -95,7 +95,7 @@ test('has nothing to do for deletions, folders and our own output, which never f
 
 test('passes over what lies beside images, as a listing does, but not what has no extension', () => {
   const beside = ['a.txt', 'a.JSON', '.DS_Store', 'sub/.thumbs/a.png', 'sub/._a.jpg', 'notes.md']
-  const images = ['a.png', 'sub/b.JPG', 'c', 'sub.d/e', 'f.heic']
+  const images = ['a.png', 'sub/b.JPG', 'c', 'sub.d/e', 'f.heic', '../g.png', './h.png']
   const keysIn = (names: string[]) => names.map((name) => `incoming/r/${name}`)
   expect(read({ Records: keysIn([...beside, ...images]).map((key) => record(key)) })).toMatchObject({
     kind: 'work',

@@ -28,13 +28,13 @@ const usable = [
   '$(rm -rf ~).png',
   'ünïcödé é\u0301.png',
   '\u{1F600}\u{10ffff}.png',
-  '\u202Egnp.exe',
+  '\u202Egnp.exe\u202C.png',
   'CON.png',
   '~.png',
   'tab\there.png',
   'control\u0001.png',
   // As long as S3 allows.
-  `${`${'x'.repeat(199)}/`.repeat(5)}`.slice(0, 1024 - prefix.length - 4) + '.png',
+  `${`${'x'.repeat(199)}/`.repeat(5)}`.slice(0, 1024 - prefix.length - 5) + 'x.png',
 ]
 const refused = [
   '../../escape.png',
@@ -44,6 +44,9 @@ const refused = [
   'back\\slash.png',
   `${'x'.repeat(256)}/y.png`,
 ]
+
+/** By their names they lie beside images. */
+const passedOver = ['\u202Egnp.exe', '.png', 'a/.b/c.png', 'a.txt']
 
 test('gives every key its record, unchanged', async () => {
   const { s3, connection, queue, deadLetters } = await openCloud()
@@ -63,7 +66,7 @@ test('gives every key its record, unchanged', async () => {
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 0 },
   }
   await openRun(run, { wanted, now: new Date(), runId: 'odd' })
-  for (const [n, name] of [...usable, ...refused].entries())
+  for (const [n, name] of [...usable, ...refused, ...passedOver].entries())
     await s3.send(new PutObjectCommand({ Bucket: 'images', Key: prefix + name, Body: numberedPng(n) }))
 
   await runWorker({
