@@ -34,6 +34,10 @@ class Atlas:
     def to(self, device) -> "Atlas":
         return Atlas(self.icons.to(device), self.widths.to(device), self.heights.to(device))
 
+    def copy_from(self, other: "Atlas") -> None:
+        for mine, theirs in ((self.icons, other.icons), (self.widths, other.widths), (self.heights, other.heights)):
+            mine.copy_(theirs)
+
 
 def fill_atlas(atlas: Atlas, sprites: Sprites) -> list[list[int]]:
     """Into memory that processes share, which has room. The number of the first drawing of each icon, [style][concept], other kinds last; its variants follow."""

@@ -22,10 +22,10 @@ class Sprites:
     """Drawings, each cropped to what is visible, premultiplied for clean resizing.
 
     `folder` holds what sprites.ts wrote. With `variants`, how many of each icon, and where `folder` has them, there are
-    more to train with: pictures/CONCEPT/*.png, sketches/*.ndjson.gz and what emoji.ts wrote.
+    more to train with: pictures/CONCEPT/*.png and sketches/*.ndjson.gz; with `others` what emoji.ts wrote, and the other sketches.
     """
 
-    def __init__(self, folder: str, variants: int = 0):
+    def __init__(self, folder: str, variants: int = 0, others: bool = False):
         about = json.loads((Path(folder) / "sprites.json").read_text())
         raw = read_raw(Path(folder) / "sprites.rgba", about["sizePx"]).reshape(len(about["styles"]), len(about["concepts"]), *[about["sizePx"]] * 2, 4)
         self.images = [[[crop(icon)] if icon.any() else [] for icon in style] for style in raw]
@@ -35,16 +35,14 @@ class Sprites:
         drawn = lambda s: sum(map(bool, self.images[s])) / len(CONCEPTS)
         often = [s for s in partial for _ in range(4 if drawn(s) > 0.9 or is_coloured(raw[s]) else 1)]
         self.elsewhere = [[s for s in often if self.images[s][c]] for c in range(len(CONCEPTS))]
-        self.others: list[list[Image.Image]] = []  # by kind
-        more = make_once(Path(folder), variants, self.images) if variants else {"manners": [], "others": []}
-        for manner in more["manners"]:
+        manners, made = make_once(Path(folder), f"variants-{variants}", make_more, self.images, variants) if variants else ([], [])
+        for manner in manners:
             self.add_manner(manner)
         self.originals = [[len(drawings) for drawings in style] for style in self.images]
-        if variants:
-            made = iter(more["variants"])
-            for drawings, of_each in to_vary(self.images, variants):
-                drawings += islice(made, of_each * len(drawings))
-        self.others = more["others"]
+        varied = to_vary(self.images, variants) if variants else []
+        for (drawings, _), more in zip(varied, made, strict=True):
+            drawings += more
+        self.others: list[list[Image.Image]] = make_once(Path(folder), "others", make_others) if others else []  # by kind
 
     def add_manner(self, drawings: list[list[Image.Image]]) -> None:
         """One that may have many drawings of a concept; then it is a fifth of what is seen beside the main sets."""
@@ -62,30 +60,29 @@ class Sprites:
         return image.width / image.height
 
 
-def make_once(folder: Path, variants: int, icons: list[list[list[Image.Image]]]) -> dict[str, list]:
+def make_once(folder: Path, name: str, make, *args):
     """What takes minutes to make is kept beside the icons."""
-    kept = folder / f"variants-{variants}.pickle"
+    kept = folder / f"{name}.pickle"
     if not kept.exists():
         with multiprocessing.Pool() as pool:
-            made = make_more(pool, folder, variants, icons)
+            made = make(pool, folder, *args)
         kept.with_suffix(f".{os.getpid()}").write_bytes(pickle.dumps(made))
         kept.with_suffix(f".{os.getpid()}").rename(kept)
     return pickle.loads(kept.read_bytes())
 
 
-def make_more(pool, folder: Path, variants: int, icons: list[list[list[Image.Image]]]) -> dict[str, list]:
-    sketched = sketches.draw_all(pool, folder / "sketches")
-    of_concepts = [sketched.pop(sketches.plain(sketches.CATEGORIES.get(c["name"], "")), []) for c in CONCEPTS]
+def make_more(pool, folder: Path, icons: list[list[list[Image.Image]]], variants: int) -> tuple[list, list]:
+    """More manners, [manner][concept], and the variants of each entry of `to_vary`."""
+    sketched = sketches.draw_all(pool, folder / "sketches", of_concepts=True)
+    of_concepts = [sketched.get(sketches.CATEGORIES.get(c["name"], ""), []) for c in CONCEPTS]
     manners = [m for m in (read_pictures(folder / "pictures"), of_concepts) if any(m)]
-    varied = [(d, of_each) for drawings, of_each in to_vary([*icons, *manners], variants) for d in drawings]
-    others = read_others(folder, sketched)
-    made = make_variants(pool, [*varied, *((d, 1) for drawings in others for d in drawings)])
-    variants_of_others = iter(made[sum(of_each for _, of_each in varied) :])
-    return {
-        "manners": manners,
-        "variants": made[: sum(of_each for _, of_each in varied)],
-        "others": [drawings + list(islice(variants_of_others, len(drawings))) for drawings in others],
-    }
+    return manners, make_variants(pool, to_vary([*icons, *manners], variants))
+
+
+def make_others(pool, folder: Path) -> list[list[Image.Image]]:
+    others = read_others(folder, sketches.draw_all(pool, folder / "sketches", of_concepts=False))
+    made = make_variants(pool, [(drawings, 1) for drawings in others])
+    return [drawings + more for drawings, more in zip(others, made, strict=True)]
 
 
 def to_vary(images: list[list[list[Image.Image]]], variants: int) -> list[tuple[list[Image.Image], int]]:
@@ -94,14 +91,13 @@ def to_vary(images: list[list[list[Image.Image]]], variants: int) -> list[tuple[
     return [(drawings, variants if len(drawings) == 1 else 1) for style in trained for drawings in style if drawings]
 
 
-def make_variants(pool, drawings: list[tuple[Image.Image, int]]) -> list[Image.Image]:
-    made = pool.starmap(vary, [(n, *task) for n, task in enumerate(drawings)], chunksize=32)
-    return [variant for of_one in made for variant in of_one]
+def make_variants(pool, drawings: list[tuple[list[Image.Image], int]]) -> list[list[Image.Image]]:
+    return pool.starmap(vary, [(n, *task) for n, task in enumerate(drawings)], chunksize=8)
 
 
-def vary(seed: int, icon: Image.Image, count: int) -> list[Image.Image]:
-    rng = np.random.default_rng([count, seed])
-    return [styles.variant(rng, icon) for _ in range(count)]
+def vary(seed: int, drawings: list[Image.Image], of_each: int) -> list[Image.Image]:
+    rng = np.random.default_rng([of_each, seed])
+    return [styles.variant(rng, icon) for icon in drawings for _ in range(of_each)]
 
 
 def read_pictures(folder: Path) -> list[list[Image.Image]]:
@@ -112,7 +108,7 @@ def read_pictures(folder: Path) -> list[list[Image.Image]]:
 
 def read_others(folder: Path, sketched: dict[str, list[Image.Image]]) -> list[list[Image.Image]]:
     """By kind, of kinds that no scene is asked about: emoji, sketches of the same thing, and what there are only sketches of."""
-    left, others = dict(sketched), []
+    left, others = {sketches.plain(name): drawings for name, drawings in sketched.items()}, []
     if (folder / "emoji.json").exists():
         about = json.loads((folder / "emoji.json").read_text())
         icons = iter(read_raw(folder / "emoji.rgba", about["sizePx"]))

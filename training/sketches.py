@@ -14,11 +14,12 @@ ABOUT = json.loads((Path(__file__).parent / "icons/sketches.json").read_text())
 LARGE = 96
 
 
-def draw_all(pool, folder: Path) -> dict[str, list[Image.Image]]:
-    """By the plain name of what they show; none where `folder` is not there."""
+def draw_all(pool, folder: Path, *, of_concepts: bool) -> dict[str, list[Image.Image]]:
+    """By category: those that show a concept, or all others that show a thing; none where `folder` is not there."""
     files = [f for f in sorted(folder.glob("*.ndjson.gz")) if category(f) not in ABOUT["leftOut"]]
-    made = pool.starmap(draw_category, list(enumerate(files)), chunksize=4)
-    return {plain(category(file)): drawings for file, drawings in zip(files, made)}
+    wanted = [(n, file) for n, file in enumerate(files) if (category(file) in CATEGORIES.values()) == of_concepts]
+    made = pool.starmap(draw_category, wanted, chunksize=4)
+    return {category(file): drawings for (_, file), drawings in zip(wanted, made, strict=True)}
 
 
 def category(file: Path) -> str:

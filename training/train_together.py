@@ -103,7 +103,7 @@ def start_supply(args, c: Config) -> Supply:
 
 def prepare(supply: Supply, args, c: Config, slots: int, processes: int) -> None:
     began = time.time()
-    sprites = Sprites(args.sprites, args.variants)
+    sprites = Sprites(args.sprites, args.variants, others=True)
     assert len(sprites.others) <= KINDS, f"{len(sprites.others)} other kinds; make KINDS larger"
     first = fill_atlas(supply.atlas, sprites)
     drawings = sum(len(d) for style in [*sprites.images, sprites.others] for d in style)
@@ -230,8 +230,7 @@ def train(args, began: float, words: Words, c: Config, supply: Supply) -> None:
         o.zero_grad()
     tell("compiled")
     supply.wait_for_drawings()
-    for mine, made in zip((atlas.icons, atlas.widths, atlas.heights), (supply.atlas.icons, supply.atlas.widths, supply.atlas.heights)):
-        mine.copy_(made)
+    atlas.copy_from(supply.atlas)
     tell("drawings are there")
 
     began_steps = time.time()
