@@ -71,7 +71,7 @@ export async function runBench(
     // The first images pay for what is made once: decoders start, memory grows.
     await labelTogether(job, 0)
     const alone = await labelOneByOne(job, seconds * 1000)
-    const problems = alone.flatMap(({ problem }) => problem ?? [])
+    const problems = problemsOf(alone)
     if (problems.length === alone.length)
       throw new UserError(`no image can be labelled, so nothing can be measured; ${problems[0]}`)
     const together = await labelTogether(job, seconds * 1000)
@@ -143,6 +143,10 @@ async function labelOne({ items, context }: Job, index: number): Promise<Timed> 
   return { decodeMs, prefillMs, answerMs: generateMs, tokens, records: records.length, problem }
 }
 
+function problemsOf(timed: readonly Timed[]): string[] {
+  return timed.flatMap(({ problem }) => problem ?? [])
+}
+
 async function labelOneByOne(job: Job, forMs: number): Promise<Timed[]> {
   const timed: Timed[] = []
   for (const untilMs = performance.now() + forMs; performance.now() < untilMs || timed.length === 0;)
@@ -196,7 +200,7 @@ function render({ engine, loadMs, alone, together, memory }: Measured): string {
   const tokens = middle(({ tokens: count }) => count)
   const stage = (name: string, ms: number): string => `  ${name.padEnd(34)}${ms.toFixed(0).padStart(8)} ms`
   const rate = together.images / together.seconds
-  const failed = alone.flatMap(({ problem }) => problem ?? [])
+  const failed = problemsOf(alone)
   const answerSeconds = alone.reduce((sum, { answerMs }) => sum + answerMs, 0) / 1000
   const answerTokens = alone.reduce((sum, { tokens: count }) => sum + count, 0)
   return [

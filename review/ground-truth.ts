@@ -154,7 +154,7 @@ function withBoxes(output: TaskOutput, boxes: readonly Box[][]): TaskOutput {
     const [x0, y0, x1, y1] = box.map((side) => Math.max(0, Math.min(1, side)))
     return [x0 ?? 0, y0 ?? 0, x1 ?? 1, y1 ?? 1]
   }
-  if ('phrase' in output) return { ...output, boxes: (boxes[0] ?? []).map(cut) }
+  if ('phrase' in output || 'value' in output) return { ...output, boxes: (boxes[0] ?? []).map(cut) }
   if ('regions' in output)
     return {
       ...output,
@@ -162,7 +162,6 @@ function withBoxes(output: TaskOutput, boxes: readonly Box[][]): TaskOutput {
         (boxes[at] ?? []).map((box) => ({ ...region, box: cut(box) })),
       ),
     }
-  if ('value' in output) return { ...output, boxes: (boxes[0] ?? []).map(cut) }
   if (!('phrases' in output)) return output
   const phrases = output.phrases.flatMap((phrase, at) => {
     const own = (boxes[at] ?? []).map(cut)

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
-import { labelOfTurns, turnsOf } from './core/conversation.ts'
+import { labelOfTurns, questionParts, turnsOf } from './core/conversation.ts'
 import { embeddedTypes, embedImage } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage } from './core/format.ts'
@@ -47,10 +47,7 @@ const inputs = rowFormat({
           messages: [
             {
               role: 'user',
-              content: [
-                { type: 'image', source },
-                ...(question === '' ? [] : [{ type: 'text', text: question }]),
-              ],
+              content: [{ type: 'image', source }, ...questionParts(question)],
             },
           ],
         },

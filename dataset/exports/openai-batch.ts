@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { LabelRecord } from '../../schemas/label-record.ts'
-import { labelOfTurns, turnsOf } from './core/conversation.ts'
+import { labelOfTurns, questionParts, turnsOf } from './core/conversation.ts'
 import { embeddedTypes, imageUrl } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import type { ExportFiles, ExportFormat, ExportImage, WriterContext } from './core/format.ts'
@@ -67,10 +67,7 @@ function requestsOf(record: LabelRecord, url: string): unknown[] {
       messages: [
         {
           role: 'user',
-          content: [
-            { type: 'image_url', image_url: { url } },
-            ...(question === '' ? [] : [{ type: 'text', text: question }]),
-          ],
+          content: [{ type: 'image_url', image_url: { url } }, ...questionParts(question)],
         },
       ],
     },

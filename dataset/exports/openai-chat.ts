@@ -2,7 +2,7 @@
 // as a data URL, or where it is.
 import { z } from 'zod'
 import { isRgb } from './core/colour-mode.ts'
-import { labelOfTurns, pairTurns, turnsOf } from './core/conversation.ts'
+import { labelOfTurns, pairTurns, questionParts, turnsOf } from './core/conversation.ts'
 import { imageUrl } from './core/data-url.ts'
 import { perMilleDialect } from './core/dialect.ts'
 import { rowFormat } from './core/row-format.ts'
@@ -44,8 +44,7 @@ export const openaiChat = rowFormat({
           role: 'user',
           content: [
             ...(index === 0 ? [{ type: 'image_url', image_url: { url } }] : []),
-            // An empty text is refused; a base model's caption has no question.
-            ...(question === '' ? [] : [{ type: 'text', text: question }]),
+            ...questionParts(question),
           ],
         },
         { role: 'assistant', content: answer },

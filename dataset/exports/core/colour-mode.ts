@@ -1,4 +1,5 @@
 // How the header of a JPEG or PNG says its colours are kept. It decodes nothing and knows no format.
+import { jpegSegments } from './jpeg-segments.ts'
 
 /** Whether a pixel is red, green and blue, perhaps with an alpha; null where the header does not say. */
 export function isRgb(bytes: Uint8Array): boolean | null {
@@ -17,11 +18,10 @@ function isRgbPng(buffer: Buffer): boolean | null {
 
 /** The frame header has as many components as a pixel has numbers: one is grey, four are inks. */
 function isRgbJpeg(buffer: Buffer): boolean | null {
-  for (let at = 2; at + 9 < buffer.length && buffer[at] === 0xff;) {
-    const marker = buffer[at + 1] ?? 0
+  for (const { marker, start } of jpegSegments(buffer)) {
     const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)
-    if (isFrame) return buffer[at + 9] === 3
-    at += marker === 0xff ? 1 : 2 + buffer.readUInt16BE(at + 2)
+    const components = buffer[start + 9]
+    if (isFrame && components !== undefined) return components === 3
   }
   return null
 }

@@ -23,6 +23,11 @@ function defused(marker: string): string {
   return `${marker.slice(0, 1)}\u{200b}${marker.slice(1)}`
 }
 
+/** A question as parts of a message of an API: none of a base model's caption, which has none, for empty texts are refused. */
+export function questionParts(question: string): { type: 'text'; text: string }[] {
+  return question === '' ? [] : [{ type: 'text', text: question }]
+}
+
 /** One question and its answer, before a format writes them; spans of regions are places in the answer. */
 export type Exchange = {
   question: string

@@ -2,6 +2,7 @@
 // EXIF orientation, without which boxes would lie elsewhere. It does not know exports.
 import { crc32 } from 'node:zlib'
 import { UserError } from '../../../schemas/errors.ts'
+import { jpegSegments, startOfScan } from './jpeg-segments.ts'
 
 /** Places, times, cameras, comments and thumbnails go. Throws UserError for formats it cannot strip. */
 export function stripMetadata(
@@ -39,23 +40,14 @@ function stripJpeg(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
     header.writeUInt16BE(exif.length + 8, 2)
     kept.push(header, Buffer.from('Exif\0\0', 'latin1'), exif)
   }
-  let at = 2
-  while (at + 4 <= bytes.length && bytes[at] === 0xff) {
-    const marker = bytes[at + 1] ?? 0
-    if (marker === 0xff) {
-      at += 1
-      continue
-    }
-    if (marker === 0xda) break
-    const end = at + 2 + bytes.readUInt16BE(at + 2)
+  for (const { marker, start, end } of jpegSegments(bytes)) {
+    if (marker === startOfScan) return Buffer.concat([...kept, ...jpegScans(bytes, start)])
     const isApp = marker >= 0xe0 && marker <= 0xef
-    const isIcc = marker === 0xe2 && bytes.toString('latin1', at + 4, at + 15) === 'ICC_PROFILE'
+    const isIcc = marker === 0xe2 && bytes.toString('latin1', start + 4, start + 15) === 'ICC_PROFILE'
     const stays = (!isApp && marker !== 0xfe) || marker === 0xe0 || marker === 0xee || isIcc
-    if (stays) kept.push(bytes.subarray(at, end))
-    at = end
+    if (stays) kept.push(bytes.subarray(start, end))
   }
-  if (bytes[at] !== 0xff || bytes[at + 1] !== 0xda) throw unreadable(name, 'JPEG')
-  return Buffer.concat([...kept, ...jpegScans(bytes, at)])
+  throw unreadable(name, 'JPEG')
 }
 
 /** From the first scan to the end of the image; what cameras append behind it (thumbnails, videos) is cut off. */
