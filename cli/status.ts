@@ -112,7 +112,7 @@ function exitCode(status: RunStatus): number {
 
 /** The status as lines for people. Pure. */
 function renderStatus(status: RunStatus, worries: readonly string[] = []): string[] {
-  const { expected, committed, sealed, parts, queue, spend, recordsPerSecond, etaMs } = status
+  const { expected, committed, sealed, askedAgain, parts, queue, spend, recordsPerSecond, etaMs } = status
   const of = expected === null ? '' : ` of ${expected.records}`
   const share =
     expected === null || expected.records === 0
@@ -128,6 +128,9 @@ function renderStatus(status: RunStatus, worries: readonly string[] = []): strin
     `expected   ${expected === null ? 'whatever arrives' : `${expected.images} images, ${expected.records} records${expected.isComplete ? '' : '; the plan is not complete'}`}`,
     `committed  ${committed.isEstimate ? 'about ' : ''}${committed.records}${of} records${share}  (${parts.unsealed} parts not sealed)`,
     `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
+    ...(askedAgain.records === 0
+      ? []
+      : [`again      ${askedAgain.records} records that coglabel reconcile asked for are still to come`]),
     ...(worries.length === 0 ? [] : [`health     ${worries.join(', ')} of the last records`]),
     `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
     `speed      ${speed}${eta}`,

@@ -1,10 +1,13 @@
 // What the scaler knows from look to look: queue, runs and pools become the state that capacity is planned on, and a
 // run that has spent its cap is paused. It does not know ECS, and changes no capacity itself.
+import { wasAskedAgain } from './asked-again.ts'
 import { readControl, controlRun } from './run-control.ts'
 import { type CapacityPlan, type CapacityPolicy, type CapacityState, planCapacity } from './capacity.ts'
 import { UserError } from '../schemas/errors.ts'
 import { encodeEmf } from './emf.ts'
+import { mapInParallel } from './in-parallel.ts'
 import { listRuns, type Place } from './place.ts'
+import type { QueueStats } from './queues/work-queue.ts'
 import { readRun } from './run-folder.ts'
 import { isAllSealed, openRunStatus, type RunStatus } from './run-status.ts'
 
@@ -28,9 +31,13 @@ type Memory = {
   emptySinceMs: number | null
   backlogSinceMs: number | null
   pendingSinceMs: Record<keyof Pools, number | null>
-  /** Null for a run that is done. */
-  runs: Map<string, Watched | null>
+  runs: Map<string, Watched>
+  /** Runs that are done, with how often they had been asked for again by then; infinity for those that are cancelled. */
+  done: Map<string, number>
 }
+
+/** Runs that are asked about at once whether they were asked for again. */
+const runsAskedAtOnce = 16
 
 /** A scaler that has seen nothing yet. */
 export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): Scaler {
@@ -39,25 +46,18 @@ export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): 
     backlogSinceMs: null,
     pendingSinceMs: { spot: null, onDemand: null },
     runs: new Map(),
+    done: new Map(),
   }
   return {
     async look(now) {
       const nowMs = now.getTime()
-      const [queue, pools, runs] = await Promise.all([
-        place.queue.stats(),
-        readPools(),
-        lookAtRuns(place, memory, now),
-      ])
-      const waiting = queue.visible + queue.delayed
-      const messages = waiting + queue.inFlight
-      const isEmpty = messages === 0
-      // A bucket tells of uploads as well, in a message for each: with those no more is asked for than what plans lack.
-      const perMessage = Math.min(runs.imagesPerMessage, 1 + runs.imagesLeft / Math.max(1, messages))
+      const [queue, pools] = await Promise.all([place.queue.stats(), readPools()])
+      const runs = await lookAtRuns(place, memory, { now, hasMessages: countAll(queue) > 0 })
+      const isEmpty = countAll(queue) === 0
       memory.emptySinceMs = isEmpty ? (memory.emptySinceMs ?? nowMs) : null
       memory.backlogSinceMs = queue.visible === 0 ? null : (memory.backlogSinceMs ?? nowMs)
       const state: CapacityState = {
-        waiting: waiting * perMessage,
-        held: queue.inFlight * perMessage,
+        ...imagesIn(queue, runs),
         // The service tells no age here. No message can wait longer than the queue has not been empty.
         oldestAgeMs: memory.backlogSinceMs === null ? null : nowMs - memory.backlogSinceMs,
         emptySinceMs: memory.emptySinceMs,
@@ -69,6 +69,18 @@ export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): 
       return { ...plan, lines: [...writeMetrics(plan, { nowMs, fleet }), ...runs.unreadable] }
     },
   }
+}
+
+function countAll({ visible, delayed, inFlight }: QueueStats): number {
+  return visible + delayed + inFlight
+}
+
+/** Images of all messages: of those that wait and of those that workers hold. */
+function imagesIn(queue: QueueStats, runs: RunsLook): Pick<CapacityState, 'waiting' | 'held'> {
+  // A bucket tells of uploads as well, in a message for each: with those no more is asked for than what plans lack.
+  const perMessage = Math.min(runs.imagesPerMessage, 1 + runs.imagesLeft / Math.max(1, countAll(queue)))
+  const held = Math.min(queue.inFlight * perMessage, runs.mostImages)
+  return { held, waiting: Math.min((queue.visible + queue.delayed) * perMessage, runs.mostImages - held) }
 }
 
 function poolOf(
@@ -86,59 +98,96 @@ type RunsLook = {
   imagesPerMessage: number
   /** Of all plans: without their records. */
   imagesLeft: number
+  /** As many may be worked on, whatever is in the queue: messages of paused runs are there too. */
+  mostImages: number
   restReason: CapacityState['restReason']
   /** A sentence for each run that cannot be read: it counts for nothing, and keeps nobody else's workers away. */
   unreadable: string[]
 }
 
+type Standing = { is: 'working' | 'paused' | 'capped'; found: RunStatus }
+
 /** Runs with work left: how many images a message of theirs has, and whether any of them may be worked on. */
-async function lookAtRuns(place: Place, memory: Memory, now: Date): Promise<RunsLook> {
-  const standings: ('working' | 'paused' | 'capped')[] = []
-  const planned = { images: 0, messages: 0, left: 0 }
+async function lookAtRuns(
+  place: Place,
+  memory: Memory,
+  { now, hasMessages }: { now: Date; hasMessages: boolean },
+): Promise<RunsLook> {
+  const standings: Standing[] = []
   const unreadable: string[] = []
-  for await (const runId of listRuns(place)) {
-    const store = place.runStoreOf(runId)
-    const seen = await lookAtRun(place, memory, { runId, now }).catch((error: unknown) => {
+  const look = async (runId: string) => {
+    try {
+      const standing = await lookAtRun(place, memory, { runId, now })
+      if (standing !== null) standings.push(standing)
+    } catch (error) {
       if (!(error instanceof UserError)) throw error
       unreadable.push(`run ${runId} is not counted: ${error.message}`)
-      return null
-    })
-    if (seen === null) continue
-    const { watched, state, found } = seen
-    if (state === 'cancelled' || isAllSealed(found)) {
-      memory.runs.set(runId, null)
-      continue
     }
-    planned.images += found.expected?.images ?? 0
-    planned.messages += found.expected?.messages ?? 0
-    planned.left += imagesLeft(found)
-    const isOver = hasSpentCap(found, watched)
-    // Workers give back what a paused run has in the queue, so that its messages wait for a decision of a person.
-    if (isOver && state === 'running')
-      await controlRun(store, { action: 'pause', cause: 'cost-cap', reason: capReason(found, watched), now })
-    standings.push(isOver ? 'capped' : state === 'paused' ? 'paused' : 'working')
   }
-  const rests = standings.length > 0 && !standings.includes('working')
+  for await (const runId of listRuns(place)) if (!memory.done.has(runId)) await look(runId)
+  // Among the messages of paused runs there may be some of a run that was done and is asked for again.
+  const hasPaused = standings.some(({ is }) => is !== 'working')
+  if (hasPaused && hasMessages) for (const runId of await findAskedAgain(place, memory)) await look(runId)
+  return { ...sumRuns(standings), unreadable }
+}
+
+/** Of the runs that were done: those that were reconciled since, and had something to ask for. */
+async function findAskedAgain(place: Place, { done }: Memory): Promise<string[]> {
+  const found = await mapInParallel([...done], { max: runsAskedAtOnce }, async ([runId, times]) => {
+    const isOver = times === Infinity || !(await wasAskedAgain(place.runStoreOf(runId), times))
+    return isOver ? [] : [runId]
+  })
+  return found.flat()
+}
+
+function sumRuns(standings: readonly Standing[]): Omit<RunsLook, 'unreadable'> {
+  const sum = (of: readonly Standing[], count: (found: RunStatus) => number) =>
+    of.reduce((total, { found }) => total + count(found), 0)
+  const working = standings.filter(({ is }) => is === 'working')
+  const messages = sum(standings, ({ expected }) => expected?.messages ?? 0)
+  const rests = standings.length > 0 && working.length === 0
+  const isKnown = working.length < standings.length && working.every(({ found }) => hasWholePlan(found))
   return {
-    imagesPerMessage: planned.messages === 0 ? 1 : planned.images / planned.messages,
-    imagesLeft: planned.left,
-    restReason: !rests ? null : standings.includes('capped') ? 'cost-cap' : 'paused',
-    unreadable,
+    imagesPerMessage: messages === 0 ? 1 : sum(standings, ({ expected }) => expected?.images ?? 0) / messages,
+    imagesLeft: sum(standings, imagesLeft),
+    mostImages: isKnown ? sum(working, imagesLeft) : Infinity,
+    restReason: !rests ? null : standings.some(({ is }) => is === 'capped') ? 'cost-cap' : 'paused',
   }
 }
 
-/** Images of a plan that lack records; 0 where nothing is planned. Records that are not sealed may be there twice. */
-function imagesLeft({ expected, committed }: RunStatus): number {
-  if (expected === null || expected.records === 0) return 0
-  return Math.max(0, 1 - committed.records / expected.records) * expected.images
+function hasWholePlan({ expected }: RunStatus): boolean {
+  return expected?.isComplete === true
 }
 
-/** How a run stands; null for one that is done or not there yet. */
-async function lookAtRun(place: Place, memory: Memory, { runId, now }: { runId: string; now: Date }) {
+/** Images of a run that lack records; 0 where nothing is planned. Records that are not sealed may be there twice. */
+function imagesLeft({ expected, committed, askedAgain }: RunStatus): number {
+  if (expected === null || expected.records === 0) return askedAgain.images
+  const lacking = Math.max(0, 1 - committed.records / expected.records) * expected.images
+  return Math.max(lacking, askedAgain.images)
+}
+
+/** How a run stands that has work left, paused now if it has spent its cap; null for one that is done or not there yet. */
+async function lookAtRun(
+  place: Place,
+  memory: Memory,
+  { runId, now }: { runId: string; now: Date },
+): Promise<Standing | null> {
   const watched = await watch(place, memory, runId)
   if (watched === null) return null
-  const { state } = await readControl(place.runStoreOf(runId))
-  return { watched, state, found: await watched.status.look(now) }
+  const store = place.runStoreOf(runId)
+  const { state } = await readControl(store)
+  const found = await watched.status.look(now)
+  if (state === 'cancelled' || isAllSealed(found)) {
+    memory.runs.delete(runId)
+    memory.done.set(runId, state === 'cancelled' ? Infinity : found.askedAgain.times)
+    return null
+  }
+  memory.done.delete(runId)
+  const isOver = hasSpentCap(found, watched)
+  // Workers give back what a paused run has in the queue, so that its messages wait for a decision of a person.
+  if (isOver && state === 'running')
+    await controlRun(store, { action: 'pause', cause: 'cost-cap', reason: capReason(found, watched), now })
+  return { is: isOver ? 'capped' : state === 'paused' ? 'paused' : 'working', found }
 }
 
 async function watch(place: Place, { runs }: Memory, runId: string): Promise<Watched | null> {

@@ -5,6 +5,7 @@ import { writeWorkMessages } from '../../dataset/events.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { openPlace } from '../../dataset/place.ts'
 import { planRun } from '../../dataset/plan.ts'
+import { reconcileRun } from '../../dataset/reconcile.ts'
 import { controlRun, readControl } from '../../dataset/run-control.ts'
 import { openRun, wantedRunId, type WantedRun } from '../../dataset/run-folder.ts'
 import { openScaler, type Pools } from '../../dataset/scale.ts'
@@ -165,4 +166,68 @@ test('takes the events of uploaded images for what they are, and messages of a p
   expect(await look(prefix, 'the plan')).toBe(4)
   // One message of 20 images, and 20 of one each.
   expect(await look({ kind: 'folder', uri: 'file:///photos/' }, 'events too')).toBe(8)
+})
+
+test('a run that was done and is asked for again has workers, also while every other run is paused', async () => {
+  const source = { kind: 'bucket', uri: 's3://images/', bucket: 'images', prefix: '' } as const
+  const { place, pools, runId, store, begin } = await open({ source })
+  const keys = Array.from({ length: 60 }, (_, n) => `${n}.png`)
+  const shards = [
+    {
+      name: 'prefix',
+      async *images() {
+        for (const key of keys) yield { image: { bucket: 'images', key }, cursor: key }
+      },
+    },
+  ]
+  const clock = () => new Date(startMs)
+  const taken = { send: async (bodies: readonly string[]) => bodies.map(() => true) }
+  await planRun(shards, { runId, store, queue: { ...place.queue, ...taken }, clock })
+  const make = async (made: readonly string[], status: 'ok' | 'failed') => {
+    await writePart(
+      store,
+      made.map((key) => {
+        const record = someRecord({ key, status })
+        return { ...record, source: { ...record.source, uri: `s3://images/${key}` } }
+      }),
+    )
+    await sealRun({ store, runId, clock })
+  }
+  const failing = keys.slice(0, 15)
+  await make(keys.slice(15), 'ok')
+  await make(failing, 'failed')
+
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await controlRun(other.store, { action: 'pause', now: new Date(startMs) })
+  for (let n = 0; n < 200; n += 1)
+    await place.queue.send(writeWorkMessages([{ bucket: 'images', key: `${n}` }], { runId: other.runId }))
+  const warm = openScaler({ place, readPools: async () => pools, policy })
+  const look = async () => {
+    const looks = await Promise.all(
+      [warm, openScaler({ place, readPools: async () => pools, policy })].map(
+        async (scaler) => (await scaler.look(new Date(startMs))).spot,
+      ),
+    )
+    expect(looks[0], 'one that remembers sees what one sees that does not').toBe(looks[1])
+    return looks[0]
+  }
+  const reconcile = async (retriesFailed: boolean) =>
+    await reconcileRun({
+      config: { runId, tasks: wanted.tasks },
+      shards,
+      store,
+      queue: place.queue,
+      clock,
+      retriesFailed,
+    })
+  expect(await look()).toBe(0)
+  expect(await reconcile(false)).toMatchObject({ missing: 0 })
+  expect(await look()).toBe(0)
+  expect(await reconcile(true)).toMatchObject({ missing: 15, records: 15 })
+  // For 15 images, not for the 200 that wait for a person.
+  expect(await look()).toBe(3)
+  await make(failing.slice(0, 10), 'ok')
+  expect(await look()).toBe(1)
+  await make(failing.slice(10), 'failed')
+  expect(await look()).toBe(0)
 })
