@@ -3,7 +3,7 @@
 // Usage: node child.ts JSON (a ChildSpec); ends when stdin closes.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../dataset/queues/clock.ts'
-import { sealRun } from '../../dataset/seal.ts'
+import { defaultSealLimits, openSealer } from '../../dataset/seal.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
@@ -30,6 +30,14 @@ export type ChildSpec = {
 export const refusedExitCode = 9
 
 export const stormLeaseMs = 2000
+
+/** So small that a storm closes windows, cuts listings into generations, and writes checkpoints and merges them. */
+export const stormSealLimits = {
+  ...defaultSealLimits,
+  maxParts: 5,
+  windowParts: 4,
+  checkpointEvery: 3,
+}
 
 if (import.meta.main) {
   await runChild(JSON.parse(process.argv[2] ?? '{}') as ChildSpec) // Written by storm.ts.
@@ -89,6 +97,8 @@ async function work(spec: ChildSpec): Promise<void> {
       writeRetryMs: 50,
       knownIdsAgeMs: 300,
       claimMs: stormLeaseMs,
+      controlAgeMs: 100,
+      pausedDelayMs: 300,
       idleExitMs: spec.idleExitMs,
     },
   })
@@ -101,10 +111,14 @@ async function seal(spec: ChildSpec): Promise<void> {
     if (name === 'putIfAbsent') sayBusy()
   })
   say('up')
+  const open = () =>
+    openSealer({ store, runId: spec.runId, clock: () => new Date(Date.now()), limits: stormSealLimits })
+  // Some remember the chain from turn to turn, some begin anew, as a function does.
+  const [kept, isForgetful] = [open(), random() < 0.5]
   for (;;) {
     await sleep(50 + random() * 250)
     try {
-      await sealRun({ store, runId: spec.runId, clock: () => new Date(Date.now()) })
+      await (isForgetful ? open() : kept).seal()
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error
     }

@@ -7,9 +7,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { readRun } from '../../dataset/run-folder.ts'
+import { openRunStatus } from '../../dataset/run-status.ts'
 import { sealRun } from '../../dataset/seal.ts'
+import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
 import { type ChildSpec, refusedExitCode, stormLeaseMs } from './child.ts'
+import { interfere, type PeopleCounts, placeOf } from './people.ts'
 import { openPorts } from './ports.ts'
 import { findLosses, judge, readSealed } from './verdict.ts'
 import { openWorld, type PortsKind, type World } from './world.ts'
@@ -23,6 +27,8 @@ export type StormOptions = {
   workers?: number
   sealers?: number
   livesEach?: number
+  /** What is needed no more for so long is deleted during the storm: longer than any process sleeps. */
+  gcAgeMs?: number | null
 }
 
 export type StormReport = {
@@ -38,6 +44,8 @@ export type StormReport = {
   refused: number
   failedRecords: number
   generations: number
+  windows: number
+  people: PeopleCounts
   /** Images shown to the engine, for each image there is. */
   passesPerImage: number
   mostDeliveries: number
@@ -60,6 +68,7 @@ export async function runStorm({
   workers = 2,
   sealers = 1,
   livesEach = 3,
+  gcAgeMs = null,
 }: StormOptions): Promise<StormReport> {
   const startMs = performance.now()
   const random = seededRandom(seed)
@@ -68,7 +77,9 @@ export async function runStorm({
   const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims })
   const storm = startStorm(world, random)
   const reader = readAllAlong(world)
+  const evening = new AbortController()
   try {
+    const people = interfere(world, { random: seededRandom(seed + 1), gcAgeMs, over: evening.signal })
     const jobs = Array.from({ length: workers }, async () => await storm.liveAndDie('worker', livesEach))
     const sealing = Array.from({ length: sealers }, async () => await storm.sealUntilCalm())
     // A sealer is frozen when it writes, which may be only when the others are done.
@@ -76,6 +87,8 @@ export async function runStorm({
     const uploaded = world.upload()
     await Promise.all([uploaded.then(storm.misfortunes), storm.freeze('worker'), ...jobs])
     storm.calm()
+    evening.abort()
+    const did = await people
     await Promise.all(sealing)
     await Promise.all([storm.finish(), frozenSealer])
     const { violations, records } = await settle(world, reader)
@@ -88,13 +101,16 @@ export async function runStorm({
       ...storm.counts,
       passesPerImage: storm.counts.passes / imageCount,
       failedRecords: records.filter(({ status }) => status === 'failed').length,
-      generations: await countGenerations(world),
+      generations: await countKeys(world, 'manifests/'),
+      windows: 1 + (await countKeys(world, 'closed/')),
+      people: did,
       mostDeliveries: Math.max(0, ...records.map(({ attempt }) => attempt)),
       requests: [...world.requests.values()].reduce((sum, count) => sum + count, 0),
       durationMs: performance.now() - startMs,
     }
   } finally {
     reader.stop()
+    evening.abort()
     storm.killAll()
     await world.close()
   }
@@ -268,21 +284,40 @@ async function settle(world: World, reader: ReturnType<typeof readAllAlong>) {
   const records = await readSealed(store)
   const dead = await deadLetters.stats()
   const buried = dead.visible === 0 ? [] : [`${dead.visible} messages are among the dead letters`]
-  return { records, violations: [...along, ...judge(records, world), ...buried] }
+  return {
+    records,
+    violations: [...along, ...judge(records, world), ...buried, ...(await findOwed(world))],
+  }
 }
 
-async function countGenerations({ ports, runId }: World): Promise<number> {
-  const store = openPorts(ports).runStoreOf(runId)
-  const { objects } = await store.list({ prefix: 'manifests/' })
+/** What was asked for again by somebody and is not there, though the queue is empty. */
+async function findOwed({ ports, runId }: World): Promise<string[]> {
+  const place = placeOf(ports)
+  const store = place.runStoreOf(runId)
+  const config = await readRun(store)
+  if (config === null) return [`the run ${runId} is gone`]
+  const none = openMemoryStore()
+  const status = openRunStatus({ ...place, labels: none, weights: none }, config)
+  const { askedAgain, control } = await status.look(new Date())
+  return [
+    ...(askedAgain.records === 0 ? [] : [`${askedAgain.records} records asked for again are not there`]),
+    ...(control.state === 'running' ? [] : [`the run is ${control.state}`]),
+  ]
+}
+
+async function countKeys({ ports, runId }: World, prefix: string): Promise<number> {
+  const { objects } = await openPorts(ports).runStoreOf(runId).list({ prefix })
   return objects.length
 }
 
 /** One line for a report. */
 export function describeStorm(report: StormReport): string {
   const { kind, seed, claims, images, started, killed, frozen, refused, failedRecords, generations } = report
+  const { paused, reconciled, deleted } = report.people
   return (
     `${kind} seed ${seed}, claims ${claims}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
-    `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations, ` +
+    `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations in ${report.windows} windows, ` +
+    `${paused} pauses, ${reconciled} reconcilings, ${deleted} deleted; ` +
     `${report.passesPerImage.toFixed(2)} passes an image, ${report.mostDeliveries} deliveries at most` +
     `${report.requests === 0 ? '' : `, ${report.requests} requests`}, ${(report.durationMs / 1000).toFixed(1)} s`
   )
