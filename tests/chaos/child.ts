@@ -7,12 +7,14 @@ import { defaultSealLimits, openSealer } from '../../dataset/seal.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
-import { openCountingEngine } from '../helpers/counting-engine.ts'
+import type { TaskRole } from '../../schemas/task-spec.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
-import { openPorts, type PortsSpec } from './ports.ts'
+import { openPorts, openStormEngine, type PortsSpec } from './ports.ts'
 
 export type ChildSpec = {
   role: 'worker' | 'sealer'
+  /** Which model a worker has. */
+  model: TaskRole
   ports: PortsSpec
   runId: string
   seed: number
@@ -60,14 +62,18 @@ async function runChild(spec: ChildSpec): Promise<void> {
 }
 
 async function work(spec: ChildSpec): Promise<void> {
-  const { queue, sourceOf, runStoreOf } = openPorts(spec.ports)
-  const engine = openCountingEngine({ delayMs: 1 })
+  const { queue, groundingQueue, sourceOf, runStoreOf } = openPorts(spec.ports)
+  const engine = openStormEngine(spec.model, 1)
+  const stop = new AbortController()
+  process.once('SIGTERM', () => stop.abort())
   const random = seededRandom(spec.seed)
   const deadly = startDying(spec, random)
   const sayBusy = once(() => say('busy'))
+  const queues = { chat: deadly(queue), grounding: deadly(groundingQueue) }
   say('up')
   await runWorker({
-    queue: deadly(queue),
+    queue: queues[spec.model],
+    queueOfRole: (role) => queues[role],
     engine: {
       ...engine,
       async openImage(...args) {
@@ -78,7 +84,7 @@ async function work(spec: ChildSpec): Promise<void> {
     sourceOf: (bucket) => deadly(sourceOf(bucket)),
     runStoreOf: (runId) => deadly(runStoreOf(runId)),
     mode: 'drain',
-    stop: new AbortController().signal,
+    stop: stop.signal,
     clock: systemClock,
     random,
     onEvent: ({ kind }) => void (kind === 'received' && sayBusy()),
@@ -100,6 +106,8 @@ async function work(spec: ChildSpec): Promise<void> {
       controlAgeMs: 100,
       pausedDelayMs: 300,
       idleExitMs: spec.idleExitMs,
+      stopDeadlineMs: 300,
+      stopMarginMs: 200,
     },
   })
 }

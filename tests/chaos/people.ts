@@ -109,11 +109,7 @@ async function clear({ ports, runId }: Pick<World, 'ports' | 'runId'>, minAgeMs:
 
 function openSweeper(spec: PortsSpec, runId: string): ObjectSweeper {
   if (spec.kind === 'folder') return openFsSweeper(join(spec.folder, 'labels', 'runs', runId))
-  const { kind: _kind, queueUrl: _queue, deadLettersUrl: _dead, ...connection } = spec
-  return openS3Sweeper({
-    bucket: labelsBucket,
-    prefix: `runs/${runId}/`,
-    ...connection,
-    forcePathStyle: true,
-  })
+  const { endpoint, region, credentials } = spec
+  const prefix = `runs/${runId}/`
+  return openS3Sweeper({ bucket: labelsBucket, prefix, endpoint, region, credentials, forcePathStyle: true })
 }

@@ -35,6 +35,7 @@ export type StormReport = {
   kind: PortsKind
   seed: number
   claims: 'on' | 'off'
+  models: 1 | 2
   /** Empty when nothing was lost, doubled or left without a name. */
   violations: string[]
   images: number
@@ -74,7 +75,9 @@ export async function runStorm({
   const random = seededRandom(seed)
   // Of two seeds in a row one has claims.
   const claims = seed % 2 === 0 ? 'on' : 'off'
-  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims })
+  // And of four seeds two have two models.
+  const models = seed % 4 < 2 ? 1 : 2
+  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims, models })
   const storm = startStorm(world, random)
   const reader = readAllAlong(world)
   const evening = new AbortController()
@@ -96,6 +99,7 @@ export async function runStorm({
       kind,
       seed,
       claims,
+      models,
       violations: [...storm.violations, ...violations],
       images: imageCount,
       ...storm.counts,
@@ -117,19 +121,22 @@ export async function runStorm({
 }
 
 type Life = { child: ChildProcess; said: (word: string) => Promise<void>; ended: Promise<void> }
-type Fate = Partial<Pick<ChildSpec, 'calls' | 'skewMs' | 'idleExitMs'>> & { fileBlocks?: number }
+type Fate = Partial<Pick<ChildSpec, 'model' | 'calls' | 'skewMs' | 'idleExitMs'>> & { fileBlocks?: number }
 
 function startStorm(world: World, random: () => number) {
   const counts = { started: 0, killed: 0, frozen: 0, refused: 0, passes: 0 }
   const violations: string[] = []
   const alive = new Set<ChildProcess>()
   const over = new AbortController()
+  const isOfTwo = world.tasks.length > 1
 
   const start = (role: ChildSpec['role'], { fileBlocks, ...fate }: Fate = {}): Life => {
     const { ports, runId } = world
     const lossShare = ports.kind === 'folder' ? 0.05 : 0
     const seed = Math.floor(random() * 1e9)
-    const steady = { calls: 0, skewMs: 0, idleExitMs: 700 }
+    // By turns, so that neither queue waits for long.
+    const model = isOfTwo && role === 'worker' && counts.started % 2 === 1 ? 'grounding' : 'chat'
+    const steady = { model, calls: 0, skewMs: 0, idleExitMs: 700 } as const
     const spec: ChildSpec = { role, ports, runId, seed, lossShare, ...steady, ...fate }
     const args = [childPath, JSON.stringify(spec)]
     const child =
@@ -142,7 +149,8 @@ function startStorm(world: World, random: () => number) {
       onPass: () => (counts.passes += 1),
       onEnd(code, signal, stderr) {
         alive.delete(child)
-        if (signal === 'SIGKILL') counts.killed += 1
+        // One that was about to end by itself does not hear any more what it is asked.
+        if (signal === 'SIGKILL' || signal === 'SIGTERM') counts.killed += 1
         else if (code === refusedExitCode) counts.refused += 1
         else if (code !== 0)
           violations.push(`a ${role} ended with ${code ?? signal}: ${stderr.slice(0, 2000)}`)
@@ -159,6 +167,9 @@ function startStorm(world: World, random: () => number) {
     const [waitMs, life] = [random() ** 2 * 1500, start(role, fate)]
     await life.said('up')
     await Promise.race([sleep(waitMs), life.ended])
+    // As containers end: it is asked first, and has a moment that may be too short.
+    if (role === 'worker' && random() < 0.4 && life.child.kill('SIGTERM'))
+      await Promise.race([sleep(random() * 600), life.ended])
     life.child.kill('SIGKILL')
     await life.ended
   }
@@ -174,7 +185,7 @@ function startStorm(world: World, random: () => number) {
     },
     /** Stops a process while it holds messages or writes a generation, for longer than its lease. */
     async freeze(role: ChildSpec['role']) {
-      const life = start(role)
+      const life = start(role, { model: 'chat' })
       await life.said('busy')
       await sleep(random() * 30)
       if (!life.child.kill('SIGSTOP')) return
@@ -209,9 +220,12 @@ function startStorm(world: World, random: () => number) {
       const skewMs = world.ports.kind === 'folder' ? 2 * hourMs : 0
       for (let rounds = 0; rounds < 20; rounds += 1) {
         const fate = { skewMs, idleExitMs: stormLeaseMs + 500 }
-        await Promise.all([start('worker', fate).ended, start('worker', fate).ended])
-        const { visible, inFlight, delayed } = await openPorts(world.ports).queue.stats()
-        if (visible + inFlight + delayed === 0) return
+        const models = isOfTwo ? (['chat', 'grounding'] as const) : (['chat', 'chat'] as const)
+        await Promise.all(models.map(async (model) => await start('worker', { ...fate, model }).ended))
+        const { queue, groundingQueue } = openPorts(world.ports)
+        const [first, second] = await Promise.all([queue.stats(), groundingQueue.stats()])
+        const left = [first, second].flatMap((stats) => Object.values(stats))
+        if (left.every((count) => count === 0)) return
       }
       violations.push('after 20 rounds of work the queue is not empty')
     },
@@ -315,7 +329,7 @@ export function describeStorm(report: StormReport): string {
   const { kind, seed, claims, images, started, killed, frozen, refused, failedRecords, generations } = report
   const { paused, reconciled, deleted } = report.people
   return (
-    `${kind} seed ${seed}, claims ${claims}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
+    `${kind} seed ${seed}, claims ${claims}, ${report.models === 1 ? 'one model' : 'two models'}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
     `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations in ${report.windows} windows, ` +
     `${paused} pauses, ${reconciled} reconcilings, ${deleted} deleted; ` +
     `${report.passesPerImage.toFixed(2)} passes an image, ${report.mostDeliveries} deliveries at most` +
