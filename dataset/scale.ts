@@ -34,10 +34,19 @@ type Memory = {
   runs: Map<string, Watched>
   /** Runs that are done, with how often they had been asked for again by then; infinity for those that are cancelled. */
   done: Map<string, number>
+  /** How far all runs with work were at the last look, and how long workers have been there without getting any further. */
+  progress: { mark: string; workedMs: number; atMs: number; hadWorkers: boolean }
 }
 
 /** Runs that are asked about at once whether they were asked for again. */
 const runsAskedAtOnce = 16
+
+/**
+ * When no run is any further after so long, none has anything in the queue: what they lack is among the dead letters or
+ * lost. Longer than a message stays away (an hour, that of a run which was paused), and than it takes workers to give
+ * back a million messages of paused runs.
+ */
+const stalledMs = 4 * 60 * 60_000
 
 /** A scaler that has seen nothing yet. */
 export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): Scaler {
@@ -47,12 +56,14 @@ export function openScaler({ place, readPools, policy, fleet }: ScalerOptions): 
     pendingSinceMs: { spot: null, onDemand: null },
     runs: new Map(),
     done: new Map(),
+    progress: { mark: '', workedMs: 0, atMs: 0, hadWorkers: false },
   }
   return {
     async look(now) {
       const nowMs = now.getTime()
       const [queue, pools] = await Promise.all([place.queue.stats(), readPools()])
-      const runs = await lookAtRuns(place, memory, { now, hasMessages: countAll(queue) > 0 })
+      const hasWorkers = pools.spot.running + pools.onDemand.running > 0
+      const runs = await lookAtRuns(place, memory, { now, hasMessages: countAll(queue) > 0, hasWorkers })
       const isEmpty = countAll(queue) === 0
       memory.emptySinceMs = isEmpty ? (memory.emptySinceMs ?? nowMs) : null
       memory.backlogSinceMs = queue.visible === 0 ? null : (memory.backlogSinceMs ?? nowMs)
@@ -111,7 +122,7 @@ type Standing = { is: 'working' | 'paused' | 'capped'; found: RunStatus }
 async function lookAtRuns(
   place: Place,
   memory: Memory,
-  { now, hasMessages }: { now: Date; hasMessages: boolean },
+  { now, hasMessages, hasWorkers }: { now: Date; hasMessages: boolean; hasWorkers: boolean },
 ): Promise<RunsLook> {
   const standings: Standing[] = []
   const unreadable: string[] = []
@@ -126,9 +137,30 @@ async function lookAtRuns(
   }
   for await (const runId of listRuns(place)) if (!memory.done.has(runId)) await look(runId)
   // Among the messages of paused runs there may be some of a run that was done and is asked for again.
-  const hasPaused = standings.some(({ is }) => is !== 'working')
-  if (hasPaused && hasMessages) for (const runId of await findAskedAgain(place, memory)) await look(runId)
-  return { ...sumRuns(standings), unreadable }
+  if (standings.some(isHeldBack) && hasMessages)
+    for (const runId of await findAskedAgain(place, memory)) await look(runId)
+  const isStalled = noteProgress(memory, standings, { nowMs: now.getTime(), hasWorkers })
+  return { ...sumRuns(standings, isStalled), unreadable }
+}
+
+/** Whether workers have been there for long and no run with work is any further, nor is there anything new to do. */
+function noteProgress(
+  memory: Memory,
+  standings: readonly Standing[],
+  { nowMs, hasWorkers }: { nowMs: number; hasWorkers: boolean },
+): boolean {
+  const { progress } = memory
+  // Parts are labels, the same ones made again too; the rest is planning, reconciling, redriving, and a person's word.
+  const marks = standings.map(({ is, found }) => {
+    const { runId, parts, expected, askedAgain, deadLetters } = found
+    return is === 'working' ? [runId, parts, expected, askedAgain, deadLetters] : [runId, is]
+  })
+  const mark = JSON.stringify(marks)
+  // Without workers nothing can go on, and what was stalled before is stalled still.
+  const passedMs = hasWorkers && progress.hadWorkers ? nowMs - progress.atMs : 0
+  const workedMs = mark === progress.mark ? progress.workedMs + passedMs : 0
+  memory.progress = { mark, workedMs, atMs: nowMs, hadWorkers: hasWorkers }
+  return workedMs >= stalledMs
 }
 
 /** Of the runs that were done: those that were reconciled since, and had something to ask for. */
@@ -140,19 +172,30 @@ async function findAskedAgain(place: Place, { done }: Memory): Promise<string[]>
   return found.flat()
 }
 
-function sumRuns(standings: readonly Standing[]): Omit<RunsLook, 'unreadable'> {
+function sumRuns(standings: readonly Standing[], isStalled: boolean): Omit<RunsLook, 'unreadable'> {
   const sum = (of: readonly Standing[], count: (found: RunStatus) => number) =>
     of.reduce((total, { found }) => total + count(found), 0)
   const working = standings.filter(({ is }) => is === 'working')
   const messages = sum(standings, ({ expected }) => expected?.messages ?? 0)
-  const rests = standings.length > 0 && working.length === 0
-  const isKnown = working.length < standings.length && working.every(({ found }) => hasWholePlan(found))
+  // Beside messages that wait for a person: else the queue says how much there is to do, and that there is nothing.
+  const isKnown = standings.some(isHeldBack) && working.every(({ found }) => hasWholePlan(found))
   return {
     imagesPerMessage: messages === 0 ? 1 : sum(standings, ({ expected }) => expected?.images ?? 0) / messages,
     imagesLeft: sum(standings, imagesLeft),
     mostImages: isKnown ? sum(working, imagesLeft) : Infinity,
-    restReason: !rests ? null : standings.some(({ is }) => is === 'capped') ? 'cost-cap' : 'paused',
+    restReason: isKnown ? restReasonOf(standings, isStalled) : null,
   }
+}
+
+function restReasonOf(standings: readonly Standing[], isStalled: boolean): CapacityState['restReason'] {
+  const has = (kind: Standing['is']) => standings.some(({ is }) => is === kind)
+  if (has('working')) return isStalled ? 'stalled' : null
+  return has('capped') ? 'cost-cap' : 'paused'
+}
+
+/** Whether a person has to say how it goes on. */
+function isHeldBack({ is }: Standing): boolean {
+  return is !== 'working'
 }
 
 function hasWholePlan({ expected }: RunStatus): boolean {

@@ -231,3 +231,44 @@ test('a run that was done and is asked for again has workers, also while every o
   await make(failing.slice(10), 'failed')
   expect(await look()).toBe(0)
 })
+
+test('a run that goes on no more keeps no workers beside a paused one, until there is something new', async () => {
+  const source = { kind: 'bucket', uri: 's3://images/', bucket: 'images', prefix: '' } as const
+  const { place, pools, runId, store, begin } = await open({ source })
+  const shard = {
+    name: 'prefix',
+    async *images() {
+      for (const key of ['a', 'b', 'lost']) yield { image: { bucket: 'images', key }, cursor: key }
+    },
+  }
+  const clock = () => new Date(startMs)
+  await planRun([shard], { runId, store, queue: place.queue, clock })
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await controlRun(other.store, { action: 'pause', now: new Date(startMs) })
+  const scaler = openScaler({ place, readPools: async () => pools, policy })
+  const lookAt = async (minute: number) => (await scaler.look(new Date(startMs + minute * 60_000))).spot
+  expect(await lookAt(0)).toBe(1)
+  // Spot that does not come for hours is no reason: nothing could be done.
+  expect(await lookAt(300)).toBe(1)
+  pools.spot = { desired: 1, running: 1 }
+  await writePart(store, [someRecord({ key: 'a' }), someRecord({ key: 'b' })])
+  expect([await lookAt(301), await lookAt(400), await lookAt(540)]).toEqual([1, 1, 1])
+  expect(await scaler.look(new Date(startMs + 541 * 60_000))).toMatchObject({
+    spot: 0,
+    reason: expect.stringContaining('have made nothing for hours'),
+  })
+  pools.spot = { desired: 0, running: 0 }
+  expect(await lookAt(542)).toBe(0)
+  await reconcileRun({
+    config: { runId, tasks: wanted.tasks },
+    shards: [shard],
+    store,
+    queue: place.queue,
+    clock,
+  })
+  expect(await lookAt(543)).toBe(1)
+  // Alone it keeps its workers as long as anything is in the queue.
+  pools.spot = { desired: 1, running: 1 }
+  await controlRun(other.store, { action: 'cancel', now: new Date(startMs) })
+  expect([await lookAt(544), await lookAt(1500)]).toEqual([1, 1])
+})
