@@ -13,6 +13,7 @@ import { readNumber } from './flag-values.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { formatDuration, formatRate, formatUsd } from './progress.ts'
 import { needOne, needRun, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const statusUsage = `coglabel status RUN --place URI
 
@@ -130,7 +131,9 @@ function renderStatus(status: RunStatus, worries: readonly string[] = []): strin
     `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
     ...(askedAgain.records === 0
       ? []
-      : [`again      ${askedAgain.records} records that coglabel reconcile asked for are still to come`]),
+      : [
+          `again      ${counted(askedAgain.records, 'record')} still to come, asked for by coglabel reconcile`,
+        ]),
     ...(worries.length === 0 ? [] : [`health     ${worries.join(', ')} of the last records`]),
     `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
     `speed      ${speed}${eta}`,

@@ -127,7 +127,8 @@ export function openRunStatus(
         workerHourUsd,
       })
       const estimate = await readKeptEstimate(store)
-      const left = expected === null ? null : Math.max(0, expected.records - committed)
+      const askedAgain = leftOfAskedAgain(known, unsealed.records)
+      const left = expected === null ? null : Math.max(0, expected.records - committed, askedAgain.records)
       return {
         runId: config.runId,
         place: place.uri,
@@ -139,7 +140,7 @@ export function openRunStatus(
         sealed,
         byTask: known.last?.manifest.totals ?? {},
         parts: { sealed: known.sealedParts.size, unsealed: unsealed.parts },
-        askedAgain: leftOfAskedAgain(known, unsealed.records),
+        askedAgain,
         queue,
         deadLetters: dead.visible + dead.inFlight + dead.delayed,
         recordsPerSecond: perSecond,

@@ -105,8 +105,10 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     expect(retried.out).toMatch(/asked for 1 of 62 images in 1 message/)
     expect(await lookAt(world, runId)).toMatchObject({
       code: 4,
-      status: { askedAgain: { times: 1, images: 1, records: perImage } },
+      status: { askedAgain: { times: 1, images: 1, records: perImage }, etaMs: expect.not.closeTo(0) },
     })
+    const shown = await runVerb(runStatus, [runId, '--once', ...world.flags])
+    expect(shown.out).toMatch(/^again {6}\d records? still to come, asked for by coglabel reconcile$/m)
     await runTestWorker(world)
     await runVerb(runSeal, [runId, ...world.flags])
     // It has failed once more: that is what was asked for.
