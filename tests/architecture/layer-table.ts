@@ -26,7 +26,7 @@ const records = [
   'each-run',
   'emf',
   'events',
-  'failed-ids',
+  'ids-again',
   'fetch-weights',
   'gc',
   'id-index',
