@@ -23,6 +23,7 @@ const records = [
   'claims',
   'checkpoint',
   'cost',
+  'current-content',
   'each-run',
   'emf',
   'events',

@@ -4,8 +4,10 @@ import { InvariantError, UserError } from '../../../schemas/errors.ts'
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { RunConfig } from '../../../schemas/run-config.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
+import { sha256Hex } from '../../canonical-json.ts'
+import { type ContentOf, currentSha256, localContent } from '../../current-content.ts'
 import { parseRecord, readRecordLines } from '../../read.ts'
-import { newestContent, sortedRows } from '../../sorted-rows.ts'
+import { readContent, sortedRows } from '../../sorted-rows.ts'
 import type { ObjectStore } from '../../stores/object-store.ts'
 import { readVerdicts } from '../../verdicts.ts'
 import { renderCard } from './card.ts'
@@ -140,9 +142,12 @@ async function writeLines(sink: ExportSink, path: string, values: readonly unkno
   await lines.close()
 }
 
+type Content = { image: SplitImage; newest: string }
+
 /** One line of each image of the run, whatever is exported of it: the split must not depend on a filter. */
-async function readSplitImages({ store, onProgress }: ExportOptions): Promise<SplitImage[]> {
-  const images = new Map<string, { image: SplitImage; newest: string }>()
+async function readSplitImages(options: ExportOptions): Promise<SplitImage[]> {
+  const { store, onProgress } = options
+  const images = new Map<string, Content[]>()
   let records = 0
   for await (const line of readRecordLines(store)) {
     const { source, createdAt } = parseRecord(line, store)
@@ -150,15 +155,32 @@ async function readSplitImages({ store, onProgress }: ExportOptions): Promise<Sp
     if (records % 1000 === 0) onProgress({ phase: 'grouping', records, images: images.size })
     const { uri, key, sha256, perceptualHash = null } = source
     if (sha256 === null) continue
-    const known = images.get(uri)
-    if (known?.image.sha256 === sha256) {
-      if (createdAt < known.image.createdAt) known.image.createdAt = createdAt
-      if (createdAt > known.newest) known.newest = createdAt
-      // Of an image that was replaced the newest content is exported, so that is what is grouped.
-    } else if (known === undefined || createdAt > known.newest)
-      images.set(uri, { image: { uri, key, sha256, perceptualHash, createdAt }, newest: createdAt })
+    const contents = images.get(uri) ?? []
+    const known = contents.find(({ image }) => image.sha256 === sha256)
+    if (known === undefined) {
+      const content = { image: { uri, key, sha256, perceptualHash, createdAt }, newest: createdAt }
+      images.set(uri, [...contents, content])
+      continue
+    }
+    if (createdAt < known.image.createdAt) known.image.createdAt = createdAt
+    if (createdAt > known.newest) known.newest = createdAt
   }
-  return [...images.values()].map(({ image }) => image)
+  const current: SplitImage[] = []
+  for (const contents of images.values()) {
+    const facts = contents.map(({ image, newest }) => ({ source: image, createdAt: newest }))
+    const sha256 = await currentSha256(facts, contentOf(options))
+    current.push(...contents.map(({ image }) => image).filter((image) => image.sha256 === sha256))
+  }
+  return current
+}
+
+/** What an image is now, through the port that its bytes come from, where they are wanted at all. */
+function contentOf({ imageMode, ports }: ExportOptions): ContentOf {
+  if (imageMode === 'reference') return localContent
+  return async (uri) => {
+    const bytes = await ports.readImage(uri)
+    return bytes === null ? null : sha256Hex(bytes)
+  }
 }
 
 type WriteImages = {
@@ -175,7 +197,10 @@ type WriteImages = {
 async function writeImages(work: WriteImages): Promise<void> {
   const { store, folder } = work.options
   let group: LabelRecord[] = []
-  for await (const { line } of sortedRows(store, { prefix: `${folder}/.sort-` })) {
+  for await (const { line } of sortedRows(store, {
+    prefix: `${folder}/.sort-`,
+    contentOf: contentOf(work.options),
+  })) {
     const record = parseRecord(line, store)
     // One key may stand for images of several buckets.
     if (group[0] !== undefined && group[0].source.uri !== record.source.uri) {
@@ -189,7 +214,7 @@ async function writeImages(work: WriteImages): Promise<void> {
 
 async function writeImage(group: readonly LabelRecord[], work: WriteImages): Promise<void> {
   const { options, writer, statistics, sink, assignments, leftOut, splits } = work
-  const current = newestContent(group, (record) => record)
+  const current = readContent(group, (record) => record)
   const { records, reviews } = choose(current, work)
   const [first] = records
   if (first === undefined) return
