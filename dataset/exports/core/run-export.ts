@@ -24,6 +24,7 @@ import {
   type SplitShares,
 } from './split.ts'
 import { add, countImage, countSeen, countVerdict, emptyStatistics, type Statistics } from './statistics.ts'
+import { UnfitImage } from './unfit-image.ts'
 import type { Predicate } from './where.ts'
 
 export type ExportSplit = {
@@ -223,35 +224,46 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     throw new InvariantError(`${first.recordId} has a label but no image`)
   const { imageMode, stripsMetadata, ports } = options
   const opened = await openExportImage(first, { imageMode, stripsMetadata, sink, ports })
-  if (!opened.ok) {
-    add(statistics.leftOut, `image ${opened.problem}`)
-    await leftOut.add({ key: source.key, uri: source.uri, reason: opened.problem, records: records.length })
-    return
+  const leaveOut = async (reason: string) => {
+    add(statistics.leftOut, `image ${reason}`)
+    await leftOut.add({ key: source.key, uri: source.uri, reason, records: records.length })
   }
+  if (!opened.ok) return await leaveOut(opened.problem)
   const split = assignments?.get(source.uri) ?? null
-  if (
-    image.orientation !== 1 &&
-    (imageMode === 'link' || imageMode === 'reference' || ports.toJpeg === undefined)
+  const { key, uri, sha256 } = source
+  const entries = await unlessUnfit(
+    writer.write({
+      key,
+      index: statistics.images,
+      uri,
+      sha256,
+      width: image.width,
+      height: image.height,
+      records,
+      reviews,
+      split: split?.split ?? null,
+      ...opened.image,
+    }),
   )
-    statistics.rotated += 1
-  const entries = await writer.write({
-    key: source.key,
-    index: statistics.images,
-    uri: source.uri,
-    sha256: source.sha256,
-    width: image.width,
-    height: image.height,
-    records,
-    reviews,
-    split: split?.split ?? null,
-    ...opened.image,
-  })
+  if (typeof entries === 'string') return await leaveOut(entries)
+  const isTurned = imageMode !== 'link' && imageMode !== 'reference' && ports.toJpeg !== undefined
+  if (image.orientation !== 1 && !isTurned) statistics.rotated += 1
   statistics.entries += entries
   if (entries === 0) add(statistics.leftOut, 'images of which the format can hold nothing')
   if (split !== null && entries > 0) await splits.add(split)
   countImage(statistics, { records, split: split?.split ?? null })
   if (statistics.images % 100 === 0)
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })
+}
+
+/** What was written, or why the image is left out. */
+async function unlessUnfit(written: Promise<number>): Promise<number | string> {
+  try {
+    return await written
+  } catch (error) {
+    if (error instanceof UnfitImage) return error.message
+    throw error
+  }
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */
