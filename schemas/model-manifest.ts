@@ -27,10 +27,14 @@ const PlainFileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/)
 /** One file of the compiled folder. */
 export const ManifestFile = z.strictObject({ name: PlainFileName, bytes: Bytes, sha256: Sha256 })
 
+/** Of matrices that are multiplied as bytes: stored in 8 bits or 4, inputs in one byte or, split, in two. */
+export const IntegerFormat = z.enum(['int8', 'int8-split', 'int4-widened', 'int4-widened-split'])
+export type IntegerFormat = z.infer<typeof IntegerFormat>
+
 /** How one large matrix was stored. */
 export const QuantizedMatrix = z.strictObject({
   name: z.string().describe('path of the matrix in the graph'),
-  format: z.enum(['int8', 'int8-split', 'int4', 'int8-block']),
+  format: z.enum([...IntegerFormat.options, 'int4', 'int8-block']),
   inputError: z
     .number()
     .nonnegative()

@@ -93,8 +93,18 @@ function counted(
   { rows, count }: { rows: number; count: number },
 ): CountedProduct {
   const stored = storedAs(manifest, name)
-  const planes = stored === 'int8-split' ? 2 : 1
-  return { format: stored === 'int8-split' ? 'int8' : stored, rows: rows * planes, depth, width, count }
+  const shape = { depth, width, count }
+  switch (stored) {
+    case 'int8':
+    // Widening weights comes on top of their product.
+    case 'int4-widened':
+      return { format: 'int8', rows, ...shape }
+    case 'int8-split':
+    case 'int4-widened-split':
+      return { format: 'int8', rows: 2 * rows, ...shape }
+    default:
+      return { format: stored, rows, ...shape }
+  }
 }
 
 function weightBytes(manifest: ModelManifest, { name, depth, width }: Shape): number {
@@ -103,6 +113,8 @@ function weightBytes(manifest: ModelManifest, { name, depth, width }: Shape): nu
     'int8': 1,
     'int8-split': 1,
     'int4': 0.5 + 4 / 32,
+    'int4-widened': 0.5 + 4 / 32,
+    'int4-widened-split': 0.5 + 4 / 32,
     'int8-block': 1 + 4 / 32,
   }
   return depth * width * bytesPerWeight[storedAs(manifest, name)]

@@ -1,6 +1,7 @@
 // Finds out at load how this CPU multiplies bytes, and picks the activation range in which it is exact.
 import { join } from 'node:path'
 import { UserError } from '../../schemas/errors.ts'
+import { IntegerFormat } from '../../schemas/model-manifest.ts'
 import type { CacheFormat } from '../../schemas/model-manifest.ts'
 import type { CompiledModel } from './compiled-model.ts'
 import { openSession } from './session.ts'
@@ -21,7 +22,7 @@ export async function detectKernel(
   { folder, manifest }: CompiledModel,
   cacheFormat: CacheFormat = 'fp32',
 ): Promise<Kernel> {
-  const hasBytes = manifest.quantized.some(({ format }) => format === 'int8' || format === 'int8-split')
+  const hasBytes = manifest.quantized.some(({ format }) => IntegerFormat.safeParse(format).success)
   if (manifest.graphs.kernelCheck === undefined || !(hasBytes || cacheFormat === 'int8'))
     return { name: manifest.weights, feeds: {} }
   const session = await openSession({ graph: join(folder, manifest.graphs.kernelCheck), threads: 1 })

@@ -2,7 +2,7 @@
 // and matter only to the reader of the file. Knows neither protobuf nor models.
 import { InvariantError } from '../../schemas/errors.ts'
 
-export type ElementType = 'float32' | 'float16' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool'
+export type ElementType = 'float32' | 'float16' | 'uint8' | 'int8' | 'int4' | 'int32' | 'int64' | 'bool'
 
 /** A number, or the name of a size known only at run time. */
 export type Dimension = number | string
@@ -236,7 +236,7 @@ export class GraphBuilder {
 
   int8(numbers: readonly number[], dims: readonly number[]): Value {
     const bytes = new Uint8Array(Int8Array.from(numbers).buffer)
-    return this.#constant(`int8/${dims.join('x')}`, { elementType: 'int8', dims, bytes })
+    return this.#constant(`int8/${numbers.join(',')}/${dims.join('x')}`, { elementType: 'int8', dims, bytes })
   }
 
   weight(name: string, weight: Omit<ExternalWeight, 'value'> & { elementType: ElementType }): Value {

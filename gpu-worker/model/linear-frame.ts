@@ -19,25 +19,29 @@ export type LinearContext = {
   codes: CodeRange | undefined
   quantized: QuantizedMatrix[]
   /** Stored matrices by name: one that two products use stands in the graph, and in its weights, once. */
-  stored: Map<string, { data: Value; scales?: Value }>
+  stored: Map<string, StoredMatrix>
 }
 
+/** Weights in the file: numbers or codes, what a code of each row counts, and what one of each block counts in the row's. */
+export type StoredMatrix = { data: Value; scales?: Value; blockScales?: Value }
+
 /** What `make` puts into the weights, or what the first product with this matrix has put there. */
-export function storedOnce(
-  { stored }: LinearContext,
-  key: string,
-  make: () => { data: Value; scales?: Value },
-): { data: Value; scales?: Value } {
+export function storedOnce({ stored }: LinearContext, key: string, make: () => StoredMatrix): StoredMatrix {
   const known = stored.get(key) ?? make()
   stored.set(key, known)
   return known
 }
 
 /** A vector as a weight; its numbers may still be filled in until it is written. */
-export function vectorWeight(scope: GraphBuilder, name: string, values: Float32Array<ArrayBuffer>): Value {
+export function vectorWeight(
+  scope: GraphBuilder,
+  name: string,
+  values: Float32Array<ArrayBuffer>,
+  dims: readonly number[] = [values.length],
+): Value {
   return scope.weight(name, {
     elementType: 'float32',
-    dims: [values.length],
+    dims,
     byteCount: values.byteLength,
     write: (sink) => sink(bytesOf(values)),
   })

@@ -1,16 +1,24 @@
-// Products of bytes: weights with one scale per output channel, inputs with one per row and in one byte or two. Knows
-// nothing of who chooses.
+// Products of bytes: weights with one scale per output channel, which may be stored in 4 bits and widened for each run,
+// inputs with one scale per row and in one byte or two. Knows nothing of who chooses.
+import type { IntegerFormat } from '../../schemas/model-manifest.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 import { bytesOf, storedOnce, vectorWeight } from './linear-frame.ts'
-import type { LinearContext, MatrixRole } from './linear-frame.ts'
+import type { LinearContext, MatrixRole, StoredMatrix } from './linear-frame.ts'
 import { forEachTile } from './matrix.ts'
 import type { Matrix } from './matrix.ts'
-import { quantizeRowsInt8 } from './quantize.ts'
+import { blockSize, quantizeRowsInt4, quantizeRowsInt8 } from './quantize.ts'
 
 /** 1.5 * 2^23: a float32 of up to 22 bits that it is added to, and taken from again, is a whole number. */
 const rounder = 12_582_912
 
-type IntegerOptions = { matrix: Matrix; role: MatrixRole; split: boolean }
+type IntegerOptions = { matrix: Matrix; role: MatrixRole; format: IntegerFormat }
+
+const formats: Record<IntegerFormat, { bits: 8 | 4; split: boolean }> = {
+  'int8': { bits: 8, split: false },
+  'int8-split': { bits: 8, split: true },
+  'int4-widened': { bits: 4, split: false },
+  'int4-widened-split': { bits: 4, split: true },
+}
 
 /**
  *   x ─ quantizeRows ─ codes u8 [T, in] ─ MatMulIntegerToFloat(W s8 [in, out], columnScale [out]) ─ / rowSteps [T, 1]
@@ -37,14 +45,18 @@ export function integerSums(
   scope: GraphBuilder,
   context: LinearContext,
   x: Value,
-  { matrix, role, split }: IntegerOptions,
+  { matrix, role, format }: IntegerOptions,
 ): { sums: Value; rowSteps: Value } {
-  const { data, scales } = storedOnce(context, `int8 ${matrix.name}`, () => int8Weights(scope, matrix))
+  const { bits, split } = formats[format]
+  const stored = storedOnce(context, `int${bits} ${matrix.name}`, () =>
+    bits === 8 ? int8Weights(scope, matrix) : int4Weights(scope, matrix),
+  )
+  const weights = bits === 8 ? stored.data : widened(scope, stored)
   const { codes, rowSteps } = quantizeRows(scope, context, x, { split, hasManyRows: !isLanguage(role) })
   const one = scope.float32([1], [])
   const sums = scope.op(
     'MatMulIntegerToFloat',
-    [codes, data, one, scales ?? null, context.codes?.zeroPoint ?? null],
+    [codes, weights, one, stored.scales ?? null, context.codes?.zeroPoint ?? null],
     {
       domain: 'com.microsoft',
       elementType: 'float32',
@@ -106,7 +118,7 @@ function largestMagnitude(scope: GraphBuilder, x: Value, hasManyRows: boolean): 
   return scope.op('Max', [reduce('ReduceMax', x), lowest], { as: 'largest' })
 }
 
-function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales: Value } {
+function int8Weights(scope: GraphBuilder, matrix: Matrix): StoredMatrix {
   const scales = new Float32Array(matrix.rows)
   const data = scope.weight('weight', {
     elementType: 'int8',
@@ -129,4 +141,53 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): { data: Value; scales
   })
   // Written after the matrix, whose pass has filled it.
   return { data, scales: vectorWeight(scope, 'scales', scales) }
+}
+
+/**
+ * Bytes from blocks of 4 bits, for rows so many that work on the matrix is little beside work on them:
+ *   codes s4 [in, out] ─ DequantizeLinear(blocks of 32) ─ QuantizeLinear(1) ─ s8 [in, out]
+ * MatMulNBits multiplies such blocks as they lie, and takes twice as long for that (LOG.md, 2026-11-27).
+ */
+function widened(scope: GraphBuilder, { data, blockScales }: StoredMatrix): Value {
+  const steps = scope.op('DequantizeLinear', [data, blockScales ?? null], {
+    attributes: { axis: 0, block_size: blockSize },
+    elementType: 'float32',
+    as: 'steps',
+  })
+  return scope.op('QuantizeLinear', [steps, scope.float32([1], []), scope.int8([0], [])], {
+    elementType: 'int8',
+    as: 'widened',
+  })
+}
+
+function int4Weights(scope: GraphBuilder, matrix: Matrix): StoredMatrix {
+  const blockCount = Math.ceil(matrix.columns / blockSize)
+  const scales = new Float32Array(blockCount * matrix.rows)
+  const rowScales = new Float32Array(matrix.rows)
+  const byteCount = Math.ceil((matrix.rows * matrix.columns) / 2)
+  const data = scope.weight('weight', {
+    elementType: 'int4',
+    dims: [matrix.columns, matrix.rows],
+    byteCount,
+    write: async (sink) => {
+      const target = new Uint8Array(byteCount)
+      await forEachTile(matrix, (tile, firstRow) =>
+        quantizeRowsInt4({
+          tile,
+          columns: matrix.columns,
+          target,
+          targetRows: matrix.rows,
+          firstRow,
+          scales,
+          rowScales,
+        }),
+      )
+      await sink(target)
+    },
+  })
+  return {
+    data,
+    scales: vectorWeight(scope, 'scales', rowScales),
+    blockScales: vectorWeight(scope, 'block_scales', scales, [blockCount, matrix.rows]),
+  }
 }

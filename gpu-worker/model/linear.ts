@@ -1,5 +1,6 @@
 // Products with a large weight matrix, in each format the compiler can store one. The rest of the graph does not know
 // how a matrix is stored.
+import { IntegerFormat } from '../../schemas/model-manifest.ts'
 import type { QuantizedMatrix } from '../../schemas/model-manifest.ts'
 import type { GraphBuilder, Value } from './graph.ts'
 import { bytesOf, storedOnce, vectorWeight } from './linear-frame.ts'
@@ -49,7 +50,7 @@ export function linear(
   const scope = builder.scope(options.name)
   const { inputSteps } = options
   const packing = reportedPacking(context, options)
-  if (inputSteps !== undefined && !isInSteps(packing, options)) {
+  if (inputSteps !== undefined && byteFormat(packing, options) === undefined) {
     const rows = scope.op('Div', [x, inputSteps], { as: 'rows' })
     return plainLinear(scope, context, rows, { ...options, packing, inputSteps: undefined })
   }
@@ -68,14 +69,19 @@ export function linearInSteps(
 ): Stepped {
   const scope = builder.scope(options.name)
   const packing = reportedPacking(context, options)
-  if (!isInSteps(packing, options))
+  const format = byteFormat(packing, options)
+  if (format === undefined)
     return { product: plainLinear(scope, context, x, { ...options, packing }), rowSteps: undefined }
-  const { sums, rowSteps } = integerSums(scope, context, x, { ...options, split: packing === 'int8-split' })
+  const { sums, rowSteps } = integerSums(scope, context, x, { ...options, format })
   return { product: sums, rowSteps }
 }
 
-function isInSteps(packing: Packing, { addition }: Pick<LinearOptions, 'addition'>): boolean {
-  return (packing === 'int8' || packing === 'int8-split') && addition === undefined
+/** What a product of bytes alone is stored in; undefined for others. */
+function byteFormat(
+  packing: Packing,
+  { addition }: Pick<LinearOptions, 'addition'>,
+): IntegerFormat | undefined {
+  return addition === undefined ? IntegerFormat.safeParse(packing).data : undefined
 }
 
 function reportedPacking(context: LinearContext, options: LinearOptions): Packing {
@@ -109,11 +115,9 @@ function storedProduct(
       return halfGemm(scope, context, x, options)
     case 'int8':
     case 'int8-split':
-      return addBias(
-        scope,
-        integerProduct(scope, context, x, { ...options, split: packing === 'int8-split' }),
-        options.bias,
-      )
+    case 'int4-widened':
+    case 'int4-widened-split':
+      return addBias(scope, integerProduct(scope, context, x, { ...options, format: packing }), options.bias)
     case 'int4':
     case 'int8-block':
       return addBias(
@@ -143,19 +147,22 @@ function addLowRank(
 
 function choosePacking(
   { weights, target }: LinearContext,
-  { role, inputGains, inputsAreMeans = false }: LinearOptions,
+  { role, inputGains, inputsAreMeans = false, addition }: LinearOptions,
 ): { packing: Packing; inputError: number | null } {
   if (weights === 'fp32' || weights === 'fp16') return { packing: weights, inputError: null }
-  if (weights === 'int4' && role !== 'tower') {
+  // A matrix that has an addition here is another product's without one, and is stored for that.
+  const isWidened =
+    weights === 'int4' && role === 'visionExpert' && target === 'cpu' && addition === undefined
+  if (weights === 'int4' && role !== 'tower' && !isWidened) {
     // The head turns hidden states into words; 4 bits there cost more tokens than they save bytes.
     return { packing: role === 'head' ? 'int8-block' : 'int4', inputError: null }
   }
   if (target !== 'cpu') return { packing: 'int8-block', inputError: null }
   const inputError = inputGains === undefined ? null : activationError(inputGains)
-  return {
-    packing: isOneByteEnough({ role, inputError, inputsAreMeans }) ? 'int8' : 'int8-split',
-    inputError,
-  }
+  const [one, two] = isWidened
+    ? (['int4-widened', 'int4-widened-split'] as const)
+    : (['int8', 'int8-split'] as const)
+  return { packing: isOneByteEnough({ role, inputError, inputsAreMeans }) ? one : two, inputError }
 }
 
 /**

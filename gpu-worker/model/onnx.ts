@@ -25,6 +25,7 @@ const dataType: Record<ElementType, number> = {
   int64: 7,
   bool: 9,
   float16: 10,
+  int4: 22,
 }
 
 /** AttributeProto.AttributeType */

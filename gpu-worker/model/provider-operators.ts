@@ -52,7 +52,7 @@ const supported: Record<Target, Record<string, readonly ElementType[]>> = {
     'com.microsoft.GroupQueryAttention': ['float32'],
     'com.microsoft.MatMulIntegerToFloat': ['uint8'],
     'Add': [...floats, 'int64'],
-    'DequantizeLinear': ['uint8', 'int8'],
+    'DequantizeLinear': ['uint8', 'int8', 'int4'],
     'Equal': ['int64'],
     'Exp': ['float32'],
     'Greater': ['int64', 'float32'],

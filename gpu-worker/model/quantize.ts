@@ -66,6 +66,50 @@ export function quantizeRowsBlock({
   return { quants, scales }
 }
 
+/**
+ * Rounds rows to the same blocks, for DequantizeLinear: `target` is [columns, rows] of the whole matrix, codes from -8 to 7,
+ * two a byte, low nibble first; `scales` [blocks, rows] are in steps of the row, so that what comes out is within +-127 and
+ * `rowScales` [rows] say what a step is.
+ */
+export function quantizeRowsInt4({
+  tile,
+  columns,
+  target,
+  targetRows,
+  firstRow,
+  scales,
+  rowScales,
+}: {
+  tile: Float32Array
+  columns: number
+  target: Uint8Array
+  targetRows: number
+  firstRow: number
+  scales: Float32Array
+  rowScales: Float32Array
+}): void {
+  const [zero, blockCount] = [8, Math.ceil(columns / blockSize)]
+  const codes = new Uint8Array(blockSize)
+  const ofBlocks = new Float32Array(blockCount)
+  for (let from = 0, row = firstRow; from < tile.length; from += columns, row++) {
+    for (let block = 0; block < blockCount; block++) {
+      const firstColumn = block * blockSize
+      const length = Math.min(blockSize, columns - firstColumn)
+      ofBlocks[block] = encodeBlock({ tile, start: from + firstColumn, length, zero, codes })
+      for (let index = 0; index < length; index++) {
+        const at = (firstColumn + index) * targetRows + row
+        target[at >> 1] =
+          (target[at >> 1] ?? 0) | ((((codes[index] ?? 0) - zero) & 15) << (at % 2 === 0 ? 0 : 4))
+      }
+    }
+    // A block's largest code is -8.
+    const step = Math.fround((largestMagnitude(ofBlocks, 0, blockCount) * zero) / 127)
+    rowScales[row] = step
+    for (const [block, scale] of ofBlocks.entries())
+      scales[block * targetRows + row] = step === 0 ? 0 : scale / step
+  }
+}
+
 /** Fills `codes` and returns the scale of one block. */
 function encodeBlock({
   tile,

@@ -11,7 +11,7 @@ import type { MatrixRole } from '../../gpu-worker/model/linear-frame.ts'
 import type { Matrix } from '../../gpu-worker/model/matrix.ts'
 import { encodeModel } from '../../gpu-worker/model/onnx.ts'
 import type { WeightPlace } from '../../gpu-worker/model/onnx.ts'
-import { quantizeRowsBlock } from '../../gpu-worker/model/quantize.ts'
+import { blockSize, quantizeRowsBlock } from '../../gpu-worker/model/quantize.ts'
 import { seededRandom } from '../../gpu-worker/engine/sampler.ts'
 import type { QuantizedMatrix, WeightFormat } from '../../schemas/model-manifest.ts'
 
@@ -33,11 +33,15 @@ function outlierInput(rowCount: number): Float32Array {
 }
 
 const weights = noise(rows * columns, 2)
-const matrix: Matrix = {
-  name: 'test',
-  rows,
-  columns,
-  readRows: (first, count) => Promise.resolve(weights.slice(first * columns, (first + count) * columns)),
+const matrix = matrixOf(weights, columns)
+
+function matrixOf(values: Float32Array<ArrayBuffer>, width: number): Matrix {
+  return {
+    name: 'test',
+    rows: values.length / width,
+    columns: width,
+    readRows: (first, count) => Promise.resolve(values.slice(first * width, (first + count) * width)),
+  }
 }
 
 async function runLinear(
@@ -47,11 +51,13 @@ async function runLinear(
     gains?: Float32Array
     inputsAreMeans?: boolean
     levels?: number
+    matrix?: Matrix
   },
   input: Float32Array,
 ): Promise<{ product: Float32Array; quantized: QuantizedMatrix[] }> {
   const builder = new GraphBuilder('test')
-  const x = builder.input('x', 'float32', ['T', columns])
+  const { matrix: factor = matrix } = format
+  const x = builder.input('x', 'float32', ['T', factor.columns])
   const quantized: QuantizedMatrix[] = []
   const levels = builder.input('activation_levels', 'float32', [])
   const zeroPoint = builder.input('activation_zero', 'uint8', [])
@@ -62,12 +68,12 @@ async function runLinear(
   const context = { weights: format.weights, target, codes, quantized, stored }
   const y = linear(builder, context, x, {
     name: 'linear',
-    matrix,
+    matrix: factor,
     role: format.role,
     ...(format.gains === undefined ? {} : { inputGains: format.gains }),
     inputsAreMeans: format.inputsAreMeans ?? false,
   })
-  builder.output('y', y, ['T', rows])
+  builder.output('y', y, ['T', factor.rows])
   const folder = mkdtempSync(join(tmpdir(), 'coglabel-linear-'))
   try {
     const places = await writeWeights(builder.graph, join(folder, 'weights'))
@@ -76,7 +82,7 @@ async function runLinear(
     const { levels: range = 63 } = format
     const { y: tensor } = await session.run(
       {
-        x: { type: 'float32', data: input, dims: [input.length / columns, columns] },
+        x: { type: 'float32', data: input, dims: [input.length / factor.columns, factor.columns] },
         activation_levels: { type: 'float32', data: Float32Array.of(range), dims: [] },
         activation_zero: { type: 'uint8', data: Uint8Array.of(range + 1), dims: [] },
       },
@@ -105,13 +111,13 @@ async function writeWeights(graph: Graph, path: string): Promise<Map<Value, Weig
   return places
 }
 
-function plainProduct(input: Float32Array, matrixRows: Float32Array): Float32Array {
-  const rowCount = input.length / columns
-  return Float32Array.from({ length: rowCount * rows }, (_, index) => {
-    const [token, out] = [Math.floor(index / rows), index % rows]
+function plainProduct(input: Float32Array, matrixRows: Float32Array, width = columns): Float32Array {
+  const [rowCount, outCount] = [input.length / width, matrixRows.length / width]
+  return Float32Array.from({ length: rowCount * outCount }, (_, index) => {
+    const [token, out] = [Math.floor(index / outCount), index % outCount]
     let sum = 0
-    for (let k = 0; k < columns; k++)
-      sum += (input[token * columns + k] ?? 0) * (matrixRows[out * columns + k] ?? 0)
+    for (let k = 0; k < width; k++)
+      sum += (input[token * width + k] ?? 0) * (matrixRows[out * width + k] ?? 0)
     return sum
   })
 }
@@ -126,13 +132,15 @@ function relativeError(seen: Float32Array, expected: Float32Array): number {
   return Math.sqrt(errors / Math.max(squares, 1e-30))
 }
 
-/** The numbers that MatMulNBits sees in a block-packed matrix. */
-function unpackBlocks(bits: 4 | 8): Float32Array {
-  const { quants, scales } = quantizeRowsBlock({ tile: weights, columns, bits })
+/** The numbers that a block-packed matrix stands for; its blocks are padded to whole ones. */
+function unpackBlocks(bits: 4 | 8, tile = weights, width = columns): Float32Array {
+  const { quants, scales } = quantizeRowsBlock({ tile, columns: width, bits })
   const zero = 2 ** (bits - 1)
-  return Float32Array.from({ length: rows * columns }, (_, index) => {
-    const byte = bits === 8 ? quants[index] : (quants[index >> 1] ?? 0) >> (index % 2 === 0 ? 0 : 4)
-    return (((byte ?? 0) & (2 * zero - 1)) - zero) * (scales[index >> 5] ?? 0)
+  const padded = Math.ceil(width / blockSize) * blockSize
+  return Float32Array.from(tile, (_, index) => {
+    const at = Math.floor(index / width) * padded + (index % width)
+    const byte = bits === 8 ? quants[at] : (quants[at >> 1] ?? 0) >> (at % 2 === 0 ? 0 : 4)
+    return (((byte ?? 0) & (2 * zero - 1)) - zero) * (scales[Math.floor(at / blockSize)] ?? 0)
   })
 }
 
@@ -189,6 +197,22 @@ describe('a product with a large matrix', () => {
       most: 0.12,
     },
     {
+      name: '4-bit blocks, widened in the visual expert',
+      format: { weights: 'int4', role: 'visionExpert' },
+      packing: 'int4-widened',
+      most: 0.12,
+    },
+    {
+      name: '4-bit blocks, widened, outlier channels keep two bytes',
+      format: {
+        weights: 'int4',
+        role: 'visionExpert',
+        gains: Float32Array.from({ length: columns }, (_, c) => (c % 31 === 7 ? 60 : 1)),
+      },
+      packing: 'int4-widened-split',
+      most: 0.12,
+    },
+    {
       name: '8-bit blocks for the head',
       format: { weights: 'int4', role: 'head' },
       packing: 'int8-block',
@@ -210,6 +234,29 @@ describe('a product with a large matrix', () => {
       )
       // What is left is the rounding of inputs to 8 bits per block.
       expect(relativeError(product, plainProduct(plain, unpackBlocks(bits)))).toBeLessThan(0.01)
+    },
+  )
+
+  // Odd sizes end within a block and within a byte.
+  it.each([
+    [48, 96],
+    [47, 90],
+    [5, 20],
+    [1, 33],
+    [3, 1],
+  ])(
+    'widened 4-bit blocks of %i x %i: the graph multiplies the numbers that were packed',
+    async (height, width) => {
+      const values = noise(height * width, 4)
+      values.fill(0, 0, Math.min(40, width))
+      const plain = noise(7 * width, 3)
+      const { product } = await runLinear(
+        { weights: 'int4', role: 'visionExpert', levels: 127, matrix: matrixOf(values, width) },
+        plain,
+      )
+      expect(relativeError(product, plainProduct(plain, unpackBlocks(4, values, width), width))).toBeLessThan(
+        0.015,
+      )
     },
   )
 
