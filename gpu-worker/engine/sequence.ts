@@ -43,6 +43,8 @@ export type Sequence = SequenceRequest & {
   prefix: Prefix
   pending: PendingToken[]
   nextPosition: number
+  /** Goes on with nobody beside it. */
+  isAlone: boolean
   answer: number[]
   finishReason: 'stop' | 'length' | undefined
   failure?: Failure
@@ -61,20 +63,44 @@ export function startSequence({
   image: number
   prefix: Prefix
 }): Sequence {
-  const { tokenIds, positionIds = tokenIds.map((_, index) => prefix.nextPosition + index) } = request
+  const { tokenIds, maxNewTokens } = request
   const sequence: Sequence = {
     ...request,
     id,
     image,
     prefix,
-    pending: tokenIds.map((tokenId, index) => ({ tokenId, position: positionIds[index] ?? 0 })),
-    nextPosition: (positionIds.at(-1) ?? prefix.nextPosition - 1) + 1,
+    pending: promptTokens(request, prefix),
+    nextPosition: answerPosition(request, prefix),
+    isAlone: false,
     answer: [],
-    finishReason: request.maxNewTokens === 0 ? 'length' : undefined,
+    finishReason: maxNewTokens === 0 ? 'length' : undefined,
     random: seededRandom(request.sampling.seed),
   }
-  if (tokenIds.length === 0) extendAnswer(sequence, prefix.lastLogits)
+  if (tokenIds.length > 0) return sequence
+  if (areNumbers(prefix.lastLogits)) extendAnswer(sequence, prefix.lastLogits)
+  else failNotNumbers(sequence)
   return sequence
+}
+
+/** Makes the sequence one that has no cache rows yet, keeps its answer so far, and shares no step. */
+export function startAgainAlone(sequence: Sequence): void {
+  const { answer, prefix } = sequence
+  const position = answerPosition(sequence, prefix)
+  const answered = answer.map((tokenId, index) => ({ tokenId, position: position + index }))
+  sequence.pending = [...promptTokens(sequence, prefix), ...answered]
+  sequence.isAlone = true
+}
+
+function promptTokens({ tokenIds, positionIds }: SequenceRequest, { nextPosition }: Prefix): PendingToken[] {
+  return tokenIds.map((tokenId, index) => ({
+    tokenId,
+    position: positionIds?.[index] ?? nextPosition + index,
+  }))
+}
+
+/** Where the answer begins. */
+function answerPosition({ tokenIds, positionIds }: SequenceRequest, { nextPosition }: Prefix): number {
+  return (positionIds?.at(-1) ?? nextPosition + tokenIds.length - 1) + 1
 }
 
 /** Cache rows that the sequence may come to, in whole lanes: its prompt, and its answer but for the last token. */
@@ -85,12 +111,25 @@ export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number
 const notNumbers: Failure = {
   code: 'engine-error',
   message:
-    "the model's scores are not numbers: its weights or this image's pixels leave the range of its number format; compile with --weights fp32",
+    "the model's scores are not numbers: its weights, or what they make of this image and prompt, leave the range of its number format; compile with --weights fp32",
 }
 
 /** Why there is no answer behind a prefix: with scores that are no numbers, the first token would pass for the likeliest. */
 export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
-  return lastLogits.some(Number.isNaN) ? notNumbers : undefined
+  return areNumbers(lastLogits) ? undefined : notNumbers
+}
+
+/** Whether a token can be chosen by these scores: NaN and infinity are what a number format is left with. */
+export function areNumbers(logits: Float32Array): boolean {
+  for (let index = 0; index < logits.length; index++) if (!((logits[index] ?? 0) < Infinity)) return false
+  return true
+}
+
+/** Ends a sequence that no token can be chosen for. */
+export function failNotNumbers(sequence: Sequence): void {
+  if (sequence.finishReason !== undefined) return
+  sequence.finishReason = 'length'
+  sequence.failure = notNumbers
 }
 
 /** Whether its next token is the likeliest, whatever came before: then a graph can choose it. */
@@ -103,7 +142,7 @@ export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
   return maxNewTokens - answer.length
 }
 
-/** Gives the sequence its next token, or ends it. */
+/** Gives the sequence its next token by logits that are numbers, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
   const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
@@ -119,19 +158,14 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
-  if (!Number.isNaN(logits[token])) follower?.advance(token)
-  acceptToken(sequence, token, logits[token])
+  follower?.advance(token)
+  acceptToken(sequence, token)
 }
 
-/** Takes a token that was chosen by some number; NaN is what no token is chosen by. */
-export function acceptToken(sequence: Sequence, token: number, by: number | undefined): void {
+/** Takes a token that was chosen for the sequence. */
+export function acceptToken(sequence: Sequence, token: number): void {
   if (sequence.finishReason !== undefined) return
   const { answer, stopIds } = sequence
-  if (Number.isNaN(by)) {
-    sequence.finishReason = 'length'
-    sequence.failure = notNumbers
-    return
-  }
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return
