@@ -141,6 +141,8 @@ function imageSession({
         toRequest({
           prompt,
           constrainer,
+          // As the reference's input begins: bos, and a placeholder for each of the image's rows.
+          prefixIds: [manifest.tokens.bos, ...(imageTokens > 0 ? [manifest.tokens.placeholder] : [])],
           tokenIds,
           stopIds: manifest.tokens.eos,
           room: manifest.language.maxPositions - firstPosition - tokenIds.length,
@@ -186,12 +188,14 @@ function imageSession({
 function toRequest({
   prompt,
   constrainer,
+  prefixIds,
   tokenIds,
   stopIds,
   room,
 }: {
   prompt: PromptRequest
   constrainer: Constrainer
+  prefixIds: readonly number[]
   tokenIds: readonly number[]
   stopIds: readonly number[]
   room: number
@@ -199,7 +203,7 @@ function toRequest({
   if (room < 1) return undefined
   const follower = prompt.constraint && constrainer.follow(patternOf(prompt.constraint))
   const maxNewTokens = Math.min(prompt.maxNewTokens, room)
-  return { tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
+  return { prefixIds, tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
 }
 
 async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Tokenizer> {

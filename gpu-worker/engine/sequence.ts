@@ -12,6 +12,8 @@ export type SequenceRequest = {
   tokenIds: readonly number[]
   /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
   positionIds?: readonly number[]
+  /** Ids of the prefix's rows, which a repetition penalty has seen, too. */
+  prefixIds?: readonly number[]
   maxNewTokens: number
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
@@ -145,9 +147,9 @@ export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
 /** Gives the sequence its next token by logits that are numbers, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
-  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
+  const { sampling, prefixIds = [], tokenIds, answer, stopIds, random, follower } = sequence
   // Only the penalty looks back; without it a long answer need not be copied at every token.
-  const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
+  const seen = sampling.repetitionPenalty === 1 ? [] : [...prefixIds, ...tokenIds, ...answer]
   const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
   const token =
     follower !== undefined && isGreedy
