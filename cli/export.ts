@@ -221,15 +221,16 @@ function showProgress(): { show: (progress: ExportProgress) => void; end: () => 
 }
 
 /** Prints what was done and what was not; returns the exit code. */
-function tell(report: ExportReport, { out, format }: Flags): number {
+function tell(report: ExportReport, { out, format, split }: Flags): number {
   const { images, records, statistics, moved, warnings, broken } = report
   console.log(
     `exported ${counted(records, 'record')} of ${counted(images, 'image')} as ${statistics.entries} ${statistics.entries === 1 ? 'entry' : 'entries'} of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
   )
   const left = reasons(report)
   if (left !== '') console.log(`left out: ${left}`)
-  const parts = Object.entries(statistics.splits).map(([name, count]) => `${name} ${count}`)
-  if (parts.length > 0) console.log(`images of the split: ${parts.join(', ')}`)
+  // Those without an image too, for their files are not there.
+  const parts = split?.shares.map(({ name }) => `${name} ${statistics.splits[name] ?? 0}`)
+  if (parts !== undefined) console.log(`images of the split: ${parts.join(', ')}`)
   if (moved.length > 0) console.log(`${moved.length} images changed their part: ${join(out, 'moved.jsonl')}`)
   for (const warning of warnings) console.error(`coglabel: ${warning}`)
   if (statistics.rotated > 0)

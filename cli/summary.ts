@@ -112,9 +112,11 @@ function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'o
   if (!isAsked && config.itemTasks?.includes('qa') !== true) asks.push('--ask "What is in the picture?"')
   if (!tasks.has('ground') && tasks.has('grounded-caption')) asks.push('--tasks ground --ground "the dog"')
   // A folder each, for a run keeps its settings.
-  const other = (index: number) => shellPath(`${out.replace(/\/+$/, '')}-${index + 2}`)
+  const other = (ending: string | number) => shellPath(`${out.replace(/\/+$/, '')}-${ending}`)
   return [
     `  head -n 1 ${shellPath(view.path)}`,
-    ...asks.map((ask, index) => `  npx coglabel label ${shellPath(src)} --out ${other(index)} ${ask}`),
+    `  npx coglabel draw ${shellPath(out)} --out ${other('pictures')}`,
+    ...asks.map((ask, index) => `  npx coglabel label ${shellPath(src)} --out ${other(index + 2)} ${ask}`),
+    `  npx coglabel review ${shellPath(out)}`,
   ]
 }
