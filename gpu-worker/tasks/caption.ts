@@ -39,7 +39,7 @@ export function captionOf(
 }
 
 /** A caption is any text; boxes that a grounding model put in are taken out. */
-export function parseCaption(answer: string, question: string): ParsedAnswer {
+function parseCaption(answer: string, question: string): ParsedAnswer {
   const { text, repairs } = removeBoxes(answer)
   if (text === '') return emptyAnswer(question)
   const took = text === answer.trim() ? [] : ['took boxes out of a plain caption']
