@@ -25,6 +25,7 @@ import { reasonOf } from './explain-error.ts'
 import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
+import { needOne } from './verb-root.ts'
 import { counted, shellWord } from './words.ts'
 
 export const exportUsage = `coglabel export DIR --format X --out OUT [options]
@@ -109,11 +110,7 @@ function parseFlags(args: readonly string[]): Flags {
       'check': { type: 'boolean', default: true },
     },
   })
-  const [run, ...rest] = positionals
-  if (run === undefined || rest.length > 0)
-    throw new UserError(
-      `export takes one run folder, got ${positionals.length}: coglabel export DIR --format X --out OUT`,
-    )
+  const run = needOne(positionals, { verb: 'export', name: 'run folder' })
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
   const out = needText(
