@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { readRecords } from '../dataset/read.ts'
+import { readByKey } from '../dataset/current-content.ts'
 import { sha256Hex } from '../dataset/canonical-json.ts'
 import { compareKeys } from '../dataset/stores/object-store.ts'
 import { contactSheet, drawLabels } from '../gpu-worker/image/draw.ts'
@@ -99,19 +99,16 @@ function pictureName({ key, task }: Picture): string {
   return folders + cut + hash + ending
 }
 
-/** One picture for each image and task, in order of key; of an image that was replaced, only the newest content. */
+/** One picture for each image and task, in order of key; of an image that was replaced, only the content that counts. */
 async function planPictures({ run, limit }: Flags): Promise<Picture[]> {
   const { store } = await openRunFolder(run)
-  const byKey = new Map<string, LabelRecord[]>()
+  const byKey = await readByKey(store)
   const [withPlaces, withText] = [new Set<string>(), new Set<string>()]
   let failed = 0
-  for await (const record of readRecords(store)) {
+  for (const record of [...byKey.values()].flat()) {
     if (record.status === 'failed') failed += 1
     if (hasPlaces(record)) withPlaces.add(record.task)
     else if (contentOfRecord(record).text !== null) withText.add(record.task)
-    const records = byKey.get(record.source.key)
-    if (records === undefined) byKey.set(record.source.key, [record])
-    else records.push(record)
   }
   if (withPlaces.size + withText.size === 0) {
     const why =
@@ -129,15 +126,13 @@ type Drawable = {
 }
 
 function picturesOf(key: string, { records, withPlaces, withText }: Drawable): Picture[] {
-  const newest = records.reduce((latest, record) => (record.createdAt > latest.createdAt ? record : latest))
-  const current = records.filter(({ source }) => source.sha256 === newest.source.sha256)
-  const tasks = [...new Set(current.map(({ task }) => task))].toSorted()
+  const tasks = [...new Set(records.map(({ task }) => task))].toSorted()
   const placed = tasks.filter((task) => withPlaces.has(task))
   const drawn = placed.length > 0 ? placed : tasks.filter((task) => withText.has(task)).slice(0, 1)
   return drawn.map((task) => ({
     key,
     task,
-    records: current.filter((record) => record.task === task).toSorted((a, b) => a.ordinal - b.ordinal),
+    records: records.filter((record) => record.task === task).toSorted((a, b) => a.ordinal - b.ordinal),
   }))
 }
 

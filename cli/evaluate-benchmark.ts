@@ -12,7 +12,7 @@ import type {
 } from '../dataset/metrics/benchmarks/benchmark.ts'
 import { alsoFits, layoutOf } from '../dataset/metrics/benchmarks/registry.ts'
 import type { ImageSource } from '../dataset/ingest.ts'
-import { readRecords } from '../dataset/read.ts'
+import { readByKey } from '../dataset/current-content.ts'
 import { openFsStore } from '../dataset/stores/fs.ts'
 import { drawLabels } from '../gpu-worker/image/draw.ts'
 import { encodeJpeg } from '../gpu-worker/image/encode.ts'
@@ -77,13 +77,7 @@ type Labelled = { model: RunModel; records: ReadonlyMap<string, LabelRecord[]> }
 
 async function readLabelled(out: string): Promise<Labelled> {
   const { store, config } = await openRunFolder(out)
-  const records = new Map<string, LabelRecord[]>()
-  for await (const record of readRecords(store)) {
-    const own = records.get(record.source.key)
-    if (own === undefined) records.set(record.source.key, [record])
-    else own.push(record)
-  }
-  return { model: config.model, records }
+  return { model: config.model, records: await readByKey(store) }
 }
 
 function aboutRun({ about, items }: Benchmark, { model }: Labelled): string {

@@ -227,7 +227,9 @@ function tell(report: ExportReport, { out, format }: Flags): number {
     `exported ${counted(records, 'record')} of ${counted(images, 'image')} as ${statistics.entries} ${statistics.entries === 1 ? 'entry' : 'entries'} of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
   )
   const left = reasons(report)
-  if (left !== '') console.log(`left out: ${left}`)
+  const isListed = Object.keys(statistics.leftOut).some(isOfImage)
+  if (left !== '')
+    console.log(`left out: ${left}${isListed ? `; which images: ${join(out, 'left-out.jsonl')}` : ''}`)
   const parts = Object.entries(statistics.splits).map(([name, count]) => `${name} ${count}`)
   if (parts.length > 0) console.log(`images of the split: ${parts.join(', ')}`)
   if (moved.length > 0) console.log(`${moved.length} images changed their part: ${join(out, 'moved.jsonl')}`)
@@ -240,8 +242,12 @@ function tell(report: ExportReport, { out, format }: Flags): number {
     console.error(
       `coglabel: ${format.name} breaks "${rule}" ${count} times: ${problem}\n  ${says} (${source})`,
     )
-  const gone = Object.keys(statistics.leftOut).some((reason) => reason.startsWith('image '))
-  return gone || (broken ?? []).length > 0 ? 3 : 0
+  return isListed || (broken ?? []).length > 0 ? 3 : 0
+}
+
+/** Of an image that labels are there for; other reasons are of records. */
+function isOfImage(reason: string): boolean {
+  return reason.startsWith('image ')
 }
 
 function reasons({ statistics }: ExportReport): string {

@@ -1,6 +1,6 @@
 // Finding for each gold line what a run says about its image. It does not know what is right.
 import type { Said } from '../dataset/metrics/grade-image.ts'
-import { readRecords } from '../dataset/read.ts'
+import { readByKey } from '../dataset/current-content.ts'
 import type { ObjectStore } from '../dataset/stores/object-store.ts'
 import { findBoxes } from '../gpu-worker/tasks/boxes.ts'
 import { groundTask } from '../gpu-worker/tasks/ground.ts'
@@ -10,23 +10,18 @@ import { CaptionOutput, GroundedCaptionOutput, GroundOutput, QaOutput } from '..
 
 export type JoinedImage = {
   gold: GoldLine
-  /** The run's records of this image, of its newest content. */
+  /** The run's records of this image, of the content that counts. */
   records: LabelRecord[]
   said: Said
 }
 
 /** One joined image for each gold line, in order; those that the run does not have get no records. */
 export async function joinGold(store: ObjectStore, gold: readonly GoldLine[]): Promise<JoinedImage[]> {
-  const byKey = new Map<string, LabelRecord[]>()
-  for await (const record of readRecords(store)) {
-    const records = byKey.get(record.source.key)
-    if (records === undefined) byKey.set(record.source.key, [record])
-    else records.push(record)
-  }
+  const byKey = await readByKey(store)
   const find = openKeyFinder([...byKey.keys()])
   return gold.map((line) => {
     const key = find(line.key)
-    const records = key === null ? [] : newestContent(byKey.get(key) ?? [])
+    const records = key === null ? [] : (byKey.get(key) ?? [])
     return { gold: line, records, said: hear(records) }
   })
 }
@@ -45,14 +40,6 @@ function openKeyFinder(keys: readonly string[]): (goldKey: string) => string | n
     )
     return near.length === 1 ? (near[0] ?? null) : null
   }
-}
-
-function newestContent(records: readonly LabelRecord[]): LabelRecord[] {
-  const newest = records.reduce<LabelRecord | null>(
-    (latest, record) => (latest === null || record.createdAt > latest.createdAt ? record : latest),
-    null,
-  )
-  return records.filter(({ source }) => source.sha256 === newest?.source.sha256)
 }
 
 /** Only what stands as a label counts: failed and filtered records said nothing. */

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { HealthMonitor, worrying } from '../dataset/checks/health.ts'
-import { loadFailedIds } from '../dataset/failed-ids.ts'
+import { loadFailedIds, loadFormerDuplicates } from '../dataset/ids-again.ts'
 import { loadIdIndex } from '../dataset/sealed-ids.ts'
 import { type ImageSource, openSource, type SourceScan } from '../dataset/ingest.ts'
 import { labelsViewName, type LabelsView, writeLabelsView } from '../dataset/labels-view.ts'
@@ -192,7 +192,12 @@ async function labelWatched(
   stopping: LabelStop,
 ): Promise<{ outcome: RunOutcome; labelled: number; health: HealthMonitor | null }> {
   const done = await loadIdIndex(store)
-  const again = flags.retry === null ? null : await loadFailedIds(store, flags.retry)
+  const again = [
+    ...(flags.retry === null ? [] : [await loadFailedIds(store, flags.retry)]),
+    ...(config.input?.dedupe === undefined
+      ? []
+      : [await loadFormerDuplicates(store, (key) => duplicates.has(key))]),
+  ]
   const watched =
     flags.health === null ? null : { limits: flags.health, monitor: new HealthMonitor(flags.health) }
   const progress = startProgress({
@@ -209,7 +214,7 @@ async function labelWatched(
       source,
       store,
       done,
-      isDone: (recordId) => done.has(recordId) && again?.has(recordId) !== true,
+      isDone: (recordId) => done.has(recordId) && !again.some((ids) => ids.has(recordId)),
       clock: root.clock,
       drain: stopping.drain,
       stop: stopping.stop,

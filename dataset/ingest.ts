@@ -1,7 +1,7 @@
 // Finding the images: a folder, one image or a JSONL manifest becomes an ordered stream of work items.
 // It does not know tasks or records, and reads no image.
 import { createReadStream } from 'node:fs'
-import { readdir, realpath, stat } from 'node:fs/promises'
+import { lstat, readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve, sep } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
@@ -10,7 +10,7 @@ import type { RunSource } from '../schemas/run-config.ts'
 import type { Brings, WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
 import { IdIndex } from './id-index.ts'
-import { type SkipReason, skipReason } from './image-keys.ts'
+import { hasImageExtension, type SkipReason, skipReason } from './image-keys.ts'
 import { readOwnFields, refuseOversized } from './own-fields.ts'
 import { openFsStore } from './stores/fs.ts'
 import { keyProblem, listAll, type ObjectStore } from './stores/object-store.ts'
@@ -97,8 +97,8 @@ async function folderSource(folder: string, exclude: string | undefined): Promis
     store,
     async scan() {
       const scan = await countItems((tell) => folderItems(store, { excludedPrefix, tell }))
-      const links = await countLinks(folder)
-      return links === 0 ? scan : { ...scan, skipped: { ...scan.skipped, 'symbolic link': links } }
+      await countUnlisted(folder, (reason) => countSkipped(scan, reason))
+      return scan
     },
     items: () => folderItems(store, { excludedPrefix, tell: () => {} }),
   }
@@ -126,14 +126,16 @@ async function* folderItems(
   }
 }
 
-async function countLinks(folder: string): Promise<number> {
-  let links = 0
+/** Tells what the store does not list: links, and images and folders whose names Node cannot write as they are. */
+async function countUnlisted(folder: string, tell: Tell): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.name.startsWith('.')) continue
-    if (entry.isSymbolicLink()) links += 1
-    if (entry.isDirectory()) links += await countLinks(join(folder, entry.name))
+    const path = join(folder, entry.name)
+    const isGarbled = entry.name.includes('\u{fffd}') && (await lstat(path).catch(() => null)) === null
+    if (entry.isSymbolicLink()) tell('symbolic link')
+    else if (isGarbled && (entry.isDirectory() || hasImageExtension(entry.name))) tell('unusable name')
+    else if (entry.isDirectory()) await countUnlisted(path, tell)
   }
-  return links
 }
 
 function imageSource(path: string): ImageSource {
@@ -162,9 +164,7 @@ function manifestSource(path: string, forMessages: boolean): ImageSource {
 async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Promise<SourceScan> {
   const brings = { questions: false, phrases: false }
   const scan: SourceScan = { images: 0, skipped: {} }
-  const items = start((reason) => {
-    scan.skipped[reason] = (scan.skipped[reason] ?? 0) + 1
-  })
+  const items = start((reason) => countSkipped(scan, reason))
   const unasked: Record<string, number> = {}
   for await (const item of items) {
     scan.images += 1
@@ -175,6 +175,10 @@ async function countItems(start: (tell: Tell) => AsyncGenerator<WorkItem>): Prom
   if (Object.keys(unasked).length > 0) scan.unasked = unasked
   if (brings.questions || brings.phrases) scan.brings = brings
   return scan
+}
+
+function countSkipped({ skipped }: SourceScan, reason: SkipReason): void {
+  skipped[reason] = (skipped[reason] ?? 0) + 1
 }
 
 /** Fields that a writer of manifests may take for questions or phrases, and that ask nothing. */

@@ -77,15 +77,16 @@ function describeDifferences(standing: RunConfig, asked: RunConfig): string[] {
   compare('template', standing.template, asked.template)
   compare('grounding template', standing.groundingTemplate, asked.groundingTemplate)
   compare('tasks', taskNames(standing), taskNames(asked))
-  compare('tasks with questions of the manifest', standing.itemTasks, asked.itemTasks)
+  compare('tasks with questions of the manifest', standing.itemTasks?.toSorted(), asked.itemTasks?.toSorted())
   compare('how those are asked', standing.itemAsk, asked.itemAsk)
   if (lines.every((line) => !line.startsWith('tasks'))) {
-    for (const [index, spec] of asked.tasks.entries()) compareSpecs(compare, standing.tasks[index], spec)
+    const before = new Map(standing.tasks.map((spec) => [placeOfSpec(spec), spec]))
+    for (const spec of asked.tasks) compareSpecs(compare, before.get(placeOfSpec(spec)), spec)
   }
   const names = ['temperature', 'topK', 'topP', 'repetitionPenalty', 'seed'] as const
   for (const name of names) compare(name, standing.sampling[name], asked.sampling[name])
   compare('images left out', standing.input, asked.input)
-  compare('checks', standing.checks, asked.checks)
+  compare('checks', inOrder(standing.checks), inOrder(asked.checks))
   compare('claims', standing.claims ?? 'off', asked.claims ?? 'off')
   compare('health', standing.health, asked.health)
   compare('cost cap', standing.costCapUsd, asked.costCapUsd)
@@ -118,8 +119,17 @@ function compareSpecs(
   compare(`${now.task} role`, before?.role, now.role)
 }
 
+/** Sorted, as all that is compared here: which of them was named first changes no label. */
 function taskNames(config: RunConfig): string[] {
-  return config.tasks.map((spec) => spec.task)
+  return config.tasks.map((spec) => spec.task).toSorted()
+}
+
+function placeOfSpec({ task, ordinal }: RunConfig['tasks'][number]): string {
+  return `${task} ${ordinal}`
+}
+
+function inOrder(checks: RunConfig['checks']): RunConfig['checks'] {
+  return checks?.toSorted((left, right) => (left.name < right.name ? -1 : 1))
 }
 
 function brief(value: unknown): string {

@@ -92,18 +92,13 @@ async function readRows(
   return missing === undefined ? rows.flatMap((ofPart) => ofPart ?? []) : { missingPart: missing }
 }
 
-/**
- * One row for each id at most. Of new rows of one id the highest status wins, the first in order among equals; a
- * sealed row stands, unless it is a failure and the new one is none.
- */
+/** One row for each id at most: of the highest status, the first in order among equals, what is sealed before all. */
 function chooseRows(candidates: readonly Row[], sealed: ReadonlyMap<string, number>): Row[] {
   const rows = new Map<string, Row>()
   for (const row of candidates) {
     const { recordId, status } = row.head
-    const sealedRank = sealed.get(recordId)
-    if (sealedRank !== undefined && sealedRank > statusRank.failed) continue
     const rival = rows.get(recordId)
-    const standing = rival === undefined ? (sealedRank ?? -1) : statusRank[rival.head.status]
+    const standing = rival === undefined ? (sealed.get(recordId) ?? -1) : statusRank[rival.head.status]
     if (statusRank[status] > standing) rows.set(recordId, row)
   }
   return [...rows.values()]

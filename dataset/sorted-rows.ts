@@ -5,6 +5,7 @@ import { open, rm, type FileHandle } from 'node:fs/promises'
 import { z } from 'zod'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import { RecordHead } from '../schemas/part.ts'
+import { type ContentOf, currentSha256 } from './current-content.ts'
 import { readRecordLines } from './read.ts'
 import { compareKeys, type ObjectStore } from './stores/object-store.ts'
 
@@ -15,7 +16,12 @@ export const defaultMaxSortedBytes = 16 * 1024 * 1024
 const mergeBlockBytes = 64 * 1024
 
 const SortedHead = RecordHead.extend({
-  source: z.object({ key: z.string(), uri: z.string(), unread: z.boolean().optional() }),
+  source: z.object({
+    key: z.string(),
+    uri: z.string(),
+    sha256: z.string().nullable(),
+    unread: z.boolean().optional(),
+  }),
   createdAt: z.string(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
   // Only what did not pass: rows are many, and most of their checks did.
@@ -25,18 +31,27 @@ const SortedHead = RecordHead.extend({
 })
 export type SortedRow = { head: z.infer<typeof SortedHead>; line: string }
 
+type Sorting = {
+  /** Names of sorted files begin so; they are gone when the generator ends. */
+  prefix: string
+  maxSortedBytes?: number
+  /** Of an image that the run has several contents of. */
+  contentOf?: ContentOf
+}
+
 /**
- * The rows of the run in order of key, source, task and ordinal, of one place the newest only that was read. Sorted files are written under
- * names that begin with `prefix`, and are gone when the generator ends.
+ * The rows of the run in order of key, source, task and ordinal: of each image those of the content that counts, of one
+ * task and ordinal the newest that was read.
  */
 export async function* sortedRows(
   store: ObjectStore,
-  { prefix, maxSortedBytes = defaultMaxSortedBytes }: { prefix: string; maxSortedBytes?: number },
+  { prefix, maxSortedBytes = defaultMaxSortedBytes, contentOf }: Sorting,
 ): AsyncGenerator<SortedRow> {
   const sortedFiles: string[] = []
   try {
     const inMemory = await sortIntoFiles(store, { sortedFiles, prefix, maxSortedBytes })
-    yield* newestRows(mergeSorted([...sortedFiles.map(readSortedFile), fromArray(inMemory)]))
+    const sorted = mergeSorted([...sortedFiles.map(readSortedFile), fromArray(inMemory)])
+    for await (const image of imagesOf(sorted)) yield* await currentRows(image, contentOf)
   } finally {
     for (const file of sortedFiles) await rm(file, { force: true })
   }
@@ -80,12 +95,11 @@ function compareRows({ head: left }: SortedRow, { head: right }: SortedRow): num
 }
 
 function comparePlaces(left: SortedRow['head'], right: SortedRow['head']): number {
-  return (
-    compareKeys(left.source.key, right.source.key) ||
-    compareKeys(left.source.uri, right.source.uri) ||
-    compareKeys(left.task, right.task) ||
-    left.ordinal - right.ordinal
-  )
+  return compareImages(left, right) || compareKeys(left.task, right.task) || left.ordinal - right.ordinal
+}
+
+function compareImages({ source: left }: SortedRow['head'], { source: right }: SortedRow['head']): number {
+  return compareKeys(left.key, right.key) || compareKeys(left.uri, right.uri)
 }
 
 async function* fromArray(rows: readonly SortedRow[]): AsyncGenerator<SortedRow> {
@@ -120,23 +134,40 @@ async function* mergeSorted(sources: readonly AsyncGenerator<SortedRow>[]): Asyn
   }
 }
 
-async function* newestRows(rows: AsyncGenerator<SortedRow>): AsyncGenerator<SortedRow> {
-  let last: SortedRow | null = null
+/** The rows of one image after the other. */
+async function* imagesOf(rows: AsyncGenerator<SortedRow>): AsyncGenerator<SortedRow[]> {
+  let image: SortedRow[] = []
   for await (const row of rows) {
-    if (last === null || comparePlaces(last.head, row.head) !== 0) yield row
-    last = row
+    const [first] = image
+    if (first !== undefined && compareImages(first.head, row.head) !== 0) {
+      yield image
+      image = []
+    }
+    image.push(row)
   }
+  if (image.length > 0) yield image
 }
 
-/** Of the rows of one image those of its newest content: one that was replaced has records of both. */
-export function newestContent<T>(
+/** A row whose image could not be read stands where there is no other of its task. */
+async function currentRows(image: readonly SortedRow[], contentOf?: ContentOf): Promise<SortedRow[]> {
+  const sha256 = await currentSha256(
+    image.map(({ head }) => head),
+    contentOf,
+  )
+  const current = image.filter(({ head }) => head.source.sha256 === sha256 || head.source.sha256 === null)
+  return current.filter((row, index) => {
+    const before = current[index - 1]
+    return before === undefined || comparePlaces(before.head, row.head) !== 0
+  })
+}
+
+/** Of the rows of one image those whose bytes were read, or all where none was. */
+export function readContent<T>(
   rows: readonly T[],
-  recordOf: (row: T) => Pick<LabelRecord, 'source' | 'createdAt'>,
+  recordOf: (row: T) => Pick<LabelRecord, 'source'>,
 ): readonly T[] {
-  const read = rows.map(recordOf).filter(({ source }) => source.sha256 !== null)
-  const [newest] = read.toSorted((left, right) => compareKeys(right.createdAt, left.createdAt))
-  if (newest === undefined) return rows
-  return rows.filter((row) => recordOf(row).source.sha256 === newest.source.sha256)
+  const read = rows.filter((row) => recordOf(row).source.sha256 !== null)
+  return read.length === 0 ? rows : read
 }
 
 /** Writes rows to a new file, durably, in blocks. */

@@ -1,7 +1,9 @@
 // Images of this machine go up into a bucket, each once, under a prefix. It does not know runs or plans.
+import { hash } from 'node:crypto'
 import { UserError } from '../schemas/errors.ts'
+import { sha256Hex } from './canonical-json.ts'
 import type { ImageSource } from './ingest.ts'
-import { maxKeyBytes, type ObjectStore } from './stores/object-store.ts'
+import { maxKeyBytes, type ObjectHead, type ObjectStore } from './stores/object-store.ts'
 
 /** Larger files are left out: nobody labels them, and each is in memory while it goes up. */
 const maxUploadBytes = 256 * 1024 * 1024
@@ -27,8 +29,8 @@ export type Upload = {
 }
 
 /**
- * Uploads what is not there yet. Throws UserError for a file that is there with another size: what was uploaded is
- * never replaced.
+ * Uploads what is not there yet. Throws UserError for a file that is there with other bytes: what was uploaded is never
+ * replaced.
  */
 export async function uploadImages({
   source,
@@ -67,16 +69,34 @@ async function uploadOne({ from, key, to, target }: One): Promise<string> {
   if (head === null) return 'not found'
   if (head.sizeBytes > maxUploadBytes) return `larger than ${maxUploadBytes / 1024 / 1024} MiB`
   // Asked first: a second upload of a large folder then sends names, not images.
-  const standing = await to.head(target)
+  let standing = await to.head(target)
+  if (standing !== null && standing.sizeBytes !== head.sizeBytes) throw changed(from, key)
+  const bytes = await from.get(key)
+  if (bytes === null) return 'not found'
   if (standing === null) {
-    const bytes = await from.get(key)
-    if (bytes === null) return 'not found'
     if ((await to.putIfAbsent(target, bytes)) === 'created') return 'created'
+    standing = await to.head(target)
   }
-  const sizeBytes = (standing ?? (await to.head(target)))?.sizeBytes
-  if (sizeBytes === head.sizeBytes) return 'exists'
-  throw new UserError(
-    `${from.uri}${key} has ${head.sizeBytes} bytes, what was uploaded before has ${sizeBytes}; ` +
-      'what a run labels is never replaced, submit another run with --run NAME',
+  if (standing !== null && (await holds(to, standing, bytes))) return 'exists'
+  throw changed(from, key)
+}
+
+/** Whether an object is these bytes; it is read only where the store has no word for what it holds. */
+async function holds(
+  store: ObjectStore,
+  { key, sizeBytes, sha256, etag }: ObjectHead,
+  bytes: Uint8Array,
+): Promise<boolean> {
+  if (sizeBytes !== bytes.length) return false
+  if (sha256 !== undefined) return sha256 === sha256Hex(bytes)
+  // The ETag of an object that was sent whole, unless a KMS key encrypts it.
+  if (etag === hash('md5', bytes)) return true
+  const there = await store.get(key)
+  return there !== null && Buffer.compare(there, bytes) === 0
+}
+
+function changed({ uri }: ObjectStore, key: string): UserError {
+  return new UserError(
+    `${uri}${key} has changed since it was uploaded; what a run labels is never replaced, submit another run with --run NAME`,
   )
 }

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { canonicalJson, sha256Hex } from '../dataset/canonical-json.ts'
 import { contentOfRecord, questionOf } from '../dataset/exports/core/content.ts'
-import { newestContent } from '../dataset/sorted-rows.ts'
+import { readContent } from '../dataset/sorted-rows.ts'
 import { type LabelRecord, RecordStatus } from '../schemas/label-record.ts'
 import { linesOf } from './page/text.js'
 
@@ -42,9 +42,9 @@ export type IndexedImage = z.infer<typeof IndexLine>
 
 type Line = { record: LabelRecord; at: number; bytes: number }
 
-/** The entry of an image. Of one that was replaced between two runs only records of the newest content count. */
+/** The entry of an image; what was said where its bytes could not be read does not count beside what was read. */
 export function imageEntry(group: readonly [Line, ...Line[]]): IndexedImage {
-  const current = newestContent(group, ({ record }) => record)
+  const current = readContent(group, ({ record }) => record)
   const decoded = current.find(({ record }) => record.image !== null)?.record.image ?? null
   const { key, uri, sha256, mime, perceptualHash } = (current[0] ?? group[0]).record.source
   return {

@@ -1,9 +1,22 @@
 // A run as a list of images for a page to walk: built once into a folder of its own, then read from there. The lines of
 // the records stay on disk; what filters and sorting ask for is held. It does not know pages, verdicts or pictures.
 import { createHash } from 'node:crypto'
-import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { readChain } from '../dataset/chain.ts'
+import { type ContentOf, localContent } from '../dataset/current-content.ts'
 import { nearGroups } from '../dataset/exports/core/split.ts'
 import { parseRecord } from '../dataset/read.ts'
 import { sortedRows } from '../dataset/sorted-rows.ts'
@@ -31,10 +44,13 @@ export type RunIndex = {
 const maxRecords = 1_000_000
 
 /** Raised when what is held of a record changes: older folders are built anew. */
-const indexVersion = 3
+const indexVersion = 4
 
 const recordsName = 'records.jsonl'
 const imagesName = 'images.jsonl'
+/** What was there of images that the run has several contents of, by URI: where that changed, others count. */
+const contentsName = 'contents.json'
+const Contents = z.record(z.string(), z.string().nullable())
 const readBlockBytes = 4 * 1024 * 1024
 
 /** Opens the index of the sealed run, building it below `folder` when the one there is of another state of the run. */
@@ -93,7 +109,9 @@ async function buildIndex(
   await mkdir(folder, { recursive: true })
   const aside = await mkdtemp(`${here}.partial-`)
   try {
-    const images = await writeRecords(store, aside)
+    const contents: z.infer<typeof Contents> = {}
+    const images = await writeRecords(store, aside, async (uri) => (contents[uri] = await localContent(uri)))
+    await writeFile(join(aside, contentsName), JSON.stringify(contents))
     const lines = images.map((image) => `${JSON.stringify(image)}\n`)
     const file = await open(join(aside, imagesName), 'w')
     for (let at = 0; at < lines.length; at += 1000) await file.appendFile(lines.slice(at, at + 1000).join(''))
@@ -123,7 +141,11 @@ async function isStale(path: string): Promise<boolean> {
   return stats !== null && Date.now() - stats.mtimeMs > staleMs
 }
 
-async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedImage[]> {
+async function writeRecords(
+  store: ObjectStore,
+  aside: string,
+  contentOf: ContentOf,
+): Promise<IndexedImage[]> {
   const images: IndexedImage[] = []
   const file = await open(join(aside, recordsName), 'w')
   let [offset, count, block] = [0, 0, '']
@@ -134,7 +156,7 @@ async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedI
     group = []
   }
   try {
-    for await (const { line } of sortedRows(store, { prefix: join(aside, 'sort-') })) {
+    for await (const { line } of sortedRows(store, { prefix: join(aside, 'sort-'), contentOf })) {
       const record = parseRecord(line, store)
       const last = group[0]?.record.source
       if (last !== undefined && (last.key !== record.source.key || last.uri !== record.source.uri)) close()
@@ -164,9 +186,17 @@ async function writeRecords(store: ObjectStore, aside: string): Promise<IndexedI
 async function readBuilt(here: string): Promise<Built | null> {
   const file = await open(join(here, recordsName), 'r').catch(() => null)
   if (file === null) return null
-  const images = await readImages(here)
+  const images = (await isCurrent(here)) ? await readImages(here) : null
   if (images === null) await file.close()
   return images === null ? null : { images, file }
+}
+
+async function isCurrent(here: string): Promise<boolean> {
+  const text = await readFile(join(here, contentsName), 'utf8').catch(() => null)
+  if (text === null) return false
+  for (const [uri, sha256] of Object.entries(Contents.parse(JSON.parse(text))))
+    if ((await localContent(uri)) !== sha256) return false
+  return true
 }
 
 async function readImages(here: string): Promise<IndexedImage[] | null> {

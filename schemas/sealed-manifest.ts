@@ -49,7 +49,7 @@ export const SealedManifest = z.strictObject({
     .describe('the recordIds of the rows of this generation: 16 bytes each, sorted within each status'),
   superseded: z
     .array(RecordId)
-    .describe('ids that an earlier generation holds as failed; readers drop that earlier row'),
+    .describe('ids that an earlier generation holds with a lower status; readers drop that earlier row'),
   duplicates: Count.describe(
     'records of the parts that were dropped because another row of the same id stands',
   ),

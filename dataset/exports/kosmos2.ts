@@ -8,6 +8,7 @@ import { rowFormat } from './core/row-format.ts'
 import { countOf, field, missingImage, nameOf, text } from './core/rules.ts'
 
 const cells = 32
+const grounding = '<grounding> '
 const between = '</delimiter_of_multi_objects/>'
 const markers = ['<grounding>', '<phrase>', '</phrase>', '<object>', '</object>', between, '<patch_index_']
 const pattern = /<phrase>([\s\S]*?)<\/phrase><object>([\s\S]*?)<\/object>/g
@@ -36,7 +37,7 @@ export const kosmos2 = rowFormat({
       const texts =
         whole !== null ? [ground(whole, regions)] : found.map((region) => tag(region.text, region.boxes))
       for (const written of texts)
-        rows.push({ id: record.recordId, image: await image.place(), text: `<grounding> ${written}` })
+        rows.push({ id: record.recordId, image: await image.place(), text: beginGrounding(written) })
     }
     return rows
   },
@@ -44,7 +45,7 @@ export const kosmos2 = rowFormat({
     const { id, image, text: written } = Row.parse(value)
     const regions: ReadRegion[] = []
     let plain = ''
-    let from = '<grounding> '.length
+    let from = written.startsWith(grounding) ? grounding.length : 0
     for (const match of written.matchAll(pattern)) {
       plain += restore(written.slice(from, match.index), markers)
       const words = (match[1] ?? '').replaceAll(wideLess, '<')
@@ -58,11 +59,14 @@ export const kosmos2 = rowFormat({
   },
   rules: [
     {
-      name: 'begins-with-grounding',
-      says: 'the text begins with <grounding>, which switches boxes on',
+      name: 'grounding-where-boxes-are',
+      says: 'the text begins with <grounding>, which switches boxes on, where it has boxes, and only there',
       source: processing,
-      problem: (row) =>
-        text(field(row.value, 'text')).startsWith('<grounding>') ? null : nameOf(row, field(row.value, 'id')),
+      problem(row) {
+        const written = text(field(row.value, 'text'))
+        const isRight = written.startsWith(grounding) === written.includes('<object>')
+        return isRight ? null : `${nameOf(row, field(row.value, 'id'))}: ${written.slice(0, 120)}`
+      },
     },
     {
       name: 'two-cells-a-box',
@@ -113,6 +117,11 @@ function ground(
     from = span.end
   }
   return written + defuse(whole.slice(from), markers)
+}
+
+/** A text without boxes that began so would teach the model to leave them out where it is asked for them. */
+function beginGrounding(written: string): string {
+  return written.includes('<object>') ? grounding + written : written
 }
 
 function tag(words: string, boxes: readonly Box[]): string {

@@ -1,6 +1,6 @@
 // Sidecars: beside each image, in the folders it came from, its caption as .txt and its labels as .json.
 // What captioning trainers read, by the stem of the image's name.
-import { readFile } from 'node:fs/promises'
+import { access, readFile } from 'node:fs/promises'
 import { join, posix } from 'node:path'
 import { z } from 'zod'
 import { captionOf } from './core/content.ts'
@@ -29,16 +29,20 @@ export const sidecar: ExportFormat = {
   imageModes: ['copy', 'link', 'reference'],
   lost: [
     'in the .txt everything but the first caption of the image',
+    'the names of images that differ from others in the extension alone: one keeps its name, the others have all of it for a stem (a.png.png)',
     'in the .json sampling, timings, usage, checks and provenance beyond the recordId',
   ],
   open: ({ sink }) => ({
     async write(image) {
       const prefix = image.split === null ? '' : `${image.split}/`
-      const stem = prefix + stemOf(image.key)
-      // Others would be passed over without a word.
-      const isKnown = isKnownExtension(posix.extname(image.key))
+      const stem = await freeStem(sink.folder, prefix + image.key)
+      const extension = posix.extname(image.key)
+      // Others would be passed over without a word; one that was turned upright is a JPEG now.
+      const fits = image.mime !== 'image/jpeg' || /^\.jpe?g$/i.test(extension)
       const placed = await image.place(
-        isKnown ? { path: prefix + image.key } : { path: `${stem}.jpg`, as: 'jpeg' },
+        isKnownExtension(extension) && fits
+          ? { path: stem + extension }
+          : { path: `${stem}.jpg`, as: 'jpeg' },
       )
       const caption = captionOf(image.records)
       if (caption !== null)
@@ -97,6 +101,21 @@ export const sidecar: ExportFormat = {
 /** In small letters or in capitals; not `.Jpg`. */
 function isKnownExtension(extension: string): boolean {
   return [...knownExtensions].some((known) => extension === known || extension === known.toUpperCase())
+}
+
+/**
+ * The stem of the image and what lies beside it. Trainers find a caption by the stem, so of images whose names differ in
+ * the extension alone the later ones get their whole names for it: a.jpg with a.txt, a.png.png with a.png.txt.
+ */
+async function freeStem(folder: string, path: string): Promise<string> {
+  const extension = posix.extname(path)
+  for (let stem = stemOf(path); ; stem += extension === '' ? '.jpg' : extension) {
+    const isTaken = await access(join(folder, `${stem}.json`)).then(
+      () => true,
+      () => false,
+    )
+    if (!isTaken) return stem
+  }
 }
 
 function stemOf(path: string): string {

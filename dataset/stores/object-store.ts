@@ -8,6 +8,8 @@ export type ObjectHead = {
   versionId?: string
   /** The service's own name for the content, without quotes; absent where there is none. */
   etag?: string
+  /** Of the bytes, where this program put them and the store keeps what is said of them. */
+  sha256?: string
 }
 
 /** What one request told of an object; no bytes when there are more than were wanted. */

@@ -1,6 +1,6 @@
 // An ObjectStore over S3 and what speaks its protocol. Creation is one PUT with `If-None-Match: *`.
 // It does not know runs or records, nor that keys below its prefix have siblings.
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   DeleteObjectsCommand,
@@ -48,6 +48,8 @@ const idleTimeoutMs = 60_000
 
 /** Metadata that tells our own object apart after a response was lost. */
 const putIdField = 'put-id'
+/** Metadata, not S3's own checksum: of what a KMS key encrypts, that is told only to who may decrypt. */
+const sha256Field = 'sha256'
 
 type Context = { client: S3Client; bucket: string; prefix: string }
 
@@ -129,9 +131,9 @@ async function putIfAbsent(context: Context, key: string, bytes: Uint8Array): Pr
   const object = { Bucket: context.bucket, Key: fullKey(context, key) }
   // A Buffer over the same memory: the SDK warns of empty bodies that are not one.
   const Body = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const Metadata = { [putIdField]: putId, [sha256Field]: hash('sha256', Body, 'hex') }
   let isUnsure = false
   return await retried(context, key, async () => {
-    const Metadata = { [putIdField]: putId }
     const command = new PutObjectCommand({ ...object, Body, Metadata, IfNoneMatch: '*' })
     try {
       await context.client.send(command)
@@ -190,15 +192,18 @@ type FoundObject = {
   ContentLength?: number | undefined
   VersionId?: string | undefined
   ETag?: string | undefined
+  Metadata?: Record<string, string> | undefined
 }
 
-function describe(key: string, { ContentLength = 0, VersionId, ETag }: FoundObject): ObjectHead {
+function describe(key: string, { ContentLength = 0, VersionId, ETag, Metadata }: FoundObject): ObjectHead {
   const isVersioned = VersionId !== undefined && VersionId !== 'null'
+  const sha256 = Metadata?.[sha256Field]
   return {
     key,
     sizeBytes: ContentLength,
     ...(isVersioned ? { versionId: VersionId } : {}),
     ...(ETag === undefined ? {} : { etag: unquoted(ETag) }),
+    ...(sha256 === undefined ? {} : { sha256 }),
   }
 }
 

@@ -9,8 +9,11 @@ import { planStep, stepMask } from './scheduler.ts'
 import type { StepPlan } from './scheduler.ts'
 import {
   acceptToken,
+  areNumbers,
   extendAnswer,
+  failNotNumbers,
   longestRows,
+  startAgainAlone,
   startSequence,
   takesLikeliest,
   tokensLeft,
@@ -164,7 +167,8 @@ async function takeTurn(state: State): Promise<boolean> {
     await openFirst(state)
     return true
   }
-  running.push(...waiting.splice(0, joins))
+  const [first] = [...running, ...waiting]
+  running.push(...waiting.splice(0, first?.isAlone === true ? Math.min(joins, 1 - running.length) : joins))
   if (running.length === 0) return false
   try {
     await step(state)
@@ -192,7 +196,8 @@ async function openFirst(state: State): Promise<void> {
   }
 }
 
-async function step({ decoder, suffix, running, ...state }: State): Promise<void> {
+async function step(state: State): Promise<void> {
+  const { decoder, suffix, running } = state
   const plan = planStep(
     running.map(({ id, image, pending, prefix }) => ({
       id,
@@ -219,22 +224,40 @@ async function step({ decoder, suffix, running, ...state }: State): Promise<void
     ...(steps === 0 ? {} : { ahead: steps }),
   })
   const made = Array.from({ length: 1 + steps }, () => owners).flat()
-  suffix.append(newRows, made, runningRows({ decoder, suffix, running, ...state }))
-  for (const owner of owners) byId.get(owner)?.pending.shift()
+  suffix.append(newRows, made, runningRows(state))
   const vocabularySize = logits.length / Math.max(1, plan.logitRows.length)
+  const scores = plan.logitRows.map((_, index) =>
+    logits.subarray(index * vocabularySize, (index + 1) * vocabularySize),
+  )
+  const areSound = scores.every(areNumbers) && ahead?.sums.some(Number.isNaN) !== true
+  if (running.length > 1 && !areSound) return partCompany(state)
+  for (const owner of owners) byId.get(owner)?.pending.shift()
   for (const [index, row] of plan.logitRows.entries()) {
-    const sequence = byId.get(owners[row] ?? -1)
-    if (sequence !== undefined)
-      extendAnswer(sequence, logits.subarray(index * vocabularySize, (index + 1) * vocabularySize))
+    const [sequence, ofRow] = [byId.get(owners[row] ?? -1), scores[index]]
+    if (sequence !== undefined && ofRow !== undefined) extendAnswer(sequence, ofRow)
   }
   for (let index = 0; index < steps * inPlan.length; index++) {
     const sequence = inPlan[index % inPlan.length]
     // The token before it has its row now.
     sequence?.pending.shift()
-    if (sequence !== undefined) acceptToken(sequence, ahead?.tokens[index] ?? 0, ahead?.sums[index])
+    if (sequence === undefined) continue
+    if (Number.isNaN(ahead?.sums[index])) failNotNumbers(sequence)
+    else acceptToken(sequence, ahead?.tokens[index] ?? 0)
   }
   for (const { id, finishReason } of running) if (finishReason !== undefined) suffix.release(id)
   running.splice(0, running.length, ...running.filter(({ finishReason }) => finishReason === undefined))
+}
+
+/**
+ * A row that looks past others' still adds nothing times their values, and nothing times NaN is NaN: one sequence spoils
+ * the scores of all. So each goes on by itself, from its prompt on, and only the one whose scores are no numbers then fails.
+ */
+function partCompany({ running, waiting, suffix }: State): void {
+  for (const sequence of running) {
+    suffix.release(sequence.id)
+    startAgainAlone(sequence)
+  }
+  waiting.unshift(...running.splice(0))
 }
 
 function lanesOf(owners: readonly number[], { lanes }: Suffix): { lanes?: Lanes } {

@@ -12,6 +12,8 @@ export type SequenceRequest = {
   tokenIds: readonly number[]
   /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
   positionIds?: readonly number[]
+  /** Ids of the prefix's rows, which a repetition penalty has seen, too. */
+  prefixIds?: readonly number[]
   maxNewTokens: number
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
@@ -43,6 +45,8 @@ export type Sequence = SequenceRequest & {
   prefix: Prefix
   pending: PendingToken[]
   nextPosition: number
+  /** Goes on with nobody beside it. */
+  isAlone: boolean
   answer: number[]
   finishReason: 'stop' | 'length' | undefined
   failure?: Failure
@@ -61,20 +65,42 @@ export function startSequence({
   image: number
   prefix: Prefix
 }): Sequence {
-  const { tokenIds, positionIds = tokenIds.map((_, index) => prefix.nextPosition + index) } = request
+  const { tokenIds, maxNewTokens } = request
   const sequence: Sequence = {
     ...request,
     id,
     image,
     prefix,
-    pending: tokenIds.map((tokenId, index) => ({ tokenId, position: positionIds[index] ?? 0 })),
-    nextPosition: (positionIds.at(-1) ?? prefix.nextPosition - 1) + 1,
+    pending: promptTokens(request, prefix),
+    nextPosition: answerPosition(request, prefix),
+    isAlone: false,
     answer: [],
-    finishReason: request.maxNewTokens === 0 ? 'length' : undefined,
+    finishReason: maxNewTokens === 0 ? 'length' : undefined,
     random: seededRandom(request.sampling.seed),
   }
   if (tokenIds.length === 0) extendAnswer(sequence, prefix.lastLogits)
   return sequence
+}
+
+/** Makes the sequence one that has no cache rows yet, keeps its answer so far, and shares no step. */
+export function startAgainAlone(sequence: Sequence): void {
+  const { answer, prefix } = sequence
+  const position = answerPosition(sequence, prefix)
+  const answered = answer.map((tokenId, index) => ({ tokenId, position: position + index }))
+  sequence.pending = [...promptTokens(sequence, prefix), ...answered]
+  sequence.isAlone = true
+}
+
+function promptTokens({ tokenIds, positionIds }: SequenceRequest, { nextPosition }: Prefix): PendingToken[] {
+  return tokenIds.map((tokenId, index) => ({
+    tokenId,
+    position: positionIds?.[index] ?? nextPosition + index,
+  }))
+}
+
+/** Where the answer begins. */
+function answerPosition({ tokenIds, positionIds }: SequenceRequest, { nextPosition }: Prefix): number {
+  return (positionIds?.at(-1) ?? nextPosition + tokenIds.length - 1) + 1
 }
 
 /** Cache rows that the sequence may come to, in whole lanes: its prompt, and its answer but for the last token. */
@@ -85,12 +111,27 @@ export function longestRows({ tokenIds, maxNewTokens }: SequenceRequest): number
 const notNumbers: Failure = {
   code: 'engine-error',
   message:
-    "the model's scores are not numbers: its weights or this image's pixels leave the range of its number format; compile with --weights fp32",
+    "the model's scores are not numbers: its weights, or what they make of this image and prompt, leave the range of its number format; compile with --weights fp32",
 }
 
 /** Why there is no answer behind a prefix: with scores that are no numbers, the first token would pass for the likeliest. */
 export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
-  return lastLogits.some(Number.isNaN) ? notNumbers : undefined
+  return areNumbers(lastLogits) ? undefined : notNumbers
+}
+
+/**
+ * Whether the scores of a row [V] are numbers. One will do: of a hidden state that has left the range of its format the
+ * norm before the head makes NaN throughout, and looking at all of many rows costs a step a hundredth of its time.
+ */
+export function areNumbers(logits: Float32Array): boolean {
+  return !Number.isNaN(logits[0])
+}
+
+/** Ends a sequence that no token can be chosen for. */
+export function failNotNumbers(sequence: Sequence): void {
+  if (sequence.finishReason !== undefined) return
+  sequence.finishReason = 'length'
+  sequence.failure = notNumbers
 }
 
 /** Whether its next token is the likeliest, whatever came before: then a graph can choose it. */
@@ -103,12 +144,13 @@ export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
   return maxNewTokens - answer.length
 }
 
-/** Gives the sequence its next token, or ends it. */
+/** Gives the sequence its next token by logits, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
-  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
+  if (!areNumbers(logits)) return failNotNumbers(sequence)
+  const { sampling, prefixIds = [], tokenIds, answer, stopIds, random, follower } = sequence
   // Only the penalty looks back; without it a long answer need not be copied at every token.
-  const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
+  const seen = sampling.repetitionPenalty === 1 ? [] : [...prefixIds, ...tokenIds, ...answer]
   const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
   const token =
     follower !== undefined && isGreedy
@@ -119,19 +161,15 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
-  if (!Number.isNaN(logits[token])) follower?.advance(token)
-  acceptToken(sequence, token, logits[token])
+  if (logits[token] === Infinity) return failNotNumbers(sequence)
+  follower?.advance(token)
+  acceptToken(sequence, token)
 }
 
-/** Takes a token that was chosen by some number; NaN is what no token is chosen by. */
-export function acceptToken(sequence: Sequence, token: number, by: number | undefined): void {
+/** Takes a token that was chosen for the sequence. */
+export function acceptToken(sequence: Sequence, token: number): void {
   if (sequence.finishReason !== undefined) return
   const { answer, stopIds } = sequence
-  if (Number.isNaN(by)) {
-    sequence.finishReason = 'length'
-    sequence.failure = notNumbers
-    return
-  }
   if (stopIds.includes(token)) {
     sequence.finishReason = 'stop'
     return

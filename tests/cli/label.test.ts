@@ -169,6 +169,18 @@ describe('coglabel label', () => {
     expect(ended.stderr).toMatch(/other settings:\n {2}seed: it has 0, now 4\n.*--out/)
   })
 
+  test('takes the same settings in another order for the same', async () => {
+    const folder = await tempFolder()
+    await writeImages(join(folder, 'in'), 1)
+    const args = [join(folder, 'in'), '--out', join(folder, 'out')]
+    await label(...args, '--tasks', 'caption,qa', '--ask', 'Is it red?', '--checks', 'length,refusal')
+    const again = ['--tasks', 'qa,caption', '--ask', 'Is it red?', '--checks', 'refusal,length']
+    const ended = await label(...args, ...again)
+    expect(ended.stdout).toContain('nothing to do')
+    const other = await label(...args, ...again, '--seed', '4')
+    expect(other.stderr).toMatch(/other settings:\n {2}seed: it has 0, now 4\na run/)
+  })
+
   test.each([
     [['--out', 'o'], /needs a source/],
     [['x'], /needs a place/],

@@ -45,6 +45,16 @@ test('finds images in all folders, in key order, and counts what it leaves out',
   expect(source.source.kind).toBe('folder')
 })
 
+test.runIf(process.platform === 'linux')('counts what has a name that is not UTF-8', async () => {
+  const folder = await plant({ 'a.jpg': '', 'b/c.jpg': '' })
+  const latin = (name: string) => Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, 'latin1')])
+  await writeFile(latin('b/caf\u00e9.jpg'), '')
+  await writeFile(latin('caf\u00e9.txt'), '')
+  await mkdir(latin('\u00e9t\u00e9'))
+  await writeFile(latin('\u00e9t\u00e9/d.jpg'), '')
+  expect((await look(folder)).scan).toEqual({ images: 2, skipped: { 'unusable name': 2 } })
+})
+
 test('never takes its own run folder for a source', async () => {
   const folder = await plant({ 'a.jpg': '', 'out/thumbs/b.jpg': '', 'out-2/c.jpg': '' })
   expect((await look(folder, join(folder, 'out'))).keys).toEqual(['a.jpg', 'out-2/c.jpg'])

@@ -1,12 +1,12 @@
 // The S3 store: the contract over the emulator, and lost answers, conflicts and torn bodies.
-import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { expect, onTestFinished, test } from 'vitest'
 import { listAll } from '../../dataset/stores/object-store.ts'
 import { openS3Store, openS3Sweeper } from '../../dataset/stores/s3.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
 import { objectStoreContract } from '../contracts/object-store.ts'
 import { objectSweeperContract } from '../contracts/object-sweeper.ts'
-import { startEmulator } from '../../emulator/emulator.ts'
+import { openEmulated } from '../helpers/emulated-store.ts'
 import { seededFaults, type Fault, type FaultPlan } from '../../emulator/faults.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
@@ -23,22 +23,6 @@ objectSweeperContract('s3, a prefix in a bucket', async () => {
   onTestFinished(() => sweeper.close())
   return { store, sweeper }
 })
-
-async function openEmulated({ prefix = '', faults }: { prefix?: string; faults?: FaultPlan } = {}) {
-  const emulator = await startEmulator()
-  const { endpoint, region, credentials } = emulator
-  const client = new S3Client({ endpoint, region, credentials, forcePathStyle: true })
-  await client.send(new CreateBucketCommand({ Bucket: 'labels' }))
-  const options = { bucket: 'labels', prefix, endpoint, region, credentials, forcePathStyle: true }
-  const store = openS3Store(options)
-  if (faults !== undefined) emulator.setFaults(faults)
-  onTestFinished(async () => {
-    store.close()
-    client.destroy()
-    await emulator.close()
-  })
-  return { store, emulator, client, options }
-}
 
 /** The faults of the PutObjects in order; requests after them have none. */
 function onPuts(faults: Fault[]): FaultPlan {

@@ -106,7 +106,7 @@ export async function modelOf(
     let added = 0
     for (const [id, row] of best) {
       const sealed = model.rows.get(id)
-      if (sealed !== undefined && (sealed.status !== 'failed' || row.status === 'failed')) continue
+      if (sealed !== undefined && statusRank[row.status] <= statusRank[sealed.status]) continue
       if (sealed !== undefined) superseded.push(id)
       model.rows.set(id, row)
       added += 1

@@ -1,5 +1,5 @@
 // Images that nothing is spent on: repeated, too small, too thin, of one colour.
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import sharp from 'sharp'
@@ -12,6 +12,7 @@ import type { DedupeKind } from '../../schemas/input-rules.ts'
 import { LabelRecord } from '../../schemas/label-record.ts'
 import { runLabel } from '../../cli/label.ts'
 import { openCountingEngine } from '../helpers/counting-engine.ts'
+import { numberedPng } from '../helpers/images.ts'
 import { openLabelRoot } from '../helpers/label-root.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
 
@@ -179,4 +180,27 @@ test('label leaves them out, says why and with which target, and spends nothing 
   await expect(runLabel([...args, '--max-aspect', '2'], root)).rejects.toThrow(
     /images left out: it has .*now/,
   )
+})
+
+test('what is left of equal images is labelled when the one that stood for them is gone', async () => {
+  const folder = await tempFolder()
+  const [src, out] = [join(folder, 'in'), join(folder, 'out')]
+  await mkdir(src)
+  for (const name of ['a.jpg', 'b.jpg', 'c.jpg'])
+    await writeFile(join(src, name), numberedPng(name === 'c.jpg' ? 1 : 0))
+  const engine = openCountingEngine()
+  const { root } = openLabelRoot(engine)
+  const label = async () => {
+    expect(await runLabel([src, '--out', out, '--tasks', 'caption', '--dedupe', 'exact'], root)).toBe(0)
+    const lines = (await readFile(join(out, 'labels.jsonl'), 'utf8')).trim().split('\n')
+    const records = lines.map((line) => LabelRecord.parse(JSON.parse(line)))
+    return records.map(({ source, status, duplicateOf = '' }) => `${source.key} ${status} ${duplicateOf}`)
+  }
+  expect(await label()).toEqual(['a.jpg ok ', 'b.jpg filtered a.jpg', 'c.jpg ok '])
+  await rm(join(src, 'a.jpg'))
+  const after = ['a.jpg ok ', 'b.jpg ok ', 'c.jpg ok ']
+  expect(await label()).toEqual(after)
+  expect(engine.counts.images).toBe(3)
+  expect(await label()).toEqual(after)
+  expect(engine.counts.images).toBe(3)
 })

@@ -1,11 +1,11 @@
 // Writing an export into a folder: blocks, new files only, nothing outside. It does not know formats.
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { UserError } from '../../../schemas/errors.ts'
 import { systemCode } from '../../../schemas/system-error.ts'
 import { explainWriteError } from '../../stores/fs.ts'
 import { checkKey } from '../../stores/object-store.ts'
 import type { ExportSink, FileSink } from './format.ts'
+import { UnfitImage } from './unfit-image.ts'
 
 const blockBytes = 256 * 1024
 
@@ -20,10 +20,7 @@ export function openFolderSink(folder: string): ExportSink {
         return bufferedFile(await open(full, 'wx'), full)
       } catch (error) {
         if (systemCode(error) === 'EEXIST')
-          throw new UserError(
-            `two images of the export would both write ${path}, as images do whose names differ after the last dot alone (a.jpg, a.png); leave one out (--where 'key!="a.png"') or rename it`,
-            { cause: error },
-          )
+          throw new UnfitImage('whose name in the export another image has', { cause: error })
         throw explainWriteError(error, { path: full })
       }
     },

@@ -51,14 +51,17 @@ export type FileSink = {
 export type ExportSink = {
   /** The folder on disk, for what must write there itself. */
   folder: string
-  /** Begins a new file. Throws UserError where there is one already. */
+  /** Begins a new file. Throws UnfitImage where there is one already. */
   create(path: string): Promise<FileSink>
 }
 
 export type WriterContext = { sink: ExportSink; imageMode: ImageMode; createdAt: string; modelName: string }
 
 export type FormatWriter = {
-  /** Returns how many entries it wrote: rows, annotations or samples; 0 where the format can hold nothing of the image. */
+  /**
+   * Returns how many entries it wrote: rows, annotations or samples; 0 where the format can hold nothing of the image.
+   * Asks for the image before it writes anything of it: one that is unfit is left out.
+   */
   write(image: ExportImage): Promise<number>
   /** Closes every file; what has to stand at an end is written now. */
   close(): Promise<void>

@@ -12,6 +12,7 @@ import { checkKey } from '../../stores/object-store.ts'
 import { writeFileWhole } from './files.ts'
 import type { ExportImage, ExportSink, ImageMode } from './format.ts'
 import { stripMetadata } from './strip-metadata.ts'
+import { UnfitImage } from './unfit-image.ts'
 
 /** What the root lends. */
 export type ImagePorts = {
@@ -58,9 +59,7 @@ function referTo({ source }: LabelRecord): ImageAccess {
   }
 }
 
-function linkTo({ source }: LabelRecord, { sink, stripsMetadata }: ImageSettings): ImageAccess {
-  if (stripsMetadata)
-    throw new UserError('a linked image keeps its metadata; export with --images copy --strip-metadata')
+function linkTo({ source }: LabelRecord, { sink }: ImageSettings): ImageAccess {
   if (!source.uri.startsWith('file:'))
     throw new UserError(
       `${source.uri} is not on this machine, so it cannot be linked; use --images copy or reference`,
@@ -112,7 +111,7 @@ async function hold(
   let whole: Uint8Array | null = null
   const plain = async () => {
     if (isTurned) whole ??= await jpegOf(bytes, { ports, name: source.key })
-    else if (stripsMetadata) whole ??= stripMetadata(bytes, { mime, orientation, name: source.key })
+    else if (stripsMetadata) whole ??= stripMetadata(bytes, { mime, orientation })
     return whole ?? bytes
   }
   const converted = async (as?: 'jpeg' | 'rgb-jpeg') =>
@@ -144,8 +143,13 @@ async function jpegOf(
   bytes: Uint8Array,
   { ports, name }: { ports: ImagePorts; name: string },
 ): Promise<Uint8Array> {
-  if (ports.toJpeg !== undefined) return await ports.toJpeg(bytes, name)
-  throw new UserError(
-    `${name} is no JPEG and the format wants one; nothing here can convert it, so narrow the export with --where mime=image/jpeg`,
-  )
+  if (ports.toJpeg === undefined)
+    throw new UserError(
+      `${name} is no JPEG and the format wants one; nothing here can convert it, so narrow the export with --where mime=image/jpeg`,
+    )
+  try {
+    return await ports.toJpeg(bytes, name)
+  } catch (error) {
+    throw new UnfitImage('that cannot be made a JPEG', { cause: error })
+  }
 }

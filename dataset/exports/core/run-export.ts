@@ -4,8 +4,10 @@ import { InvariantError, UserError } from '../../../schemas/errors.ts'
 import type { LabelRecord } from '../../../schemas/label-record.ts'
 import type { RunConfig } from '../../../schemas/run-config.ts'
 import type { Verdict } from '../../../schemas/verdict.ts'
+import { sha256Hex } from '../../canonical-json.ts'
+import { type ContentOf, currentSha256, localContent } from '../../current-content.ts'
 import { parseRecord, readRecordLines } from '../../read.ts'
-import { newestContent, sortedRows } from '../../sorted-rows.ts'
+import { readContent, sortedRows } from '../../sorted-rows.ts'
 import type { ObjectStore } from '../../stores/object-store.ts'
 import { readVerdicts } from '../../verdicts.ts'
 import { renderCard } from './card.ts'
@@ -22,6 +24,7 @@ import {
   type SplitShares,
 } from './split.ts'
 import { add, countImage, countSeen, countVerdict, emptyStatistics, type Statistics } from './statistics.ts'
+import { UnfitImage } from './unfit-image.ts'
 import type { Predicate } from './where.ts'
 
 export type ExportSplit = {
@@ -75,6 +78,10 @@ export async function exportRun(options: ExportOptions): Promise<ExportReport> {
   if (!format.imageModes.includes(imageMode))
     throw new UserError(
       `${format.name} cannot have its images by ${imageMode}; expected one of ${format.imageModes.join(', ')}`,
+    )
+  if (options.stripsMetadata && (imageMode === 'link' || imageMode === 'reference'))
+    throw new UserError(
+      `--strip-metadata changes images that are copied or embedded, and these go by ${imageMode}; ask for another of ${format.imageModes.join(', ')} with --images`,
     )
   const sink = openFolderSink(folder)
   const verdicts = options.verdicts ?? (await readVerdicts(store))
@@ -140,9 +147,12 @@ async function writeLines(sink: ExportSink, path: string, values: readonly unkno
   await lines.close()
 }
 
+type Content = { image: SplitImage; newest: string }
+
 /** One line of each image of the run, whatever is exported of it: the split must not depend on a filter. */
-async function readSplitImages({ store, onProgress }: ExportOptions): Promise<SplitImage[]> {
-  const images = new Map<string, { image: SplitImage; newest: string }>()
+async function readSplitImages(options: ExportOptions): Promise<SplitImage[]> {
+  const { store, onProgress } = options
+  const images = new Map<string, Content[]>()
   let records = 0
   for await (const line of readRecordLines(store)) {
     const { source, createdAt } = parseRecord(line, store)
@@ -150,15 +160,32 @@ async function readSplitImages({ store, onProgress }: ExportOptions): Promise<Sp
     if (records % 1000 === 0) onProgress({ phase: 'grouping', records, images: images.size })
     const { uri, key, sha256, perceptualHash = null } = source
     if (sha256 === null) continue
-    const known = images.get(uri)
-    if (known?.image.sha256 === sha256) {
-      if (createdAt < known.image.createdAt) known.image.createdAt = createdAt
-      if (createdAt > known.newest) known.newest = createdAt
-      // Of an image that was replaced the newest content is exported, so that is what is grouped.
-    } else if (known === undefined || createdAt > known.newest)
-      images.set(uri, { image: { uri, key, sha256, perceptualHash, createdAt }, newest: createdAt })
+    const contents = images.get(uri) ?? []
+    const known = contents.find(({ image }) => image.sha256 === sha256)
+    if (known === undefined) {
+      const content = { image: { uri, key, sha256, perceptualHash, createdAt }, newest: createdAt }
+      images.set(uri, [...contents, content])
+      continue
+    }
+    if (createdAt < known.image.createdAt) known.image.createdAt = createdAt
+    if (createdAt > known.newest) known.newest = createdAt
   }
-  return [...images.values()].map(({ image }) => image)
+  const current: SplitImage[] = []
+  for (const contents of images.values()) {
+    const facts = contents.map(({ image, newest }) => ({ source: image, createdAt: newest }))
+    const sha256 = await currentSha256(facts, contentOf(options))
+    current.push(...contents.map(({ image }) => image).filter((image) => image.sha256 === sha256))
+  }
+  return current
+}
+
+/** What an image is now, through the port that its bytes come from, where they are wanted at all. */
+function contentOf({ imageMode, ports }: ExportOptions): ContentOf {
+  if (imageMode === 'reference') return localContent
+  return async (uri) => {
+    const bytes = await ports.readImage(uri)
+    return bytes === null ? null : sha256Hex(bytes)
+  }
 }
 
 type WriteImages = {
@@ -175,7 +202,10 @@ type WriteImages = {
 async function writeImages(work: WriteImages): Promise<void> {
   const { store, folder } = work.options
   let group: LabelRecord[] = []
-  for await (const { line } of sortedRows(store, { prefix: `${folder}/.sort-` })) {
+  for await (const { line } of sortedRows(store, {
+    prefix: `${folder}/.sort-`,
+    contentOf: contentOf(work.options),
+  })) {
     const record = parseRecord(line, store)
     // One key may stand for images of several buckets.
     if (group[0] !== undefined && group[0].source.uri !== record.source.uri) {
@@ -189,7 +219,7 @@ async function writeImages(work: WriteImages): Promise<void> {
 
 async function writeImage(group: readonly LabelRecord[], work: WriteImages): Promise<void> {
   const { options, writer, statistics, sink, assignments, leftOut, splits } = work
-  const current = newestContent(group, (record) => record)
+  const current = readContent(group, (record) => record)
   const { records, reviews } = choose(current, work)
   const [first] = records
   if (first === undefined) return
@@ -198,35 +228,50 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     throw new InvariantError(`${first.recordId} has a label but no image`)
   const { imageMode, stripsMetadata, ports } = options
   const opened = await openExportImage(first, { imageMode, stripsMetadata, sink, ports })
-  if (!opened.ok) {
-    add(statistics.leftOut, `image ${opened.problem}`)
-    await leftOut.add({ key: source.key, uri: source.uri, reason: opened.problem, records: records.length })
-    return
+  const leaveOut = async (reason: string, detail?: string) => {
+    add(statistics.leftOut, `image ${reason}`)
+    await leftOut.add({ key: source.key, uri: source.uri, reason, detail, records: records.length })
   }
+  if (!opened.ok) return await leaveOut(opened.problem)
   const split = assignments?.get(source.uri) ?? null
-  if (
-    image.orientation !== 1 &&
-    (imageMode === 'link' || imageMode === 'reference' || ports.toJpeg === undefined)
+  const { key, uri, sha256 } = source
+  const entries = await unlessUnfit(
+    writer.write({
+      key,
+      index: statistics.images,
+      uri,
+      sha256,
+      width: image.width,
+      height: image.height,
+      records,
+      reviews,
+      split: split?.split ?? null,
+      ...opened.image,
+    }),
   )
-    statistics.rotated += 1
-  const entries = await writer.write({
-    key: source.key,
-    index: statistics.images,
-    uri: source.uri,
-    sha256: source.sha256,
-    width: image.width,
-    height: image.height,
-    records,
-    reviews,
-    split: split?.split ?? null,
-    ...opened.image,
-  })
+  if (entries instanceof UnfitImage) return await leaveOut(entries.message, detailOf(entries))
+  const isTurned = imageMode !== 'link' && imageMode !== 'reference' && ports.toJpeg !== undefined
+  if (image.orientation !== 1 && !isTurned) statistics.rotated += 1
   statistics.entries += entries
   if (entries === 0) add(statistics.leftOut, 'images of which the format can hold nothing')
   if (split !== null && entries > 0) await splits.add(split)
   countImage(statistics, { records, split: split?.split ?? null })
   if (statistics.images % 100 === 0)
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })
+}
+
+/** What was written, or why the image is left out. */
+async function unlessUnfit(written: Promise<number>): Promise<number | UnfitImage> {
+  try {
+    return await written
+  } catch (error) {
+    if (error instanceof UnfitImage) return error
+    throw error
+  }
+}
+
+function detailOf({ cause }: UnfitImage): string | undefined {
+  return cause instanceof Error ? cause.message : undefined
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */

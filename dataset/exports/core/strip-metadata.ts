@@ -1,22 +1,20 @@
 // Taking metadata out of image files without touching a pixel: JPEG, PNG and WebP. Kept are the colour profile and the
 // EXIF orientation, without which boxes would lie elsewhere. It does not know exports.
 import { crc32 } from 'node:zlib'
-import { UserError } from '../../../schemas/errors.ts'
 import { jpegSegments, startOfScan } from './jpeg-segments.ts'
+import { UnfitImage } from './unfit-image.ts'
 
-/** Places, times, cameras, comments and thumbnails go. Throws UserError for formats it cannot strip. */
+/** Places, times, cameras, comments and thumbnails go. Throws UnfitImage for what it cannot strip. */
 export function stripMetadata(
   bytes: Uint8Array,
-  { mime, orientation, name }: { mime: string; orientation: number; name: string },
+  { mime, orientation }: { mime: string; orientation: number },
 ): Uint8Array {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const keep = orientation === 1 ? null : tinyExif(orientation)
-  if (mime === 'image/jpeg') return stripJpeg(buffer, keep, name)
-  if (mime === 'image/png') return stripPng(buffer, keep, name)
-  if (mime === 'image/webp') return stripWebp(buffer, keep, name)
-  throw new UserError(
-    `${name} is ${mime}, whose metadata cannot be taken out without encoding it again; convert it, or leave such images out with --where 'mime!=${mime}'`,
-  )
+  if (mime === 'image/jpeg') return stripJpeg(buffer, keep)
+  if (mime === 'image/png') return stripPng(buffer, keep)
+  if (mime === 'image/webp') return stripWebp(buffer, keep)
+  throw new UnfitImage(`whose type (${mime}) has its metadata taken out only by encoding it again`)
 }
 
 /** A TIFF block with one entry: tag 274, orientation (EXIF 2.3, 4.6.2 to 4.6.4). */
@@ -33,7 +31,7 @@ function tinyExif(orientation: number): Buffer {
 }
 
 /** Segments before the scan: APP0 (JFIF), APP2 with an ICC profile and APP14 (Adobe, how colours are coded) stay. */
-function stripJpeg(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
+function stripJpeg(bytes: Buffer, exif: Buffer | null): Buffer {
   const kept = [bytes.subarray(0, 2)]
   if (exif !== null) {
     const header = Buffer.from([0xff, 0xe1, 0, 0])
@@ -47,7 +45,7 @@ function stripJpeg(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
     const stays = (!isApp && marker !== 0xfe) || marker === 0xe0 || marker === 0xee || isIcc
     if (stays) kept.push(bytes.subarray(start, end))
   }
-  throw unreadable(name, 'JPEG')
+  throw unreadable('JPEG')
 }
 
 /** From the first scan to the end of the image; what cameras append behind it (thumbnails, videos) is cut off. */
@@ -73,18 +71,18 @@ function isRestart(marker: number): boolean {
 
 const pngMetadata = new Set(['eXIf', 'tEXt', 'zTXt', 'iTXt', 'tIME', 'caBX'])
 
-function stripPng(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
+function stripPng(bytes: Buffer, exif: Buffer | null): Buffer {
   const kept = [bytes.subarray(0, 8)]
   for (let at = 8; at + 12 <= bytes.length;) {
     const type = bytes.toString('latin1', at + 4, at + 8)
     const end = at + 12 + bytes.readUInt32BE(at)
-    if (end > bytes.length) throw unreadable(name, 'PNG')
+    if (end > bytes.length) throw unreadable('PNG')
     if (!pngMetadata.has(type)) kept.push(bytes.subarray(at, end))
     if (type === 'IHDR' && exif !== null) kept.push(pngChunk('eXIf', exif))
     if (type === 'IEND') return Buffer.concat(kept)
     at = end
   }
-  throw unreadable(name, 'PNG')
+  throw unreadable('PNG')
 }
 
 function pngChunk(type: string, content: Buffer): Buffer {
@@ -99,12 +97,12 @@ function pngChunk(type: string, content: Buffer): Buffer {
 const [webpExifFlag, webpXmpFlag] = [0x08, 0x04]
 
 /** RIFF chunks; the flags of VP8X say which are there. */
-function stripWebp(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
+function stripWebp(bytes: Buffer, exif: Buffer | null): Buffer {
   const kept: Buffer[] = []
   for (let at = 12; at + 8 <= bytes.length;) {
     const type = bytes.toString('latin1', at, at + 4)
     const end = at + 8 + bytes.readUInt32LE(at + 4)
-    if (end > bytes.length) throw unreadable(name, 'WebP')
+    if (end > bytes.length) throw unreadable('WebP')
     const chunk = Buffer.concat([bytes.subarray(at, end), Buffer.alloc(end % 2)])
     if (type === 'VP8X') {
       const flags = (chunk[8] ?? 0) & ~(webpExifFlag | webpXmpFlag)
@@ -125,8 +123,6 @@ function stripWebp(bytes: Buffer, exif: Buffer | null, name: string): Buffer {
   return Buffer.concat([riff, body])
 }
 
-function unreadable(name: string, format: string): UserError {
-  return new UserError(
-    `${name} is no whole ${format}; its metadata cannot be taken out, so leave it out with --where`,
-  )
+function unreadable(format: string): UnfitImage {
+  return new UnfitImage(`that is no whole ${format} and cannot be stripped of its metadata`)
 }

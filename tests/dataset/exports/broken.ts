@@ -358,7 +358,7 @@ export const brokenExports: Readonly<Record<string, Readonly<Record<string, File
     'has-boxes': grit(),
   },
   'kosmos2': {
-    'begins-with-grounding': kosmos({ text: 'A dog.' }),
+    'grounding-where-boxes-are': kosmos({ text: '<grounding> A dog.' }),
     'two-cells-a-box': kosmos({
       text: `<grounding> <phrase>a dog</phrase><object>${cell(100)}${cell(0)}</object>`,
     }),

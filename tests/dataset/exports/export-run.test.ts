@@ -197,11 +197,11 @@ test('the card is loud about weights that are not free, and no text of a model b
   expect(await readFile(join(folder, 'card/words-caption.svg'), 'utf8')).toContain('<svg')
 })
 
-test('two images that would write one file are an error, not a loss', async () => {
-  const images = [one('a.jpg'), one('a.png', { mime: 'image/png' })]
-  await expect(exportStore(await sealedStore(recordsOf(images)), findFormat('sidecar'))).rejects.toThrow(
-    /both write a\.txt/,
-  )
+test('an image whose name another one took when it was turned upright is left out and told', async () => {
+  const images = [one('a.png', { mime: 'image/png', orientation: 6 }), one('a.png.jpg')]
+  const { folder, report } = await exportStore(await sealedStore(recordsOf(images)), llava)
+  expect(await answersIn(folder)).toEqual(['of a.png'])
+  expect(report.statistics.leftOut).toEqual({ 'image whose name in the export another image has': 1 })
 })
 
 test.each([

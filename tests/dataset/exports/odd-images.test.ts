@@ -1,9 +1,12 @@
 // Images of every type and with odd names, through every format: written, read back, and loadable.
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { expect, test } from 'vitest'
+import { sha256Hex } from '../../../dataset/canonical-json.ts'
 import { listFiles } from '../../../dataset/exports/core/files.ts'
 import { exportFormats, findFormat } from '../../../dataset/exports/registry.ts'
+import { UserError } from '../../../schemas/errors.ts'
 import { exportStore, recordsOf, sealedStore, type Labelled } from '../../helpers/export-run.ts'
 
 const said = [
@@ -58,6 +61,75 @@ test.each(exportFormats.map((format) => [format.name, format] as const))(
     expect(report.images).toBe(images.length)
   },
 )
+
+const copying = exportFormats.filter(({ imageModes }) =>
+  imageModes.some((mode) => mode === 'copy' || mode === 'embed'),
+)
+
+test.each(copying.map((format) => [format.name, format] as const))(
+  '%s goes on without images that it cannot take, and counts and lists them',
+  async (_name, format) => {
+    const jpeg = await sharp({ create: { width: 200, height: 100, channels: 3, background: 'red' } })
+      .jpeg()
+      .toBuffer()
+    const bytes: Record<string, Buffer> = {
+      'a.jpg': jpeg,
+      'b.tiff': Buffer.from('II*\0'),
+      'c.jpg': Buffer.from('cut off'),
+      'd.jpg': jpeg,
+    }
+    const labelled = Object.keys(bytes).map((key): Labelled => ({
+      key,
+      said,
+      mime: key === 'b.tiff' ? 'image/tiff' : 'image/jpeg',
+    }))
+    const records = recordsOf(labelled).map((record) => ({
+      ...record,
+      source: { ...record.source, sha256: sha256Hex(bytes[record.source.key]!) },
+    }))
+    const { folder, report } = await exportStore(await sealedStore(records), format, {
+      imageMode: format.imageModes.includes('copy') ? 'copy' : 'embed',
+      stripsMetadata: true,
+      ports: {
+        readImage: async (uri) => bytes[uri.replace('s3://test/', '')]!,
+        toJpeg: async (_bytes, name) => {
+          throw new UserError(`${name} cannot be decoded`)
+        },
+      },
+    })
+    expect(report.broken).toEqual([])
+    expect(report.images).toBe(2)
+    const lines = (await readFile(join(folder, 'left-out.jsonl'), 'utf8')).trim().split('\n')
+    const leftOut = lines.map((line) => JSON.parse(line) as { key: string; reason: string })
+    expect(leftOut).toMatchObject([
+      {
+        key: 'b.tiff',
+        reason: expect.stringMatching(/^whose type \(image\/tiff\)|^that cannot be made a JPEG/),
+      },
+      { key: 'c.jpg', reason: expect.stringMatching(/^that is no whole JPEG/) },
+    ])
+    expect(Object.keys(report.statistics.leftOut)).toEqual(leftOut.map(({ reason }) => `image ${reason}`))
+  },
+)
+
+test('images whose names differ in the extension alone have names of their own beside their sidecars', async () => {
+  const [jpeg, png] = ['image/jpeg', 'image/png']
+  const named: Labelled[] = [
+    { key: 'x/a.gif', mime: 'image/gif', said },
+    { key: 'x/a.jpg', mime: jpeg, said },
+    { key: 'x/a.png', mime: png, said },
+    { key: 'x/a.png.jpg', mime: jpeg, said },
+    // Turned upright it is a JPEG.
+    { key: 'x/b.png', mime: png, orientation: 6, said },
+  ]
+  const { folder, report } = await exportStore(await sealedStore(recordsOf(named)), findFormat('sidecar'))
+  expect(report.broken).toEqual([])
+  expect((await readdir(join(folder, 'x'))).toSorted()).toEqual(
+    ['a.jpg', 'a.jpg.jpg', 'a.png.png', 'a.png.jpg.jpg', 'b.jpg']
+      .flatMap((image) => [image, image.replace(/\.[a-z]+$/, '.json'), image.replace(/\.[a-z]+$/, '.txt')])
+      .toSorted(),
+  )
+})
 
 test('beside an image that the trainer does not take for one there is a JPEG', async () => {
   const { folder } = await exportStore(await sealedStore(recordsOf(images)), findFormat('sidecar'))
