@@ -224,7 +224,9 @@ function tell(report: ExportReport, { out, format, split }: Flags): number {
     `exported ${counted(records, 'record')} of ${counted(images, 'image')} as ${statistics.entries} ${statistics.entries === 1 ? 'entry' : 'entries'} of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
   )
   const left = reasons(report)
-  if (left !== '') console.log(`left out: ${left}`)
+  const isListed = Object.keys(statistics.leftOut).some(isOfImage)
+  if (left !== '')
+    console.log(`left out: ${left}${isListed ? `; which images: ${join(out, 'left-out.jsonl')}` : ''}`)
   // Those without an image too, for their files are not there.
   const parts = split?.shares.map(({ name }) => `${name} ${statistics.splits[name] ?? 0}`)
   if (parts !== undefined) console.log(`images of the split: ${parts.join(', ')}`)
@@ -238,8 +240,12 @@ function tell(report: ExportReport, { out, format, split }: Flags): number {
     console.error(
       `coglabel: ${format.name} breaks "${rule}" ${count} times: ${problem}\n  ${says} (${source})`,
     )
-  const gone = Object.keys(statistics.leftOut).some((reason) => reason.startsWith('image '))
-  return gone || (broken ?? []).length > 0 ? 3 : 0
+  return isListed || (broken ?? []).length > 0 ? 3 : 0
+}
+
+/** Of an image that labels are there for; other reasons are of records. */
+function isOfImage(reason: string): boolean {
+  return reason.startsWith('image ')
 }
 
 function reasons({ statistics }: ExportReport): string {

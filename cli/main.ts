@@ -2,7 +2,7 @@
 // The command line's root: finds the verb, runs it, turns errors into messages and exit codes. It knows nothing else.
 import { endWithParent } from '../gpu-worker/process/end-with-parent.ts'
 import { UserError } from '../schemas/errors.ts'
-import { explainError, nearestWord } from './explain-error.ts'
+import { explainError, nearestWord, reasonOf } from './explain-error.ts'
 import { readVersion } from './version.ts'
 
 type Verb = {
@@ -143,14 +143,33 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
 }
 
-// A reader that has seen enough (`| head`) or a terminal that was closed must not end a run half way.
-for (const stream of [process.stdout, process.stderr])
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE' && error.code !== 'EIO') throw error
-  })
-
+outliveOutput()
 endWithParent()
 process.exitCode = await main(process.argv.slice(2))
+
+/**
+ * A reader that has seen enough (`| head`), a terminal that was closed or a log on a full disk must not end a run half
+ * way. What a full disk took is said where there is room, and the exit code is not 0.
+ */
+function outliveOutput(): void {
+  const { stdout, stderr } = process
+  let isLost = false
+  for (const [stream, other] of [
+    [stdout, stderr],
+    [stderr, stdout],
+  ] as const)
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      const code = error.code ?? ''
+      if (code === 'EPIPE' || code === 'EIO') return
+      if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code)) throw error
+      if (!isLost)
+        other.write(`coglabel: not all that was to be printed could be written: ${reasonOf(error)}\n`)
+      isLost = true
+    })
+  process.on('exit', () => {
+    if (isLost) process.exitCode ||= 1
+  })
+}
 
 async function main(args: readonly string[]): Promise<number> {
   try {

@@ -58,12 +58,24 @@ test.each([
   expect(await readFile(join(out, 'README.md'), 'utf8')).toContain(`export ${run} --format ${format}`)
 })
 
+test('a part that gets no image is named too', async () => {
+  const { folder, run } = await makeRun()
+  const print = vi.spyOn(console, 'log').mockReturnValue()
+  const split = ['--split', 'train=0.998,val=0.001,test=0.001']
+  await runExport([run, '--format', 'llava', '--out', join(folder, 'out'), ...split])
+  expect(print.mock.calls.flat()).toContain('images of the split: train 2, val 0, test 0')
+})
+
 test('a changed image is left out, listed, and the exit code says so', async () => {
   const { folder, run } = await makeRun()
   await writeFile(join(folder, 'images/two.png'), 'other bytes')
-  vi.spyOn(console, 'log').mockReturnValue()
-  expect(await runExport([run, '--format', 'sidecar', '--out', join(folder, 'out')])).toBe(3)
-  expect(await readdir(join(folder, 'out'))).toContain('left-out.jsonl')
+  const print = vi.spyOn(console, 'log').mockReturnValue()
+  const out = join(folder, 'out')
+  expect(await runExport([run, '--format', 'sidecar', '--out', out])).toBe(3)
+  expect(print.mock.calls.flat().join('\n')).toContain(
+    `left out: 1 image changed since it was labelled; which images: ${join(out, 'left-out.jsonl')}`,
+  )
+  expect(await readdir(out)).toContain('left-out.jsonl')
 })
 
 test.each([
@@ -71,6 +83,11 @@ test.each([
   [[], /export needs a format: --format llava\|/],
   [['--format', 'llava', '--images', 'embed'], /--images is "embed"; llava takes copy, link, reference/],
   [['--format', 'llava', '--where', 'task='], /expected a value/],
+  [
+    ['--format', 'llava', '--images', 'link', '--strip-metadata'],
+    /these go by link; ask for another of copy, link, reference with --images/,
+  ],
+  [['--format', 'csv', '--strip-metadata'], /--strip-metadata changes images that are copied or embedded/],
   [['--format', 'llava', '--split', 'train=2'], /make 2; expected 1/],
   [['--format', 'llava', '--previous', 'x'], /--previous is for a split/],
   [['--format', 'llava', '--where', 'task=qa'], /nothing of .* can be exported: 2 not wanted by --where/],

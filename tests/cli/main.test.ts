@@ -1,6 +1,7 @@
 // The root of the command line: help, version, mistakes; and the progress line, which is pure.
-import { execFile, spawn } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { applyEvent, formatDuration, type ProgressState, rateOf, renderProgress } from '../../cli/progress.ts'
@@ -63,6 +64,17 @@ test('goes on, and says nothing, when nobody reads what it prints any more', asy
   child.stdout.destroy()
   expect(await once(child, 'close')).toEqual([0, null])
   expect(said).toBe('')
+})
+
+test.runIf(existsSync('/dev/full')).each([
+  ['"$0" "$1" --help > /dev/full', 1],
+  ['"$0" "$1" frobnicate 2> /dev/full', 2],
+])('goes on, and says so, when what it prints finds no room: %s', (script, code) => {
+  const ended = spawnSync('sh', ['-c', script, process.execPath, main], { encoding: 'utf8' })
+  expect(ended.status).toBe(code)
+  expect(ended.stdout + ended.stderr).toBe(
+    'coglabel: not all that was to be printed could be written: the disk is full\n',
+  )
 })
 
 const startState = (): ProgressState => ({

@@ -59,9 +59,7 @@ function referTo({ source }: LabelRecord): ImageAccess {
   }
 }
 
-function linkTo({ source }: LabelRecord, { sink, stripsMetadata }: ImageSettings): ImageAccess {
-  if (stripsMetadata)
-    throw new UserError('a linked image keeps its metadata; export with --images copy --strip-metadata')
+function linkTo({ source }: LabelRecord, { sink }: ImageSettings): ImageAccess {
   if (!source.uri.startsWith('file:'))
     throw new UserError(
       `${source.uri} is not on this machine, so it cannot be linked; use --images copy or reference`,

@@ -79,6 +79,10 @@ export async function exportRun(options: ExportOptions): Promise<ExportReport> {
     throw new UserError(
       `${format.name} cannot have its images by ${imageMode}; expected one of ${format.imageModes.join(', ')}`,
     )
+  if (options.stripsMetadata && (imageMode === 'link' || imageMode === 'reference'))
+    throw new UserError(
+      `--strip-metadata changes images that are copied or embedded, and these go by ${imageMode}; ask for another of ${format.imageModes.join(', ')} with --images`,
+    )
   const sink = openFolderSink(folder)
   const verdicts = options.verdicts ?? (await readVerdicts(store))
   const statistics = emptyStatistics()
@@ -224,9 +228,9 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     throw new InvariantError(`${first.recordId} has a label but no image`)
   const { imageMode, stripsMetadata, ports } = options
   const opened = await openExportImage(first, { imageMode, stripsMetadata, sink, ports })
-  const leaveOut = async (reason: string) => {
+  const leaveOut = async (reason: string, detail?: string) => {
     add(statistics.leftOut, `image ${reason}`)
-    await leftOut.add({ key: source.key, uri: source.uri, reason, records: records.length })
+    await leftOut.add({ key: source.key, uri: source.uri, reason, detail, records: records.length })
   }
   if (!opened.ok) return await leaveOut(opened.problem)
   const split = assignments?.get(source.uri) ?? null
@@ -245,7 +249,7 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
       ...opened.image,
     }),
   )
-  if (typeof entries === 'string') return await leaveOut(entries)
+  if (entries instanceof UnfitImage) return await leaveOut(entries.message, detailOf(entries))
   const isTurned = imageMode !== 'link' && imageMode !== 'reference' && ports.toJpeg !== undefined
   if (image.orientation !== 1 && !isTurned) statistics.rotated += 1
   statistics.entries += entries
@@ -257,13 +261,17 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
 }
 
 /** What was written, or why the image is left out. */
-async function unlessUnfit(written: Promise<number>): Promise<number | string> {
+async function unlessUnfit(written: Promise<number>): Promise<number | UnfitImage> {
   try {
     return await written
   } catch (error) {
-    if (error instanceof UnfitImage) return error.message
+    if (error instanceof UnfitImage) return error
     throw error
   }
+}
+
+function detailOf({ cause }: UnfitImage): string | undefined {
+  return cause instanceof Error ? cause.message : undefined
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */

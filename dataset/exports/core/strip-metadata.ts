@@ -14,7 +14,7 @@ export function stripMetadata(
   if (mime === 'image/jpeg') return stripJpeg(buffer, keep)
   if (mime === 'image/png') return stripPng(buffer, keep)
   if (mime === 'image/webp') return stripWebp(buffer, keep)
-  throw new UnfitImage(`of type ${mime}, whose metadata cannot be taken out without encoding it again`)
+  throw new UnfitImage(`whose type (${mime}) has its metadata taken out only by encoding it again`)
 }
 
 /** A TIFF block with one entry: tag 274, orientation (EXIF 2.3, 4.6.2 to 4.6.4). */
@@ -124,5 +124,5 @@ function stripWebp(bytes: Buffer, exif: Buffer | null): Buffer {
 }
 
 function unreadable(format: string): UnfitImage {
-  return new UnfitImage(`that is no whole ${format}, so that its metadata cannot be taken out`)
+  return new UnfitImage(`that is no whole ${format} and cannot be stripped of its metadata`)
 }
