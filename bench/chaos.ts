@@ -1,6 +1,6 @@
 // Long storms over the commit protocol: many seeds, more images and processes; prints a line a storm and a JSON line.
 // Usage: node cli/launch.js bench/chaos.ts [--ports folder,emulator] [--seeds 1-20] [--images N] [--workers N]
-//        [--sealers N] [--lives N] [--minutes N]     (exit code 1 when anything was lost, doubled or not named)
+//        [--sealers N] [--lives N] [--minutes N] [--gc SECONDS]     (exit code 1 when anything was lost, doubled or not named)
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     sealers: { type: 'string', default: '3' },
     lives: { type: 'string', default: '6' },
     minutes: { type: 'string', default: '30' },
+    gc: { type: 'string' },
   },
 })
 const [first = 1, last = first] = values.seeds.split('-').map(Number)
@@ -33,6 +34,7 @@ for (let seed = first; seed <= last && performance.now() < endMs; seed += 1) {
       workers: Number(values.workers),
       sealers: Number(values.sealers),
       livesEach: Number(values.lives),
+      gcAgeMs: values.gc === undefined ? null : Number(values.gc) * 1000,
     })
     violations += report.violations.length
     console.error(describeStorm(report))

@@ -14,7 +14,8 @@ export const cacheOptions = {
 } as const
 
 /** Lines of a usage text. */
-export const cacheUsage = `  --kv FORMAT            how images are cached while they are asked about: fp32, or int8 in a quarter of the memory (fp32)
+export const cacheUsage = `  --kv FORMAT            how images are cached while they are asked about: fp32, or int8 in a quarter of the memory
+                         (int8 where the weights are int4, else fp32)
   --kv-memory GB         the most memory for that and for answers under way; what does not fit waits
   --low-memory           keep only the weights in memory that a stage needs; slower for each image`
 

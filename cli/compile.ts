@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
 import { PromptTemplate, Target, WeightFormat } from '../schemas/model-manifest.ts'
 import { compileModel } from '../gpu-worker/model/compile.ts'
+import { openTokenizer } from '../gpu-worker/tokenizer/tokenizer.ts'
 import type { CompileOptions, CompileProgress } from '../gpu-worker/model/compile.ts'
 
 export const compileUsage = `coglabel compile CHECKPOINT_DIR OUT_DIR [options]
@@ -48,6 +49,7 @@ export async function runCompile(args: readonly string[]): Promise<number> {
     ...toOptions(parsed.data),
     checkpointFolder,
     outFolder,
+    openTokenizer,
     onProgress: progress,
   })
   const sizeBytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0)

@@ -8,7 +8,8 @@ import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { needOne, needRun, type VerbRoot } from './verb-root.ts'
 
 const meaning: Readonly<Record<RunAction, string>> = {
-  pause: 'Workers label no further image of the run; its messages wait, however long.',
+  pause:
+    'Workers label no further image of the run; its messages wait. A queue of AWS keeps them for 14 days: after a longer\npause, coglabel reconcile asks again for what is left.',
   resume: 'Workers go on with a paused run. What waited is taken up within the hour.',
   cancel:
     'Workers drop the messages of the run that are left, for good; labels that are made stay. Images under way are finished.',

@@ -8,6 +8,7 @@ import { makeFolder } from '../dataset/stores/make-folder.ts'
 import type { PixelEngine } from '../gpu-worker/engine/contract.ts'
 import { openEngineHost } from '../gpu-worker/engine/host.ts'
 import { compileModel, type CompileProgress } from '../gpu-worker/model/compile.ts'
+import { openTokenizer } from '../gpu-worker/tokenizer/tokenizer.ts'
 import { UserError } from '../schemas/errors.ts'
 import type { Target } from '../schemas/model-manifest.ts'
 import { manifestFileName, manifestVersion } from '../schemas/model-manifest.ts'
@@ -71,6 +72,7 @@ async function compileOnce({ folder, compiled, target, onCompile }: CompileOnce)
       checkpointFolder: folder,
       outFolder: compiled,
       target,
+      openTokenizer,
       ...(onCompile === undefined ? {} : { onProgress: onCompile }),
     })
   } catch (error) {

@@ -3,7 +3,9 @@ import { parseArgs } from 'node:util'
 import { tallyLines } from '../dataset/checks/run-health.ts'
 import { openShards } from '../dataset/plan-sources.ts'
 import { reconcileRun } from '../dataset/reconcile.ts'
+import { readControl } from '../dataset/run-control.ts'
 import { sealRun } from '../dataset/seal.ts'
+import { UserError } from '../schemas/errors.ts'
 import { hashSpecs, recordsOfItem } from '../gpu-worker/pipeline/item-specs.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { needOne, needRun, startTicker, type VerbRoot } from './verb-root.ts'
@@ -28,6 +30,13 @@ export async function runReconcile(args: readonly string[], root: VerbRoot): Pro
   try {
     const config = await needRun(place, runId)
     const store = place.runStoreOf(runId)
+    const { state } = await readControl(store)
+    if (state === 'cancelled')
+      throw new UserError(
+        `the run ${runId} is cancelled, for good: workers would drop what is asked for again`,
+      )
+    if (state === 'paused')
+      root.tell(`the run is paused; what is asked for again waits for coglabel resume ${runId}`)
     const { visible, inFlight, delayed } = await place.queue.stats()
     const onTheirWay = visible + inFlight + delayed
     if (onTheirWay > 0)
@@ -41,6 +50,7 @@ export async function runReconcile(args: readonly string[], root: VerbRoot): Pro
       shards: await openShards(config, place),
       store,
       queue: place.queueOf(runId),
+      clock: root.clock,
       retriesFailed: values.failed === true,
       onProgress: (tally) => ticker.show(`${tally.missing} of ${counted(tally.listed, 'image')} asked for`),
     })

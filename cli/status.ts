@@ -13,6 +13,7 @@ import { readNumber } from './flag-values.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { formatDuration, formatRate, formatUsd } from './progress.ts'
 import { needOne, needRun, type VerbRoot } from './verb-root.ts'
+import { counted } from './words.ts'
 
 export const statusUsage = `coglabel status RUN --place URI
 
@@ -112,7 +113,7 @@ function exitCode(status: RunStatus): number {
 
 /** The status as lines for people. Pure. */
 function renderStatus(status: RunStatus, worries: readonly string[] = []): string[] {
-  const { expected, committed, sealed, parts, queue, spend, recordsPerSecond, etaMs } = status
+  const { expected, committed, sealed, askedAgain, parts, queue, spend, recordsPerSecond, etaMs } = status
   const of = expected === null ? '' : ` of ${expected.records}`
   const share =
     expected === null || expected.records === 0
@@ -128,6 +129,11 @@ function renderStatus(status: RunStatus, worries: readonly string[] = []): strin
     `expected   ${expected === null ? 'whatever arrives' : `${expected.images} images, ${expected.records} records${expected.isComplete ? '' : '; the plan is not complete'}`}`,
     `committed  ${committed.isEstimate ? 'about ' : ''}${committed.records}${of} records${share}  (${parts.unsealed} parts not sealed)`,
     `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
+    ...(askedAgain.records === 0
+      ? []
+      : [
+          `again      ${counted(askedAgain.records, 'record')} still to come, asked for by coglabel reconcile`,
+        ]),
     ...(worries.length === 0 ? [] : [`health     ${worries.join(', ')} of the last records`]),
     `queue      ${queue.visible} waiting, ${queue.inFlight} with workers, ${queue.delayed} delayed; ${status.deadLetters} dead letters`,
     `speed      ${speed}${eta}`,

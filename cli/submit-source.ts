@@ -58,6 +58,11 @@ function placeFolder(place: Place): string | null {
 
 async function openInBucket({ bucket, key }: InBucket, place: Place): Promise<SubmitSource> {
   const store = place.imagesOf(bucket)
+  // Not taken for a prefix, nor for a list that planner and scaler may not read.
+  if (!isListKey(key) && isListKey(key.toLowerCase()))
+    throw new UserError(
+      `${store.uri}${key} ends as a list does, but not in small letters, and the planner may read no other; copy it to ${key.toLowerCase().split('/').at(-1)}`,
+    )
   if (!isListKey(key)) return { source: prefixIn({ bucket, key }, place), upload: null }
   const brings = await scanList(store, { key, bucket })
   const source = { kind: 'list' as const, uri: store.uri + key, bucket, key }

@@ -20,8 +20,8 @@ export type CapacityState = {
   emptySinceMs: number | null
   spot: PoolState
   onDemand: PoolState
-  /** Nobody wants labels now: every run with work is paused or cancelled, or has spent its cap. */
-  restReason: 'paused' | 'cost-cap' | null
+  /** Nobody wants labels now: every run with work is paused or cancelled, has spent its cap, or goes on no more. */
+  restReason: 'paused' | 'cost-cap' | 'stalled' | null
 }
 
 export type CapacityPolicy = {
@@ -56,6 +56,12 @@ export function planCapacity(state: CapacityState, nowMs: number, policy: Capaci
   if (restReason === 'paused') return { spot: 0, onDemand: 0, reason: 'every run with work is paused' }
   if (restReason === 'cost-cap')
     return { spot: 0, onDemand: 0, reason: 'every run with work is paused or has spent its cost cap' }
+  if (restReason === 'stalled')
+    return {
+      spot: 0,
+      onDemand: 0,
+      reason: 'beside paused runs there are only such as have made nothing for hours',
+    }
   if (emptySinceMs !== null) {
     if (nowMs - emptySinceMs >= policy.emptyMs)
       return { spot: 0, onDemand: 0, reason: 'there is nothing to do' }

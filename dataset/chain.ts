@@ -5,7 +5,7 @@ import { SealedManifest, sealedManifestsPrefix } from '../schemas/sealed-manifes
 import { sha256Hex } from './canonical-json.ts'
 import type { IdIndex } from './id-index.ts'
 import { mapInParallel } from './in-parallel.ts'
-import type { ObjectStore } from './stores/object-store.ts'
+import { listAll, type ObjectStore } from './stores/object-store.ts'
 
 /** A place in the chain: a generation and the digest of its manifest. */
 export type ChainPlace = { generation: number; sha256: string }
@@ -71,6 +71,16 @@ export async function readManifest(store: ObjectStore, generation: number): Prom
   const bytes = await store.get(manifestKey(generation))
   if (bytes === null) return null
   return { manifest: parseManifest(bytes, store.uri + manifestKey(generation)), sha256: sha256Hex(bytes) }
+}
+
+/** The number of the last generation, by its name alone; 0 where nothing is sealed. */
+export async function lastGenerationOf(store: ObjectStore): Promise<number> {
+  let last = 0
+  for await (const { key } of listAll(store, { prefix: sealedManifestsPrefix })) {
+    const digits = /^manifests\/([0-9]{8})\.json$/.exec(key)?.[1]
+    last = Math.max(last, Number(digits ?? 0))
+  }
+  return last
 }
 
 function checkFollows(

@@ -24,9 +24,9 @@ const chunkBytes = 4 * 1024 * 1024
 const maxLineChars = 1024 * 1024
 const maxInventoryFiles = 100_000
 
-/** Whether a key names a list, by how it ends. */
+/** Whether a key names a list, by how it ends: in small letters, as policies of a cloud say which keys are lists. */
 export function isListKey(key: string): boolean {
-  return isInventory(key) || /\.(jsonl|ndjson|csv)(\.gz)?$/i.test(key)
+  return isInventory(key) || /\.(jsonl|ndjson|csv)(\.gz)?$/.test(key)
 }
 
 function isInventory(key: string): boolean {

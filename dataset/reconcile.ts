@@ -9,6 +9,8 @@ import { sha256Hex } from './canonical-json.ts'
 import { writeWorkMessages } from './events.ts'
 import { IdIndex } from './id-index.ts'
 import { type PlannedImage, type PlanShard, sendAll } from './plan.ts'
+import { writeAskedAgain } from './asked-again.ts'
+import { lastGenerationOf } from './chain.ts'
 import type { WorkQueue } from './queues/work-queue.ts'
 import { readRecordLines } from './read.ts'
 import type { ObjectStore } from './stores/object-store.ts'
@@ -24,6 +26,7 @@ export type Reconcile = {
   /** The run's. */
   store: ObjectStore
   queue: Pick<WorkQueue, 'send'>
+  clock: () => Date
   /** Ask also for images whose only record of a task is a failure. */
   retriesFailed?: boolean
   /** Records looked for at once, 34 to 68 bytes each; the sealed labels are read once a window. */
@@ -36,6 +39,8 @@ export type ReconcileTally = {
   listed: number
   /** Of those: without all their records. */
   missing: number
+  /** That these lack. */
+  records: number
   messages: number
 }
 
@@ -50,8 +55,9 @@ const [wantedRank, sealedRank] = [0, 1]
 
 /** Asks for every image that lacks a sealed record. Seal before, or what is done and not sealed counts as missing. */
 export async function reconcileRun(options: Reconcile): Promise<ReconcileTally> {
-  const { shards } = options
-  const tally: ReconcileTally = { listed: 0, missing: 0, messages: 0 }
+  const { shards, store, clock } = options
+  const tally: ReconcileTally = { listed: 0, missing: 0, records: 0, messages: 0 }
+  const afterGeneration = await lastGenerationOf(store)
   for (const shard of shards) {
     for (let after: string | null = null, isLast = false; !isLast;) {
       const window = await openWindow(shard, after, options)
@@ -61,6 +67,8 @@ export async function reconcileRun(options: Reconcile): Promise<ReconcileTally> 
       ;({ isLast } = window)
     }
   }
+  const { missing: images, records } = tally
+  if (images > 0) await writeAskedAgain(store, { images, records, afterGeneration, now: clock() })
   return tally
 }
 
@@ -128,7 +136,9 @@ async function sendMissing(
   }
   for await (const { image } of take(shard, after, images)) {
     tally.listed += 1
-    if (wantedIds(image, options).every((id) => ids.rankOf(id) === sealedRank)) continue
+    const lacking = wantedIds(image, options).filter((id) => ids.rankOf(id) !== sealedRank)
+    if (lacking.length === 0) continue
+    tally.records += lacking.length
     held.push(image)
     heldBytes += ownBytes(image)
     if (held.length >= imagesPerSend || heldBytes >= ownBytesPerSend) await send()

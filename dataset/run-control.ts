@@ -8,6 +8,7 @@ import {
   runControlPrefix,
   runControlVersion,
 } from '../schemas/run-control.ts'
+import { lastGenerationOf } from './chain.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 export type RunState = 'running' | 'paused' | 'cancelled'
@@ -67,6 +68,7 @@ export async function controlRun(
   const entry: RunControlEntry = RunControlEntry.parse({
     v: runControlVersion,
     ...said,
+    ...(action === 'resume' ? { afterGeneration: await lastGenerationOf(store) } : {}),
     createdAt: now.toISOString(),
   })
   const bytes = Buffer.from(`${JSON.stringify(entry)}\n`)

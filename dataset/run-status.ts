@@ -4,9 +4,11 @@ import { constants, gunzipSync } from 'node:zlib'
 import { z } from 'zod'
 import { RecordTiming } from '../schemas/label-record.ts'
 import { partsPrefix, PartKey, RecordHead } from '../schemas/part.ts'
+import type { AskedAgain } from '../schemas/asked-again.ts'
 import type { RunConfig } from '../schemas/run-config.ts'
 import type { PauseCause } from '../schemas/run-control.ts'
 import type { SealedManifest, StatusCounts } from '../schemas/sealed-manifest.ts'
+import { readAskedAgain } from './asked-again.ts'
 import { type ChainLink, readChain } from './chain.ts'
 import { unpackLines } from './parts.ts'
 import { listingStart, unwindowed } from './part-windows.ts'
@@ -32,6 +34,8 @@ export type RunStatus = {
   sealed: StatusCounts & { records: number; generations: number; at: string | null }
   byTask: Record<string, StatusCounts>
   parts: { sealed: number; unsealed: number }
+  /** By `coglabel reconcile`: how often, and how much of it has not been made since. */
+  askedAgain: { times: number; images: number; records: number }
   /** Of all runs of the place. */
   queue: QueueStats
   deadLetters: number
@@ -74,11 +78,15 @@ type Known = {
   history: { atMs: number; records: number }[]
   /** Records of unsealed parts that were read. */
   records: Map<string, number>
+  /** Records of the parts of all generations up to each, whatever became of them; of none first. */
+  sealedThrough: number[]
+  askedAgain: AskedAgain[]
 }
 
 /** Whether nothing is left to do for what was planned; never for a run that labels whatever arrives. */
-export function isAllSealed({ expected, sealed, parts }: RunStatus): boolean {
-  return expected?.isComplete === true && sealed.records >= expected.records && parts.unsealed === 0
+export function isAllSealed({ expected, sealed, parts, askedAgain }: RunStatus): boolean {
+  const isPlanDone = expected?.isComplete === true && sealed.records >= expected.records
+  return isPlanDone && askedAgain.records === 0 && parts.unsealed === 0
 }
 
 /** Looks at a run; a later look reads only what is new. */
@@ -94,17 +102,21 @@ export function openRunStatus(
     sealedParts: new Set(),
     history: [{ atMs: createdMs, records: 0 }],
     records: new Map(),
+    sealedThrough: [0],
+    askedAgain: [],
   }
   return {
     async look(now) {
       await followChain(store, known)
-      const [standing, unsealed, expected, queue, dead] = await Promise.all([
+      const [standing, again, unsealed, expected, queue, dead] = await Promise.all([
         readControl(store),
+        readAskedAgain(store, known.askedAgain.length),
         readUnsealed(store, known),
         readExpected(place, { config, store }),
         place.queue.stats(),
         place.deadLetters.stats(),
       ])
+      known.askedAgain.push(...again)
       const sealed = sealedOf(known.last)
       const committed = sealed.records + unsealed.records
       const perSecond = speedOf(known.history, { atMs: now.getTime(), records: committed })
@@ -115,7 +127,8 @@ export function openRunStatus(
         workerHourUsd,
       })
       const estimate = await readKeptEstimate(store)
-      const left = expected === null ? null : Math.max(0, expected.records - committed)
+      const askedAgain = leftOfAskedAgain(known, unsealed.records)
+      const left = expected === null ? null : Math.max(0, expected.records - committed, askedAgain.records)
       return {
         runId: config.runId,
         place: place.uri,
@@ -127,6 +140,7 @@ export function openRunStatus(
         sealed,
         byTask: known.last?.manifest.totals ?? {},
         parts: { sealed: known.sealedParts.size, unsealed: unsealed.parts },
+        askedAgain,
         queue,
         deadLetters: dead.visible + dead.inFlight + dead.delayed,
         recordsPerSecond: perSecond,
@@ -156,6 +170,9 @@ async function followChain(store: ObjectStore, known: Known): Promise<void> {
       known.sealedParts.add(part)
       known.records.delete(part)
     }
+    const { shards, duplicates } = link.manifest
+    const rows = shards.reduce((sum, shard) => sum + shard.records, 0)
+    known.sealedThrough.push((known.sealedThrough.at(-1) ?? 0) + rows + duplicates)
     const { records } = sealedOf(link)
     known.history.push({ atMs: Date.parse(link.manifest.createdAt), records })
   }
@@ -175,6 +192,22 @@ function sealedOf(last: ChainLink | null): RunStatus['sealed'] {
   const records = sum.ok + sum.filtered + sum.failed
   const { generation: generations = 0, createdAt = null } = last?.manifest ?? {}
   return { ...sum, records, generations, at: createdAt }
+}
+
+/** Of several reconcilings the one of which most is left: the later ones ask for what the earlier lacked still. */
+function leftOfAskedAgain(
+  { askedAgain, sealedThrough }: Known,
+  unsealedRecords: number,
+): RunStatus['askedAgain'] {
+  const made = (sealedThrough.at(-1) ?? 0) + unsealedRecords
+  const left = { times: askedAgain.length, images: 0, records: 0 }
+  for (const { images, records, afterGeneration } of askedAgain) {
+    const missing = records - (made - (sealedThrough[afterGeneration] ?? made))
+    if (missing <= left.records) continue
+    left.records = missing
+    left.images = Math.ceil((missing / records) * images)
+  }
+  return left
 }
 
 type Unsealed = { parts: number; records: number; isEstimate: boolean; newest: string | undefined }

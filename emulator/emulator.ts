@@ -123,8 +123,8 @@ async function serve(state: State, incoming: IncomingMessage, outgoing: ServerRe
     fault = nextFault(state, call)
     if (fault.delayMs !== undefined) await state.clock.sleep(fault.delayMs, hangUp.signal)
     if (fault.refuseWith !== undefined) {
-      const { code, status } = fault.refuseWith
-      throw new AwsError(code, 'Injected by the fault plan.', status)
+      const { code, status, message = 'Injected by the fault plan.' } = fault.refuseWith
+      throw new AwsError(code, message, status)
     }
     const host = incoming.headers.host ?? ''
     const context = { state: state.sqs, clock: state.clock, fault, signal: hangUp.signal, host }

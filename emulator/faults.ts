@@ -21,7 +21,7 @@ export type Fault = {
   /** Waits first, by the emulator's clock. */
   delayMs?: number
   /** Answers with an error and does nothing. */
-  refuseWith?: { status: number; code: string }
+  refuseWith?: { status: number; code: string; message?: string }
   /** Does the work, then hangs up without an answer. */
   loseResponse?: boolean
   /** Answers half of the body, then hangs up. */

@@ -57,7 +57,8 @@ export function workerStatements(
       [fleet, ...sendsTo].map(({ queueArn }) => queueArn),
     ),
     allow(['s3:GetObject'], imageArns(access, ['*'])),
-    ...captionLists(access),
+    // One that is gone is another failure than one that is denied, and most have no caption beside them.
+    ...imageKeys(access),
     // What was created is looked at again when the answer was lost.
     allow(['s3:GetObject'], objectArns(names.labels, [...read, ...created])),
     create(names.labels, created),
@@ -243,10 +244,10 @@ function imageLists({ names, config }: Access): PolicyStatement[] {
   ]
 }
 
-/** A run may ask for captions beside its images, and most images have none: no other key can be listed with it. */
-function captionLists({ names, config }: Access): PolicyStatement[] {
+/** Of whom asks for images by key: nothing outside the prefix of a source, and no bucket as a whole. */
+function imageKeys({ names, config }: Access): PolicyStatement[] {
   const buckets = [{ bucket: names.images, prefix: '' }, ...config.sources]
-  return buckets.map(({ bucket, prefix }) => list(bucket, [`${prefix}*.txt`, `${prefix}*.json`]))
+  return buckets.map(({ bucket, prefix }) => list(bucket, [`${prefix}?*`]))
 }
 
 function dataKey({ dataKeyArn }: Access, kind: 'read' | 'read-write'): PolicyStatement[] {

@@ -2,9 +2,9 @@
 import { z } from 'zod'
 import { HealthSetting } from './health.ts'
 
-export const runControlVersion = 2
-/** Read too: the same without a reason and without limits. */
-const olderRunControlVersion = 1
+export const runControlVersion = 3
+/** Read too: the same without a generation. */
+const olderRunControlVersion = 2
 export const runControlPrefix = 'control/'
 
 export const RunAction = z
@@ -25,6 +25,11 @@ export const RunControlEntry = z.strictObject({
   health: HealthSetting.optional().describe(
     'from here on, in the place of what the run began with; of a resume',
   ),
-  createdAt: z.iso.datetime(),
+  afterGeneration: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe('of a resume, the last that was sealed: what came up to it is not held against the run again'),
+  createdAt: z.iso.datetime().describe('by the clock of whoever switched, so nothing is ordered by it'),
 })
 export type RunControlEntry = z.infer<typeof RunControlEntry>

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
+import { AskedAgain } from './asked-again.ts'
 import { ClaimEntry } from './claim.ts'
 import { SealCheckpoint } from './checkpoint.ts'
 import { Deployment } from './deployment.ts'
@@ -41,6 +42,7 @@ const written: Readonly<Record<string, z.ZodType>> = {
   'claim': ClaimEntry,
   'deployment': Deployment,
   'plan-page': PlanPage,
+  'asked-again': AskedAgain,
   'run-list': RunList,
   'estimate': Estimate,
   'run-report': RunReport,

@@ -65,8 +65,8 @@ export async function readRunHealth(
 ): Promise<HealthReport | null> {
   const limits = healthSettingOf(config, standing)
   if (limits === 'off' || lastGeneration === 0) return null
-  const since = standing.last?.action === 'resume' ? standing.last.createdAt : null
-  const oldest = since === null ? 1 : await firstAfter(store, { since, lastGeneration })
+  // Only the last word of a run that is at work can be a resume.
+  const oldest = (standing.last?.afterGeneration ?? 0) + 1
   if (oldest > lastGeneration) return null
   const span = { oldest, newest: lastGeneration, least: limits.window }
   const now = await collect(store, { ...span, isFromEnd: true })
@@ -92,21 +92,6 @@ async function collect(store: ObjectStore, { oldest, newest, least, isFromEnd }:
       if (sum.records < least && manifest?.health !== undefined) sum = sumTallies([sum, manifest.health])
   }
   return sum
-}
-
-/** The first generation that was sealed after a time; one behind the last when none was. */
-async function firstAfter(
-  store: ObjectStore,
-  { since, lastGeneration }: { since: string; lastGeneration: number },
-): Promise<number> {
-  let [low, high] = [1, lastGeneration + 1]
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2)
-    const { createdAt = '' } = (await manifestOf(store, middle)) ?? {}
-    if (createdAt > since) high = middle
-    else low = middle + 1
-  }
-  return low
 }
 
 async function manifestOf(store: ObjectStore, generation: number): Promise<SealedManifest | null> {

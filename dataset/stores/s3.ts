@@ -296,6 +296,16 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && (error.name === 'NoSuchKey' || error.name === 'NotFound')
 }
 
+/** Names of ours for what S3 has many of, or one name with something else. */
+const refusedByKms = 'KMS.*'
+const deniedByKms = 'AccessDenied by KMS'
+
+/** S3 puts `KMS.` before what KMS says of the key. These pass, and are asked for again. */
+const passingOfKms = /^KMS\..*(Throttling|LimitExceeded|Internal|Unavailable|Timeout)/
+
+/** Whose sentence does not say it all. */
+const quotedNames = new Set(['InvalidRequest', refusedByKms])
+
 const mending: Readonly<Record<string, string>> = {
   NoSuchBucket: 'the bucket does not exist; check its name and region',
   AccessDenied: 'access is denied; where listing is not permitted a missing key reads the same',
@@ -307,6 +317,12 @@ const mending: Readonly<Record<string, string>> = {
   AuthorizationHeaderMalformed: "the region is not the bucket's; name its region",
   KeyTooLongError: 'the key is too long; shorten it',
   InvalidObjectState: 'the object is archived; restore it, or copy it to a class that can be read at once',
+  InvalidRequest:
+    'the request is refused; an object that is encrypted with a key of its owner (SSE-C) cannot be read, copy it to another encryption',
+  [refusedByKms]:
+    'its KMS key cannot be used; enable or restore the key, or copy the object to another encryption',
+  [deniedByKms]:
+    'decrypting with its KMS key (kms:Decrypt) is denied; allow it to the role, by kmsKeyArn of the source and the policy of the key',
   EntityTooLarge: 'the object is too large for one request; make smaller parts',
   CredentialsProviderError: 'no credentials were found; configure them as for the AWS CLI',
 }
@@ -315,11 +331,22 @@ const mending: Readonly<Record<string, string>> = {
 function explain(error: unknown, uri: string): Error {
   if (!(error instanceof Error)) return new InvariantError(`the SDK threw ${String(error)}`)
   if (error instanceof UserError || error instanceof InvariantError) return error
-  // A HEAD has no body to name its error in; the SDK then names it by status, or not at all.
-  const name = statusOf(error) === 403 && mending[error.name] === undefined ? 'Forbidden' : error.name
+  const name = nameOf(error)
   const sentence = mending[name]
-  if (sentence !== undefined) return new UserError(`${uri}: ${sentence}`, { cause: error })
+  const quote = quotedNames.has(name) ? `; S3 says ${error.name}: ${error.message}` : ''
+  if (sentence !== undefined) return new UserError(`${uri}: ${sentence}${quote}`, { cause: error })
   return new RetryableError(`${uri}: ${error.name}: ${error.message}`, { cause: error })
+}
+
+/** What `mending` knows the error by. */
+function nameOf(error: Error): string {
+  const { name, message } = error
+  if (passingOfKms.test(name)) return name
+  if (name === 'KMS.AccessDeniedException' || (name === 'AccessDenied' && message.includes('kms:')))
+    return deniedByKms
+  if (name.startsWith('KMS.')) return refusedByKms
+  // A HEAD has no body to name its error in; the SDK then names it by status, or not at all.
+  return statusOf(error) === 403 && mending[name] === undefined ? 'Forbidden' : name
 }
 
 type SdkMetadata = { httpStatusCode?: unknown; attempts?: unknown }

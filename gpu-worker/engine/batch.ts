@@ -225,17 +225,16 @@ async function step(state: State): Promise<void> {
   })
   const made = Array.from({ length: 1 + steps }, () => owners).flat()
   suffix.append(newRows, made, runningRows(state))
-  const areSound = areNumbers(logits)
-  if (running.length > 1 && !(areSound && areNumbers(ahead?.sums ?? new Float32Array(0))))
-    return partCompany(state)
-  for (const owner of owners) byId.get(owner)?.pending.shift()
   const vocabularySize = logits.length / Math.max(1, plan.logitRows.length)
+  const scores = plan.logitRows.map((_, index) =>
+    logits.subarray(index * vocabularySize, (index + 1) * vocabularySize),
+  )
+  const areSound = scores.every(areNumbers) && ahead?.sums.some(Number.isNaN) !== true
+  if (running.length > 1 && !areSound) return partCompany(state)
+  for (const owner of owners) byId.get(owner)?.pending.shift()
   for (const [index, row] of plan.logitRows.entries()) {
-    const sequence = byId.get(owners[row] ?? -1)
-    if (sequence === undefined) continue
-    if (areSound)
-      extendAnswer(sequence, logits.subarray(index * vocabularySize, (index + 1) * vocabularySize))
-    else failNotNumbers(sequence)
+    const [sequence, ofRow] = [byId.get(owners[row] ?? -1), scores[index]]
+    if (sequence !== undefined && ofRow !== undefined) extendAnswer(sequence, ofRow)
   }
   for (let index = 0; index < steps * inPlan.length; index++) {
     const sequence = inPlan[index % inPlan.length]

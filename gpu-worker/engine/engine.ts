@@ -27,7 +27,7 @@ import { runtimeName, runtimeVersion } from './session.ts'
 export type EngineOptions = {
   modelFolder: string
   threads?: number
-  /** How the rows of images are cached; float32 where it is left out. */
+  /** How the rows of images are cached; where it is left out, in bytes if the weights are in 4 bits, else in float32. */
   cacheFormat?: CacheFormat
   /** The most memory for keys and values. What does not fit waits. */
   cacheBytes?: number
@@ -44,7 +44,7 @@ export async function openEngine({
   modelFolder,
   threads,
   device = 'cpu',
-  cacheFormat = 'fp32',
+  cacheFormat,
   cacheBytes,
   lowMemory = false,
 }: EngineOptions): Promise<PixelEngine> {
@@ -52,7 +52,12 @@ export async function openEngine({
   requireTarget(compiled, device)
   const tokenizer = await loadTokenizer(compiled)
   const threadOption = threads === undefined ? {} : { threads }
-  const decoder = await openDecoder(compiled, { device, cacheFormat, lowMemory, ...threadOption })
+  const decoder = await openDecoder(compiled, {
+    device,
+    cacheFormat: cacheFormat ?? usualCacheFormat(compiled),
+    lowMemory,
+    ...threadOption,
+  })
   const bos = await textPrefix(decoder)
   const needs = cacheNeeds(decoder, cacheBytes)
   const batch = createBatch(decoder, needs)
@@ -79,6 +84,11 @@ export async function openEngine({
       await decoder.close()
     },
   }
+}
+
+/** Who took 4 bits wants little memory, and what bytes add to their error is a hundredth of it (LOG.md, 2026-11-27). */
+function usualCacheFormat({ manifest: { weights, graphs } }: CompiledModel): CacheFormat {
+  return weights === 'int4' && graphs.decoderInt8Cache !== undefined ? 'int8' : 'fp32'
 }
 
 /** bos, boi, patches and eoi. */
@@ -131,6 +141,8 @@ function imageSession({
         toRequest({
           prompt,
           constrainer,
+          // As the reference's input begins: bos, and a placeholder for each of the image's rows.
+          prefixIds: [manifest.tokens.bos, ...(imageTokens > 0 ? [manifest.tokens.placeholder] : [])],
           tokenIds,
           stopIds: manifest.tokens.eos,
           room: manifest.language.maxPositions - firstPosition - tokenIds.length,
@@ -176,12 +188,14 @@ function imageSession({
 function toRequest({
   prompt,
   constrainer,
+  prefixIds,
   tokenIds,
   stopIds,
   room,
 }: {
   prompt: PromptRequest
   constrainer: Constrainer
+  prefixIds: readonly number[]
   tokenIds: readonly number[]
   stopIds: readonly number[]
   room: number
@@ -189,7 +203,7 @@ function toRequest({
   if (room < 1) return undefined
   const follower = prompt.constraint && constrainer.follow(patternOf(prompt.constraint))
   const maxNewTokens = Math.min(prompt.maxNewTokens, room)
-  return { tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
+  return { prefixIds, tokenIds, maxNewTokens, sampling: prompt.sampling, stopIds, follower }
 }
 
 async function loadTokenizer({ folder, manifest }: CompiledModel): Promise<Tokenizer> {

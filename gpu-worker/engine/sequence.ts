@@ -12,6 +12,8 @@ export type SequenceRequest = {
   tokenIds: readonly number[]
   /** One a token; counted on from the prefix where not given. The answer counts on from the last. */
   positionIds?: readonly number[]
+  /** Ids of the prefix's rows, which a repetition penalty has seen, too. */
+  prefixIds?: readonly number[]
   maxNewTokens: number
   sampling: Sampling
   /** Tokens that end the answer; empty to go on until maxNewTokens. */
@@ -76,9 +78,7 @@ export function startSequence({
     finishReason: maxNewTokens === 0 ? 'length' : undefined,
     random: seededRandom(request.sampling.seed),
   }
-  if (tokenIds.length > 0) return sequence
-  if (areNumbers(prefix.lastLogits)) extendAnswer(sequence, prefix.lastLogits)
-  else failNotNumbers(sequence)
+  if (tokenIds.length === 0) extendAnswer(sequence, prefix.lastLogits)
   return sequence
 }
 
@@ -119,10 +119,12 @@ export function prefixFailure({ lastLogits }: Prefix): Failure | undefined {
   return areNumbers(lastLogits) ? undefined : notNumbers
 }
 
-/** Whether a token can be chosen by these scores: NaN and infinity are what a number format is left with. */
+/**
+ * Whether the scores of a row [V] are numbers. One will do: of a hidden state that has left the range of its format the
+ * norm before the head makes NaN throughout, and looking at all of many rows costs a step a hundredth of its time.
+ */
 export function areNumbers(logits: Float32Array): boolean {
-  for (let index = 0; index < logits.length; index++) if (!((logits[index] ?? 0) < Infinity)) return false
-  return true
+  return !Number.isNaN(logits[0])
 }
 
 /** Ends a sequence that no token can be chosen for. */
@@ -142,12 +144,13 @@ export function tokensLeft({ maxNewTokens, answer }: Sequence): number {
   return maxNewTokens - answer.length
 }
 
-/** Gives the sequence its next token by logits that are numbers, or ends it. */
+/** Gives the sequence its next token by logits, or ends it. */
 export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
   if (sequence.finishReason !== undefined) return
-  const { sampling, tokenIds, answer, stopIds, random, follower } = sequence
+  if (!areNumbers(logits)) return failNotNumbers(sequence)
+  const { sampling, prefixIds = [], tokenIds, answer, stopIds, random, follower } = sequence
   // Only the penalty looks back; without it a long answer need not be copied at every token.
-  const seen = sampling.repetitionPenalty === 1 ? [] : [...tokenIds, ...answer]
+  const seen = sampling.repetitionPenalty === 1 ? [] : [...prefixIds, ...tokenIds, ...answer]
   const isGreedy = sampling.temperature === 0 && sampling.repetitionPenalty === 1
   const token =
     follower !== undefined && isGreedy
@@ -158,6 +161,7 @@ export function extendAnswer(sequence: Sequence, logits: Float32Array): void {
           seen,
           random,
         })
+  if (logits[token] === Infinity) return failNotNumbers(sequence)
   follower?.advance(token)
   acceptToken(sequence, token)
 }

@@ -117,6 +117,12 @@ function withoutFallback(
   return { extra: { ...rest, session: { ...session, ...strict } } }
 }
 
+/**
+ * The runtime starts only what is larger than a mebibyte on a page of its own. Behind tensors of odd sizes smaller packed
+ * matrices lie askew, and its float kernels then end the process; so those stay inside the graph and are packed at load.
+ */
+const leastMappedBytes = 2 ** 20 + 1
+
 function saveOptions({
   folder,
   graph,
@@ -126,7 +132,7 @@ function saveOptions({
 }): Partial<ort.InferenceSession.SessionOptions> {
   const session = {
     optimized_model_external_initializers_file_name: graph.replace(/\.onnx$/, '.weights'),
-    optimized_model_external_initializers_min_size_in_bytes: '1024',
+    optimized_model_external_initializers_min_size_in_bytes: String(leastMappedBytes),
     save_external_prepacked_constant_initializers: '1',
   }
   return { optimizedModelFilePath: join(folder, graph), extra: { session } }

@@ -175,14 +175,28 @@ function refuseQuantized(config: unknown): void {
   )
 }
 
+/** What the reference's loader takes before it looks for an index. */
+const singleName = 'model.safetensors'
+
+/** The plain one, where a repository has others beside it, as for a second number format. */
+function findIndex(names: readonly string[]): string | undefined {
+  const indexes = names.filter((name) => name.endsWith('.safetensors.index.json')).toSorted()
+  return indexes.find((name) => name === `${singleName}.index.json`) ?? indexes[0]
+}
+
 const ShardIndex = z.object({ weight_map: z.record(z.string(), z.string()) })
 
 async function openShards(folder: string, names: readonly string[]): Promise<SafetensorsFile[]> {
-  const indexName = names.find((name) => name.endsWith('.safetensors.index.json'))
+  const indexName = findIndex(names)
   const shardNames =
     indexName === undefined
       ? names.filter((name) => name.endsWith('.safetensors'))
       : await shardsOfIndex(folder, indexName)
+  if (names.includes(singleName) && !shardNames.includes(singleName)) {
+    throw new UserError(
+      `${folder} has both ${singleName} and an index of other files (${indexName}), which may be two sets of weights; remove the one that you do not want`,
+    )
+  }
   const files: SafetensorsFile[] = []
   try {
     for (const name of shardNames) files.push(await openSafetensors(join(folder, name)))

@@ -39,6 +39,8 @@ export type CompileOptions = {
   target?: Target
   weights?: WeightFormat
   tokenizerFolder?: string
+  /** Opens the tokenizer that was found, before anything is written; throws UserError where it cannot be used. */
+  openTokenizer?: (tokenizer: FoundTokenizer) => Promise<{ vocabSize: number }>
   adapterFolder?: string
   template?: PromptTemplate
   /** Overrides what the checkpoint says it can do. */
@@ -87,6 +89,7 @@ export async function compileModel(
     const names = new Set(checkpoint.shapes.keys())
     const variant = readVariant(checkpoint.config, names, checkpoint.generationConfig)
     checkTensors(variant, checkpoint.shapes)
+    await checkTokenizer(options, tokenizer, variant)
     await removeStaleParts(outFolder)
     partFolder = await makePartFolder(outFolder)
     const manifest = await writeModel(
@@ -299,6 +302,20 @@ async function findTokenizer({
     throw new UserError(`${folder} has neither tokenizer.model nor tokenizer.json; ${tokenizerAdvice}`)
   }
   return { ...found, folder }
+}
+
+/** Here and not at the first label: of a large checkpoint that would be an hour later. */
+async function checkTokenizer(
+  { openTokenizer }: CompileOptions,
+  tokenizer: FoundTokenizer | null,
+  { vocabSize }: Variant,
+): Promise<void> {
+  if (tokenizer === null || openTokenizer === undefined) return
+  const opened = await openTokenizer(tokenizer)
+  if (opened.vocabSize <= vocabSize) return
+  throw new UserError(
+    `${join(tokenizer.folder, tokenizer.file)} has ${opened.vocabSize} tokens, config.json a vocab_size of ${vocabSize}; they do not belong together. Give the model's own with --tokenizer FOLDER`,
+  )
 }
 
 async function hashFiles(folder: string): Promise<ModelManifest['files']> {

@@ -128,12 +128,22 @@ function checkTensors({
   }
   const tensors = entries.map(([name, value]) => checkTensor({ name, value, dataStart, sizeBytes, file }))
   tensors.sort((a, b) => a.begin - b.begin || a.end - b.end)
-  checkNeighbours(tensors, dataStart, file)
+  checkNeighbours({ tensors, dataStart, sizeBytes, file })
   return new Map(tensors.map((tensor) => [tensor.name, tensor]))
 }
 
-/** The format has no gaps: one is a tensor that the header lost, or names twice. */
-function checkNeighbours(tensors: readonly StoredTensor[], dataStart: number, file: string): void {
+/** The format has no gaps, nor anything behind the last tensor: one is a tensor that the header lost, or names twice. */
+function checkNeighbours({
+  tensors,
+  dataStart,
+  sizeBytes,
+  file,
+}: {
+  tensors: readonly StoredTensor[]
+  dataStart: number
+  sizeBytes: number
+  file: string
+}): void {
   let end = dataStart
   for (const [index, tensor] of tensors.entries()) {
     if (tensor.begin < end) {
@@ -147,6 +157,11 @@ function checkNeighbours(tensors: readonly StoredTensor[], dataStart: number, fi
       )
     }
     end = tensor.end
+  }
+  if (end < sizeBytes) {
+    throw new UserError(
+      `in ${file} ${sizeBytes - end} bytes behind the last tensor belong to none; the file is damaged, download it again`,
+    )
   }
 }
 

@@ -77,25 +77,28 @@ export async function fetchImage(
 }
 
 /** What disks and S3 say when one file or object may not be read. */
-const denials = ['EACCES', 'EPERM', 'AccessDenied', 'Forbidden']
+const denials = /^(EACCES|EPERM|AccessDenied|AllAccessDisabled|Forbidden|KMS\.AccessDeniedException)$/
 
-/** What S3 says of an object that lies in an archive, as Glacier; others of its bucket need not. */
-const archived = ['InvalidObjectState']
+/**
+ * What S3 says of an object that lies in an archive, as Glacier; that is encrypted with a key of its owner; or whose KMS
+ * key is disabled or gone. Others of its bucket need not.
+ */
+const unreadable = /^(InvalidObjectState|InvalidRequest|KMS\..+)$/
 
 /** Whether an error says only that this one object cannot be read, as it may be for no other of its store. */
 export function isAboutOneObject(error: unknown): boolean {
-  return isOneOf([...denials, ...archived], error)
+  return isNamed(denials, error) || isNamed(unreadable, error)
 }
 
-function isOneOf(names: readonly string[], error: unknown): boolean {
+function isNamed(pattern: RegExp, error: unknown): boolean {
   const cause = error instanceof UserError ? error.cause : error
   if (!(cause instanceof Error)) return false
-  return names.includes(cause.name) || ('code' in cause && names.includes(String(cause.code)))
+  return pattern.test(cause.name) || ('code' in cause && pattern.test(String(cause.code)))
 }
 
 function describeReadError(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error)
-  if (isOneOf(denials, error))
+  if (isNamed(denials, error))
     return { code: 'source-denied', message: `reading is not permitted: ${message}` }
   return { code: 'source-unreadable', message: `reading failed: ${message}` }
 }

@@ -128,7 +128,7 @@ function parseFile(bytes: Uint8Array, path: string): z.infer<typeof TokenizerFil
   const issue = parsed.error.issues[0]
   const where = issue === undefined || issue.path.length === 0 ? 'the file' : issue.path.join('.')
   throw new UserError(
-    `${path} is not a byte-level BPE tokenizer: ${where}: ${issue?.message ?? 'unknown problem'}; expected the tokenizer.json of a LLaMA-3 model`,
+    `${path} is not a byte-level BPE tokenizer: ${where}: ${issue?.message ?? 'unknown problem'}; expected the tokenizer.json of a LLaMA-3 model (CogVLM of the first generation is read from tokenizer.model)`,
     { cause: parsed.error },
   )
 }

@@ -17,6 +17,7 @@ const adapters = ['dataset/stores', 'dataset/queues']
 const identity = ['dataset/canonical-json', 'dataset/identity']
 // One subsystem: sealing and reading know the part format, and all of them the run folder. Cycles are still caught.
 const records = [
+  'asked-again',
   'box-overlap',
   'capacity',
   'chain',

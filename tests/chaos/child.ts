@@ -3,16 +3,18 @@
 // Usage: node child.ts JSON (a ChildSpec); ends when stdin closes.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../dataset/queues/clock.ts'
-import { sealRun } from '../../dataset/seal.ts'
+import { defaultSealLimits, openSealer } from '../../dataset/seal.ts'
 import { defaultWorkerLimits } from '../../gpu-worker/pipeline/worker-limits.ts'
 import { runWorker } from '../../gpu-worker/pipeline/worker-loop.ts'
 import { RetryableError, UserError } from '../../schemas/errors.ts'
-import { openCountingEngine } from '../helpers/counting-engine.ts'
+import type { TaskRole } from '../../schemas/task-spec.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
-import { openPorts, type PortsSpec } from './ports.ts'
+import { openPorts, openStormEngine, type PortsSpec } from './ports.ts'
 
 export type ChildSpec = {
   role: 'worker' | 'sealer'
+  /** Which model a worker has. */
+  model: TaskRole
   ports: PortsSpec
   runId: string
   seed: number
@@ -30,6 +32,14 @@ export type ChildSpec = {
 export const refusedExitCode = 9
 
 export const stormLeaseMs = 2000
+
+/** So small that a storm closes windows, cuts listings into generations, and writes checkpoints and merges them. */
+export const stormSealLimits = {
+  ...defaultSealLimits,
+  maxParts: 5,
+  windowParts: 4,
+  checkpointEvery: 3,
+}
 
 if (import.meta.main) {
   await runChild(JSON.parse(process.argv[2] ?? '{}') as ChildSpec) // Written by storm.ts.
@@ -52,14 +62,18 @@ async function runChild(spec: ChildSpec): Promise<void> {
 }
 
 async function work(spec: ChildSpec): Promise<void> {
-  const { queue, sourceOf, runStoreOf } = openPorts(spec.ports)
-  const engine = openCountingEngine({ delayMs: 1 })
+  const { queue, groundingQueue, sourceOf, runStoreOf } = openPorts(spec.ports)
+  const engine = openStormEngine(spec.model, 1)
+  const stop = new AbortController()
+  process.once('SIGTERM', () => stop.abort())
   const random = seededRandom(spec.seed)
   const deadly = startDying(spec, random)
   const sayBusy = once(() => say('busy'))
+  const queues = { chat: deadly(queue), grounding: deadly(groundingQueue) }
   say('up')
   await runWorker({
-    queue: deadly(queue),
+    queue: queues[spec.model],
+    queueOfRole: (role) => queues[role],
     engine: {
       ...engine,
       async openImage(...args) {
@@ -70,7 +84,7 @@ async function work(spec: ChildSpec): Promise<void> {
     sourceOf: (bucket) => deadly(sourceOf(bucket)),
     runStoreOf: (runId) => deadly(runStoreOf(runId)),
     mode: 'drain',
-    stop: new AbortController().signal,
+    stop: stop.signal,
     clock: systemClock,
     random,
     onEvent: ({ kind }) => void (kind === 'received' && sayBusy()),
@@ -89,7 +103,11 @@ async function work(spec: ChildSpec): Promise<void> {
       writeRetryMs: 50,
       knownIdsAgeMs: 300,
       claimMs: stormLeaseMs,
+      controlAgeMs: 100,
+      pausedDelayMs: 300,
       idleExitMs: spec.idleExitMs,
+      stopDeadlineMs: 300,
+      stopMarginMs: 200,
     },
   })
 }
@@ -101,10 +119,14 @@ async function seal(spec: ChildSpec): Promise<void> {
     if (name === 'putIfAbsent') sayBusy()
   })
   say('up')
+  const open = () =>
+    openSealer({ store, runId: spec.runId, clock: () => new Date(Date.now()), limits: stormSealLimits })
+  // Some remember the chain from turn to turn, some begin anew, as a function does.
+  const [kept, isForgetful] = [open(), random() < 0.5]
   for (;;) {
     await sleep(50 + random() * 250)
     try {
-      await sealRun({ store, runId: spec.runId, clock: () => new Date(Date.now()) })
+      await (isForgetful ? open() : kept).seal()
     } catch (error) {
       if (!(error instanceof RetryableError)) throw error
     }

@@ -7,9 +7,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { readRun } from '../../dataset/run-folder.ts'
+import { openRunStatus } from '../../dataset/run-status.ts'
 import { sealRun } from '../../dataset/seal.ts'
+import { openMemoryStore } from '../../dataset/stores/memory.ts'
 import { seededRandom } from '../helpers/seeded-random.ts'
 import { type ChildSpec, refusedExitCode, stormLeaseMs } from './child.ts'
+import { interfere, type PeopleCounts, placeOf } from './people.ts'
 import { openPorts } from './ports.ts'
 import { findLosses, judge, readSealed } from './verdict.ts'
 import { openWorld, type PortsKind, type World } from './world.ts'
@@ -23,12 +27,15 @@ export type StormOptions = {
   workers?: number
   sealers?: number
   livesEach?: number
+  /** What is needed no more for so long is deleted during the storm: longer than any process sleeps. */
+  gcAgeMs?: number | null
 }
 
 export type StormReport = {
   kind: PortsKind
   seed: number
   claims: 'on' | 'off'
+  models: 1 | 2
   /** Empty when nothing was lost, doubled or left without a name. */
   violations: string[]
   images: number
@@ -38,6 +45,8 @@ export type StormReport = {
   refused: number
   failedRecords: number
   generations: number
+  windows: number
+  people: PeopleCounts
   /** Images shown to the engine, for each image there is. */
   passesPerImage: number
   mostDeliveries: number
@@ -60,15 +69,20 @@ export async function runStorm({
   workers = 2,
   sealers = 1,
   livesEach = 3,
+  gcAgeMs = null,
 }: StormOptions): Promise<StormReport> {
   const startMs = performance.now()
   const random = seededRandom(seed)
   // Of two seeds in a row one has claims.
   const claims = seed % 2 === 0 ? 'on' : 'off'
-  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims })
+  // And of four seeds two have two models.
+  const models = seed % 4 < 2 ? 1 : 2
+  const world = await openWorld({ kind, folder, seed, random, imageCount, lossShare: 0.05, claims, models })
   const storm = startStorm(world, random)
   const reader = readAllAlong(world)
+  const evening = new AbortController()
   try {
+    const people = interfere(world, { random: seededRandom(seed + 1), gcAgeMs, over: evening.signal })
     const jobs = Array.from({ length: workers }, async () => await storm.liveAndDie('worker', livesEach))
     const sealing = Array.from({ length: sealers }, async () => await storm.sealUntilCalm())
     // A sealer is frozen when it writes, which may be only when the others are done.
@@ -76,6 +90,8 @@ export async function runStorm({
     const uploaded = world.upload()
     await Promise.all([uploaded.then(storm.misfortunes), storm.freeze('worker'), ...jobs])
     storm.calm()
+    evening.abort()
+    const did = await people
     await Promise.all(sealing)
     await Promise.all([storm.finish(), frozenSealer])
     const { violations, records } = await settle(world, reader)
@@ -83,37 +99,44 @@ export async function runStorm({
       kind,
       seed,
       claims,
+      models,
       violations: [...storm.violations, ...violations],
       images: imageCount,
       ...storm.counts,
       passesPerImage: storm.counts.passes / imageCount,
       failedRecords: records.filter(({ status }) => status === 'failed').length,
-      generations: await countGenerations(world),
+      generations: await countKeys(world, 'manifests/'),
+      windows: 1 + (await countKeys(world, 'closed/')),
+      people: did,
       mostDeliveries: Math.max(0, ...records.map(({ attempt }) => attempt)),
       requests: [...world.requests.values()].reduce((sum, count) => sum + count, 0),
       durationMs: performance.now() - startMs,
     }
   } finally {
     reader.stop()
+    evening.abort()
     storm.killAll()
     await world.close()
   }
 }
 
 type Life = { child: ChildProcess; said: (word: string) => Promise<void>; ended: Promise<void> }
-type Fate = Partial<Pick<ChildSpec, 'calls' | 'skewMs' | 'idleExitMs'>> & { fileBlocks?: number }
+type Fate = Partial<Pick<ChildSpec, 'model' | 'calls' | 'skewMs' | 'idleExitMs'>> & { fileBlocks?: number }
 
 function startStorm(world: World, random: () => number) {
   const counts = { started: 0, killed: 0, frozen: 0, refused: 0, passes: 0 }
   const violations: string[] = []
   const alive = new Set<ChildProcess>()
   const over = new AbortController()
+  const isOfTwo = world.tasks.length > 1
 
   const start = (role: ChildSpec['role'], { fileBlocks, ...fate }: Fate = {}): Life => {
     const { ports, runId } = world
     const lossShare = ports.kind === 'folder' ? 0.05 : 0
     const seed = Math.floor(random() * 1e9)
-    const steady = { calls: 0, skewMs: 0, idleExitMs: 700 }
+    // By turns, so that neither queue waits for long.
+    const model = isOfTwo && role === 'worker' && counts.started % 2 === 1 ? 'grounding' : 'chat'
+    const steady = { model, calls: 0, skewMs: 0, idleExitMs: 700 } as const
     const spec: ChildSpec = { role, ports, runId, seed, lossShare, ...steady, ...fate }
     const args = [childPath, JSON.stringify(spec)]
     const child =
@@ -126,7 +149,8 @@ function startStorm(world: World, random: () => number) {
       onPass: () => (counts.passes += 1),
       onEnd(code, signal, stderr) {
         alive.delete(child)
-        if (signal === 'SIGKILL') counts.killed += 1
+        // One that was about to end by itself does not hear any more what it is asked.
+        if (signal === 'SIGKILL' || signal === 'SIGTERM') counts.killed += 1
         else if (code === refusedExitCode) counts.refused += 1
         else if (code !== 0)
           violations.push(`a ${role} ended with ${code ?? signal}: ${stderr.slice(0, 2000)}`)
@@ -143,6 +167,9 @@ function startStorm(world: World, random: () => number) {
     const [waitMs, life] = [random() ** 2 * 1500, start(role, fate)]
     await life.said('up')
     await Promise.race([sleep(waitMs), life.ended])
+    // As containers end: it is asked first, and has a moment that may be too short.
+    if (role === 'worker' && random() < 0.4 && life.child.kill('SIGTERM'))
+      await Promise.race([sleep(random() * 600), life.ended])
     life.child.kill('SIGKILL')
     await life.ended
   }
@@ -158,7 +185,7 @@ function startStorm(world: World, random: () => number) {
     },
     /** Stops a process while it holds messages or writes a generation, for longer than its lease. */
     async freeze(role: ChildSpec['role']) {
-      const life = start(role)
+      const life = start(role, { model: 'chat' })
       await life.said('busy')
       await sleep(random() * 30)
       if (!life.child.kill('SIGSTOP')) return
@@ -193,9 +220,12 @@ function startStorm(world: World, random: () => number) {
       const skewMs = world.ports.kind === 'folder' ? 2 * hourMs : 0
       for (let rounds = 0; rounds < 20; rounds += 1) {
         const fate = { skewMs, idleExitMs: stormLeaseMs + 500 }
-        await Promise.all([start('worker', fate).ended, start('worker', fate).ended])
-        const { visible, inFlight, delayed } = await openPorts(world.ports).queue.stats()
-        if (visible + inFlight + delayed === 0) return
+        const models = isOfTwo ? (['chat', 'grounding'] as const) : (['chat', 'chat'] as const)
+        await Promise.all(models.map(async (model) => await start('worker', { ...fate, model }).ended))
+        const { queue, groundingQueue } = openPorts(world.ports)
+        const [first, second] = await Promise.all([queue.stats(), groundingQueue.stats()])
+        const left = [first, second].flatMap((stats) => Object.values(stats))
+        if (left.every((count) => count === 0)) return
       }
       violations.push('after 20 rounds of work the queue is not empty')
     },
@@ -268,21 +298,40 @@ async function settle(world: World, reader: ReturnType<typeof readAllAlong>) {
   const records = await readSealed(store)
   const dead = await deadLetters.stats()
   const buried = dead.visible === 0 ? [] : [`${dead.visible} messages are among the dead letters`]
-  return { records, violations: [...along, ...judge(records, world), ...buried] }
+  return {
+    records,
+    violations: [...along, ...judge(records, world), ...buried, ...(await findOwed(world))],
+  }
 }
 
-async function countGenerations({ ports, runId }: World): Promise<number> {
-  const store = openPorts(ports).runStoreOf(runId)
-  const { objects } = await store.list({ prefix: 'manifests/' })
+/** What was asked for again by somebody and is not there, though the queue is empty. */
+async function findOwed({ ports, runId }: World): Promise<string[]> {
+  const place = placeOf(ports)
+  const store = place.runStoreOf(runId)
+  const config = await readRun(store)
+  if (config === null) return [`the run ${runId} is gone`]
+  const none = openMemoryStore()
+  const status = openRunStatus({ ...place, labels: none, weights: none }, config)
+  const { askedAgain, control } = await status.look(new Date())
+  return [
+    ...(askedAgain.records === 0 ? [] : [`${askedAgain.records} records asked for again are not there`]),
+    ...(control.state === 'running' ? [] : [`the run is ${control.state}`]),
+  ]
+}
+
+async function countKeys({ ports, runId }: World, prefix: string): Promise<number> {
+  const { objects } = await openPorts(ports).runStoreOf(runId).list({ prefix })
   return objects.length
 }
 
 /** One line for a report. */
 export function describeStorm(report: StormReport): string {
   const { kind, seed, claims, images, started, killed, frozen, refused, failedRecords, generations } = report
+  const { paused, reconciled, deleted } = report.people
   return (
-    `${kind} seed ${seed}, claims ${claims}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
-    `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations, ` +
+    `${kind} seed ${seed}, claims ${claims}, ${report.models === 1 ? 'one model' : 'two models'}: ${images} images, ${started} processes, ${killed} killed, ${frozen} frozen, ${refused} refused; ` +
+    `${report.violations.length} violations, ${failedRecords} failed by name, ${generations} generations in ${report.windows} windows, ` +
+    `${paused} pauses, ${reconciled} reconcilings, ${deleted} deleted; ` +
     `${report.passesPerImage.toFixed(2)} passes an image, ${report.mostDeliveries} deliveries at most` +
     `${report.requests === 0 ? '' : `, ${report.requests} requests`}, ${(report.durationMs / 1000).toFixed(1)} s`
   )

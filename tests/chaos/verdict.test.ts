@@ -9,6 +9,7 @@ const keys = ['a', 'b', 'bad']
 const expected = {
   images: new Map(keys.map((key) => [key, Buffer.from(key)])),
   corrupt: new Set(['bad']),
+  tasks: ['caption'],
 }
 const named = { code: 'image-truncated' as const, message: 'it ends in the middle' }
 const good = (): LabelRecord[] => [
@@ -22,6 +23,11 @@ test.each<[string, (records: LabelRecord[]) => LabelRecord[], RegExp | null]>([
   ['a record missing', (records) => records.slice(1), /^a has 0 records/],
   ['a record twice', (records) => [...records, records[0]!], /1 sealed ids stand twice/],
   ['an image twice', (records) => [...records, someRecord({ key: 'a', id: 'other' })], /^a has 2 records/],
+  [
+    'a record of another task in its place',
+    ([a, ...rest]) => [{ ...a!, task: 'qa' }, ...rest],
+    /^a has 1 records: qa/,
+  ],
   ['an image nobody sent', (records) => [...records, someRecord({ key: 'c' })], /c was never uploaded/],
   [
     'a record of other bytes',

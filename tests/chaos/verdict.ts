@@ -21,15 +21,22 @@ export function findLosses(records: readonly LabelRecord[], before: ReadonlySet<
   ]
 }
 
-type Expected = { images: ReadonlyMap<string, Buffer>; corrupt: ReadonlySet<string> }
+type Expected = {
+  images: ReadonlyMap<string, Buffer>
+  corrupt: ReadonlySet<string>
+  /** What each image is asked. */
+  tasks: readonly string[]
+}
 
 /** What is wrong when all is done: 0 missing, 0 doubled, every failure named, each record about its own image. */
-export function judge(records: readonly LabelRecord[], { images, corrupt }: Expected): string[] {
+export function judge(records: readonly LabelRecord[], { images, corrupt, tasks }: Expected): string[] {
   const violations = findLosses(records, new Set())
   const byKey = Map.groupBy(records, ({ source }) => source.key)
   for (const [key, bytes] of images) {
     const found = byKey.get(key) ?? []
-    if (found.length !== 1) violations.push(`${key} has ${found.length} records`)
+    const told = found.map(({ task }) => task).toSorted()
+    if (told.join() !== tasks.toSorted().join())
+      violations.push(`${key} has ${found.length} records: ${told.join() || 'none'}`)
     for (const record of found) {
       const problem = problemOf(record, { bytes, isCorrupt: corrupt.has(key) })
       if (problem !== null) violations.push(`${key}: ${problem}`)

@@ -10,10 +10,17 @@ import { openRun, wantedRunId } from '../../dataset/run-folder.ts'
 import { seededFaults } from '../../emulator/faults.ts'
 import { startEmulator } from '../../emulator/emulator.ts'
 import { planTasks } from '../../gpu-worker/tasks/registry.ts'
-import { openCountingEngine } from '../helpers/counting-engine.ts'
+import { TaskDefinition } from '../../schemas/task-file.ts'
 import { numberedPng } from '../helpers/images.ts'
 import { shuffle } from '../helpers/seeded-random.ts'
-import { imageBucket, labelsBucket, maxReceives, openPorts, type PortsSpec } from './ports.ts'
+import {
+  imageBucket,
+  labelsBucket,
+  maxReceives,
+  openPorts,
+  openStormEngine,
+  type PortsSpec,
+} from './ports.ts'
 
 export type PortsKind = PortsSpec['kind']
 export type WorldOptions = {
@@ -25,11 +32,15 @@ export type WorldOptions = {
   imageCount: number
   lossShare: number
   claims: 'on' | 'off'
+  /** With two, what the second says goes back to the first. */
+  models: 1 | 2
 }
 
 export type World = {
   ports: PortsSpec
   runId: string
+  /** What each image is asked. */
+  tasks: readonly string[]
   /** Bytes by key. */
   images: ReadonlyMap<string, Buffer>
   corrupt: ReadonlySet<string>
@@ -55,7 +66,9 @@ const hostile: readonly ((png: Buffer) => Buffer)[] = [
 
 export async function openWorld(options: WorldOptions): Promise<World> {
   const { kind, imageCount } = options
-  const runId = wantedRunId(wantedRun(options))
+  const wanted = wantedRun(options)
+  const runId = wantedRunId(wanted)
+  const tasks = wanted.tasks.map(({ task }) => task)
   const images = new Map<string, Buffer>()
   const corrupt = new Set<string>()
   for (let n = 0; n < imageCount; n += 1) {
@@ -64,11 +77,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     images.set(key, spoil === undefined ? numberedPng(n) : spoil(numberedPng(n)))
     if (spoil !== undefined) corrupt.add(key)
   }
-  const content = { runId, images, corrupt }
+  const content = { runId, tasks, images, corrupt }
   return kind === 'folder' ? await openFolders(options, content) : await openEmulated(options, content)
 }
 
-type Content = Pick<World, 'runId' | 'images' | 'corrupt'>
+type Content = Pick<World, 'runId' | 'tasks' | 'images' | 'corrupt'>
 
 /** A disk of its own where this process may mount one, so that it can be full. */
 async function openFolders(options: WorldOptions, content: Content): Promise<World> {
@@ -100,7 +113,7 @@ async function openFolders(options: WorldOptions, content: Content): Promise<Wor
 
 /** The emulator sends the events itself, by its own plan. */
 async function openEmulated(options: WorldOptions, content: Content): Promise<World> {
-  const { seed, lossShare, random } = options
+  const { folder, seed, lossShare, random } = options
   const emulator = await startEmulator()
   const { endpoint, region, credentials } = emulator
   const queues = emulator.provision({
@@ -110,7 +123,13 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
     maxReceives,
     events: { bucket: imageBucket, prefix: 'incoming/' },
   })
-  const ports: PortsSpec = { kind: 'emulator', endpoint, region, credentials, ...queues }
+  const { queueUrl: groundingQueueUrl } = emulator.provision({
+    buckets: [],
+    queue: 'grounding',
+    deadLetters: 'dead',
+    maxReceives,
+  })
+  const ports: PortsSpec = { kind: 'emulator', endpoint, region, credentials, ...queues, groundingQueueUrl }
   await beginRun(ports, options)
   const rates = {
     loseResponse: lossShare,
@@ -133,21 +152,35 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
       for (const [key, bytes] of shuffle([...content.images], random)) await store.putIfAbsent(key, bytes)
     },
     fillDisk: null,
-    close: async () => await emulator.close(),
+    async close() {
+      await emulator.close()
+      await rm(folder, { recursive: true, force: true })
+    },
   }
 }
 
-function wantedRun({ claims }: WorldOptions) {
-  const { model, template, capabilities } = openCountingEngine().info
+/** caption (chat), and of two models: ground (grounding, of what the caption names), mood (chat, of both). */
+function wantedRun({ claims, models }: WorldOptions) {
+  const { model, template, capabilities } = openStormEngine('chat').info
+  const second = models === 1 ? undefined : openStormEngine('grounding').info
+  const mood = { name: 'mood', prompt: 'Is {{prev.ground.text}} calm, as in "{{prev.caption.text}}"?' }
   return {
     source: { kind: 'standing' as const, uri: `s3://${imageBucket}/incoming/`, bucket: imageBucket },
     model,
     template,
+    ...(second === undefined ? {} : { grounding: second.model }),
     tasks: planTasks({
       names: ['caption'],
       questions: [],
       phrases: [],
       model: { name: model.name, template, capabilities },
+      ...(second === undefined
+        ? {}
+        : {
+            definitions: [TaskDefinition.parse(mood)],
+            follows: [{ task: 'ground', after: 'caption' }],
+            grounding: { ...second, name: second.model.name },
+          }),
     }),
     sampling: { temperature: 0, topK: 0, topP: 1, repetitionPenalty: 1, seed: 5 },
     claims,

@@ -16,9 +16,21 @@ test.each([
   ['p/b.heic', 'p/b.heic'],
   ['', ''],
 ])('takes %j of a bucket for the prefix %j', async (key, prefix) => {
-  const folder = await tempFolder()
-  await mkdir(join(folder, 'buckets', 'photos'), { recursive: true })
-  const place = await openPlace(folder)
-  const { source } = await openSubmitSource(`s3://photos/${key}`, place)
+  const { source } = await submitted(key)
   expect(source).toMatchObject({ kind: 'bucket', bucket: 'photos', prefix })
 })
+
+test.each(['p/List.JSONL', 'p/list.csv.GZ', 'p/Manifest.json'])(
+  'refuses %j: only what ends in small letters may be read as a list',
+  async (key) => {
+    await expect(submitted(key)).rejects.toThrow(
+      /ends as a list does, but not in small letters, .*; copy it to (list|manifest)\.[a-z.]+$/,
+    )
+  },
+)
+
+async function submitted(key: string) {
+  const folder = await tempFolder()
+  await mkdir(join(folder, 'buckets', 'photos'), { recursive: true })
+  return await openSubmitSource(`s3://photos/${key}`, await openPlace(folder))
+}

@@ -1,5 +1,6 @@
 // Reconciling: exactly the images without all their records are asked for, however small the window.
 import { expect, test } from 'vitest'
+import { readAskedAgain } from '../../dataset/asked-again.ts'
 import { readQueueBody } from '../../dataset/events.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { openShards } from '../../dataset/plan-sources.ts'
@@ -66,9 +67,10 @@ async function openWorld(fates: readonly Fate[]) {
             return bodies.map(() => true)
           },
         },
+        clock: () => new Date(0),
         ...more,
       })
-      return { tally, asked }
+      return { tally, asked, told: (await readAskedAgain(store, 0)).at(-1) ?? null }
     },
     keysOf: (...wanted: Fate[]) => [...byKey].filter(([, fate]) => wanted.includes(fate)).map(([key]) => key),
   }
@@ -80,19 +82,22 @@ test('asks for what lacks a record, each once, whatever the window', async () =>
   const fates = Array.from({ length: 60 }, () => all[Math.floor(random() * all.length)] ?? 'sealed')
   const world = await openWorld(fates)
   for (const windowRecords of [1, 2, 7, 40, 120, 1_000_000]) {
-    const { tally, asked } = await world.reconcile({ windowRecords })
+    const { tally, asked, told } = await world.reconcile({ windowRecords })
     expect(asked, `a window of ${windowRecords}`).toEqual(world.keysOf('lost', 'half'))
-    expect(tally).toMatchObject({ listed: 60, missing: asked.length })
+    const records = 2 * world.keysOf('lost').length + world.keysOf('half').length
+    expect(tally).toMatchObject({ listed: 60, missing: asked.length, records })
+    // Of two generations.
+    expect(told).toMatchObject({ images: asked.length, records, afterGeneration: 2 })
   }
   const retried = await world.reconcile({ windowRecords: 11, retriesFailed: true })
   expect(retried.asked).toEqual(world.keysOf('lost', 'half', 'failed'))
 })
 
 test('asks for nothing where nothing is missing, and for all where nothing is sealed', async () => {
-  expect((await (await openWorld(['sealed', 'sealed'])).reconcile({ windowRecords: 4 })).tally).toEqual({
-    listed: 2,
-    missing: 0,
-    messages: 0,
+  expect(await (await openWorld(['sealed', 'sealed'])).reconcile({ windowRecords: 4 })).toEqual({
+    tally: { listed: 2, missing: 0, records: 0, messages: 0 },
+    asked: [],
+    told: null,
   })
   expect((await (await openWorld([])).reconcile()).tally.listed).toBe(0)
   const none = await openWorld(['lost', 'lost', 'lost'])

@@ -61,6 +61,6 @@ test('lets one of many win each entry, and every switch has its effect or its li
 
 test('says what is wrong with an entry that was changed by hand', async () => {
   const store = openMemoryStore()
-  await store.putIfAbsent('control/00000001.json', Buffer.from('{"v":2,"action":"explode"}'))
+  await store.putIfAbsent('control/00000001.json', Buffer.from('{"v":3,"action":"explode"}'))
   await expect(readControl(store)).rejects.toThrow(/control\/00000001\.json is no entry/)
 })

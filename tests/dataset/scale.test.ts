@@ -5,6 +5,7 @@ import { writeWorkMessages } from '../../dataset/events.ts'
 import { writePart } from '../../dataset/parts.ts'
 import { openPlace } from '../../dataset/place.ts'
 import { planRun } from '../../dataset/plan.ts'
+import { reconcileRun } from '../../dataset/reconcile.ts'
 import { controlRun, readControl } from '../../dataset/run-control.ts'
 import { openRun, wantedRunId, type WantedRun } from '../../dataset/run-folder.ts'
 import { openScaler, type Pools } from '../../dataset/scale.ts'
@@ -165,4 +166,109 @@ test('takes the events of uploaded images for what they are, and messages of a p
   expect(await look(prefix, 'the plan')).toBe(4)
   // One message of 20 images, and 20 of one each.
   expect(await look({ kind: 'folder', uri: 'file:///photos/' }, 'events too')).toBe(8)
+})
+
+test('a run that was done and is asked for again has workers, also while every other run is paused', async () => {
+  const source = { kind: 'bucket', uri: 's3://images/', bucket: 'images', prefix: '' } as const
+  const { place, pools, runId, store, begin } = await open({ source })
+  const keys = Array.from({ length: 60 }, (_, n) => `${n}.png`)
+  const shards = [
+    {
+      name: 'prefix',
+      async *images() {
+        for (const key of keys) yield { image: { bucket: 'images', key }, cursor: key }
+      },
+    },
+  ]
+  const clock = () => new Date(startMs)
+  const taken = { send: async (bodies: readonly string[]) => bodies.map(() => true) }
+  await planRun(shards, { runId, store, queue: { ...place.queue, ...taken }, clock })
+  const make = async (made: readonly string[], status: 'ok' | 'failed') => {
+    await writePart(
+      store,
+      made.map((key) => {
+        const record = someRecord({ key, status })
+        return { ...record, source: { ...record.source, uri: `s3://images/${key}` } }
+      }),
+    )
+    await sealRun({ store, runId, clock })
+  }
+  const failing = keys.slice(0, 15)
+  await make(keys.slice(15), 'ok')
+  await make(failing, 'failed')
+
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await controlRun(other.store, { action: 'pause', now: new Date(startMs) })
+  for (let n = 0; n < 200; n += 1)
+    await place.queue.send(writeWorkMessages([{ bucket: 'images', key: `${n}` }], { runId: other.runId }))
+  const warm = openScaler({ place, readPools: async () => pools, policy })
+  const look = async () => {
+    const looks = await Promise.all(
+      [warm, openScaler({ place, readPools: async () => pools, policy })].map(
+        async (scaler) => (await scaler.look(new Date(startMs))).spot,
+      ),
+    )
+    expect(looks[0], 'one that remembers sees what one sees that does not').toBe(looks[1])
+    return looks[0]
+  }
+  const reconcile = async (retriesFailed: boolean) =>
+    await reconcileRun({
+      config: { runId, tasks: wanted.tasks },
+      shards,
+      store,
+      queue: place.queue,
+      clock,
+      retriesFailed,
+    })
+  expect(await look()).toBe(0)
+  expect(await reconcile(false)).toMatchObject({ missing: 0 })
+  expect(await look()).toBe(0)
+  expect(await reconcile(true)).toMatchObject({ missing: 15, records: 15 })
+  // For 15 images, not for the 200 that wait for a person.
+  expect(await look()).toBe(3)
+  await make(failing.slice(0, 10), 'ok')
+  expect(await look()).toBe(1)
+  await make(failing.slice(10), 'failed')
+  expect(await look()).toBe(0)
+})
+
+test('a run that goes on no more keeps no workers beside a paused one, until there is something new', async () => {
+  const source = { kind: 'bucket', uri: 's3://images/', bucket: 'images', prefix: '' } as const
+  const { place, pools, runId, store, begin } = await open({ source })
+  const shard = {
+    name: 'prefix',
+    async *images() {
+      for (const key of ['a', 'b', 'lost']) yield { image: { bucket: 'images', key }, cursor: key }
+    },
+  }
+  const clock = () => new Date(startMs)
+  await planRun([shard], { runId, store, queue: place.queue, clock })
+  const other = await begin({ ...wanted, sampling: { ...wanted.sampling, seed: 1 } })
+  await controlRun(other.store, { action: 'pause', now: new Date(startMs) })
+  const scaler = openScaler({ place, readPools: async () => pools, policy })
+  const lookAt = async (minute: number) => (await scaler.look(new Date(startMs + minute * 60_000))).spot
+  expect(await lookAt(0)).toBe(1)
+  // Spot that does not come for hours is no reason: nothing could be done.
+  expect(await lookAt(300)).toBe(1)
+  pools.spot = { desired: 1, running: 1 }
+  await writePart(store, [someRecord({ key: 'a' }), someRecord({ key: 'b' })])
+  expect([await lookAt(301), await lookAt(400), await lookAt(540)]).toEqual([1, 1, 1])
+  expect(await scaler.look(new Date(startMs + 541 * 60_000))).toMatchObject({
+    spot: 0,
+    reason: expect.stringContaining('have made nothing for hours'),
+  })
+  pools.spot = { desired: 0, running: 0 }
+  expect(await lookAt(542)).toBe(0)
+  await reconcileRun({
+    config: { runId, tasks: wanted.tasks },
+    shards: [shard],
+    store,
+    queue: place.queue,
+    clock,
+  })
+  expect(await lookAt(543)).toBe(1)
+  // Alone it keeps its workers as long as anything is in the queue.
+  pools.spot = { desired: 1, running: 1 }
+  await controlRun(other.store, { action: 'cancel', now: new Date(startMs) })
+  expect([await lookAt(544), await lookAt(1500)]).toEqual([1, 1])
 })

@@ -17,7 +17,7 @@ import { piecesOf, weightsLockKey } from '../../schemas/weights-lock.ts'
 import { numberedPng, writeImages } from '../helpers/images.ts'
 import { openEmulatedTestPlace, testPlaces, type TestPlace } from '../helpers/places.ts'
 import { tempFolder } from '../helpers/temp-folder.ts'
-import { readLabels, runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
+import { controls, readLabels, runTestWorker, runVerb, writeCountingModel } from '../helpers/verbs.ts'
 
 /** Everything that waits in a queue, taken out of it. */
 async function takeAll({ place }: TestPlace): Promise<string[]> {
@@ -103,6 +103,21 @@ describe.each(testPlaces)('over %s', (_name, open) => {
     expect(reconciled.out).toMatch(/all 62 images .* have their records/)
     const retried = await runVerb(runReconcile, [runId, '--failed', ...world.flags])
     expect(retried.out).toMatch(/asked for 1 of 62 images in 1 message/)
+    expect(await lookAt(world, runId)).toMatchObject({
+      code: 4,
+      status: { askedAgain: { times: 1, images: 1, records: perImage }, etaMs: expect.not.closeTo(0) },
+    })
+    const shown = await runVerb(runStatus, [runId, '--once', ...world.flags])
+    expect(shown.out).toMatch(/^again {6}\d records? still to come, asked for by coglabel reconcile$/m)
+    await runTestWorker(world)
+    await runVerb(runSeal, [runId, ...world.flags])
+    // It has failed once more: that is what was asked for.
+    expect(await lookAt(world, runId)).toMatchObject({
+      code: 3,
+      status: { askedAgain: { times: 1, images: 0, records: 0 }, sealed: { failed: perImage } },
+    })
+    await runVerb(controls('cancel'), [runId, ...world.flags])
+    await expect(runVerb(runReconcile, [runId, ...world.flags])).rejects.toThrow('is cancelled, for good')
   })
 
   test('images that lie in a bucket stay where they are, and our own output there is never asked for', async () => {

@@ -2,6 +2,7 @@
 // what a policy does not allow is refused, and so is a missing key to whom S3 would not say that it is missing.
 import { fileURLToPath } from 'node:url'
 import { expect, test, vi } from 'vitest'
+import { readRecords } from '../../dataset/read.ts'
 import { openRun, readRun } from '../../dataset/run-folder.ts'
 import { runSubmit } from '../../cli/submit.ts'
 import type { FaultPlan } from '../../emulator/faults.ts'
@@ -126,7 +127,7 @@ test('a run goes from a source to its export, and nobody needs a right that it d
   expect((await runVerb(runSubmit, ['s3://others/p/', ...asked])).code).toBe(0)
 
   // Two more that nobody has planned, one of them by a list that lies among the images.
-  const list = [1, 2, 3].map((n) => `${JSON.stringify({ key: `p/${n}.png` })}\n`).join('')
+  const list = [1, 2, 3, 'gone'].map((n) => `${JSON.stringify({ key: `p/${n}.png` })}\n`).join('')
   await place.imagesOf('others').putIfAbsent('p/list.jsonl', Buffer.from(list))
   const { v: _v, runId: _id, createdAt: _at, ...wanted } = (await readRun(place.runStoreOf('one')))!
   const begin = async (runId: string, source: RunConfig['source']) =>
@@ -139,7 +140,7 @@ test('a run goes from a source to its export, and nobody needs a right that it d
     key: 'p/list.jsonl',
   })
   const planned = await as('PlannerRole', async () => await call('planner', {}))
-  expect(planned.result).toMatchObject({ one: { images: 40 }, two: { images: 40 }, three: { images: 3 } })
+  expect(planned.result).toMatchObject({ one: { images: 40 }, two: { images: 40 }, three: { images: 4 } })
   const body = { schema: 'coglabel.work.v2', runId: 'none', items: [{ bucket: 'images', key: 'a' }] }
   await place.queue.send([JSON.stringify(body)])
 
@@ -154,6 +155,10 @@ test('a run goes from a source to its export, and nobody needs a right that it d
 
   const sealed = await as('SealerRole', async () => await call('sealer', {}))
   expect(sealed.result).toMatchObject({ one: {}, two: {}, three: {} })
+  const failures: unknown[] = []
+  for await (const { source, error } of readRecords(place.runStoreOf('three')))
+    if (error !== null) failures.push([source.key, error.code])
+  expect(failures).toEqual([['p/gone.png', 'source-not-found']])
 
   const reviewed = await as('ReviewerRole', async () => await reviewOneImage('one'))
   expect(reviewed.result).toEqual({ records: 40, thumbnail: 200, missing: 404, judged: 200 })

@@ -136,6 +136,11 @@ const hostile: { name: string; bytes: Buffer; says: RegExp }[] = [
   },
   { name: 'truncated data', bytes: withHeader({ a: good }, 15), says: /cut short/ },
   {
+    name: 'bytes behind the last tensor',
+    bytes: withHeader({ a: good }, 18),
+    says: /2 bytes behind the last tensor belong to none/,
+  },
+  {
     name: 'overlap',
     bytes: withHeader({ a: good, b: { ...good, data_offsets: [8, 24] } }, 24),
     says: /a and b overlap/,
@@ -171,6 +176,7 @@ describe('a weights file', () => {
   it('may hold names that mean something to JavaScript', async () => {
     const bytes = withHeader(
       '{"__proto__": {"dtype":"F32","shape":[1],"data_offsets":[0,4]}, "constructor": {"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',
+      8,
     )
     const file = await openSafetensors(fileOf(bytes))
     expect([...file.tensors.keys()]).toEqual(['__proto__', 'constructor'])

@@ -20,7 +20,7 @@ test.each([
   expect(await readExistingCaption(store, 'a/b.jpg')).toBe(expected)
 })
 
-test.each(['AccessDenied', 'InvalidObjectState', 'ExpiredToken'])(
+test.each(['AccessDenied', 'InvalidObjectState', 'InvalidRequest', 'ExpiredToken'])(
   'takes a caption that may not be read for none, unless the whole store is shut: %s',
   async (name) => {
     const store = openMemoryStore()

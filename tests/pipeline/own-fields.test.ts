@@ -155,6 +155,7 @@ test('reconciling finds which images lack what they bring, whatever else was ask
           return bodies.map(() => true)
         },
       },
+      clock: () => new Date(0),
       windowRecords,
     })
     return sent

@@ -52,7 +52,7 @@ describe('a run whose labels go bad', () => {
     expect(await readControl(store)).toMatchObject({
       state: 'paused',
       entries: 1,
-      last: { v: 2, action: 'pause', cause: 'health', reason },
+      last: { v: 3, action: 'pause', cause: 'health', reason },
     })
   })
 
@@ -102,6 +102,17 @@ describe('a run whose labels go bad', () => {
     expect(await turn({ from: 110, count: 90, badEvery: 1 })).toBeNull()
     expect(await readControl(store)).toMatchObject({ state: 'running', health: 'off' })
   })
+
+  test.each([-3_600_000, 3_600_000])(
+    'is judged by what comes after the resume, also where the clock of who resumed is %i ms off',
+    async (offMs) => {
+      const { store, turn, now } = await open()
+      expect(await turn({ count: 50, badEvery: 5 })).not.toBeNull()
+      await controlRun(store, { action: 'resume', now: new Date(now().getTime() + offMs) })
+      expect(await turn({ from: 50, count: 30, badEvery: 5 })).toBeNull()
+      expect(await turn({ from: 80, count: 30, badEvery: 5 })).toMatch(/^refusals 20\.0 % over the last 60/)
+    },
+  )
 
   test('is not paused against a person who has resumed it meanwhile', async () => {
     const { store, config, turn, now } = await open('off')
