@@ -113,7 +113,7 @@ async function openFolders(options: WorldOptions, content: Content): Promise<Wor
 
 /** The emulator sends the events itself, by its own plan. */
 async function openEmulated(options: WorldOptions, content: Content): Promise<World> {
-  const { seed, lossShare, random } = options
+  const { folder, seed, lossShare, random } = options
   const emulator = await startEmulator()
   const { endpoint, region, credentials } = emulator
   const queues = emulator.provision({
@@ -152,7 +152,10 @@ async function openEmulated(options: WorldOptions, content: Content): Promise<Wo
       for (const [key, bytes] of shuffle([...content.images], random)) await store.putIfAbsent(key, bytes)
     },
     fillDisk: null,
-    close: async () => await emulator.close(),
+    async close() {
+      await emulator.close()
+      await rm(folder, { recursive: true, force: true })
+    },
   }
 }
 
