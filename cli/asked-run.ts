@@ -25,9 +25,10 @@ export function askedRun(
 ): Pick<WantedRun, 'tasks' | 'itemTasks' | 'itemAsk' | 'checks' | 'sampling'> {
   const { taskNames: names, questions, phrases, objects, regions, probing, styles, sampling } = flags
   const { definitions } = flags
-  const named = flags.checks ?? (standing === null ? [...defaultChecks] : standing.checks)
   const checks =
-    flags.checks === undefined && standing !== null ? named : withOwnChecks(named ?? [], definitions)
+    flags.checks === undefined && standing !== null
+      ? standing.checks
+      : withOwnChecks(flags.checks ?? defaultChecks, definitions)
   const wanted: Wanted = {
     names,
     questions,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Builds the npm package: .ts compiled to .js beside its data. Usage: node cli/build-package.ts [OUT]; it packs nothing.
+// Builds the npm package: .ts compiled to .js beside its data. Usage: node cli/launch.js cli/build-package.ts [OUT]; it packs nothing.
 //
 // Node strips types only outside node_modules, so a published package needs .js. tsc rewrites the .ts of import
 // specifiers; this script rewrites the one other form that names a source file: new URL('./x.ts', import.meta.url).

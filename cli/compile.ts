@@ -54,7 +54,7 @@ export async function runCompile(args: readonly string[]): Promise<number> {
   })
   const sizeBytes = manifest.files.reduce((sum, file) => sum + file.bytes, 0)
   console.log(
-    `compiled ${manifest.name} (${manifest.family}, ${manifest.weights} for ${manifest.target}) into ${outFolder}: ${megabytes(sizeBytes)}`,
+    `compiled ${manifest.name} (${manifest.family}, ${manifest.weights} for ${manifest.target}) into ${outFolder}: ${byteText(sizeBytes)}`,
   )
   console.log(`it can: ${manifest.capabilities.join(', ')}; prompt template ${manifest.template}`)
   if (manifest.tokenizer === null) {
@@ -97,12 +97,12 @@ function progressPrinter(): (progress: CompileProgress) => void {
       writtenBytes === 0
         ? ''
         : `, ${Math.ceil((seconds * (totalBytes - writtenBytes)) / writtenBytes)} s left`
-    const text = `${megabytes(writtenBytes)} of ${megabytes(totalBytes)} written${done ? ` in ${seconds.toFixed(1)} s` : left}`
+    const text = `${byteText(writtenBytes)} of ${byteText(totalBytes)} written${done ? ` in ${seconds.toFixed(1)} s` : left}`
     if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${text}${done ? '\n' : ''}`)
     else process.stderr.write(`${text}\n`)
   }
 }
 
-function megabytes(bytes: number): string {
+function byteText(bytes: number): string {
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`
 }

@@ -12,7 +12,7 @@ const meaning: Readonly<Record<RunAction, string>> = {
     'Workers label no further image of the run; its messages wait. A queue of AWS keeps them for 14 days: after a longer\npause, coglabel reconcile asks again for what is left.',
   resume: 'Workers go on with a paused run. What waited is taken up within the hour.',
   cancel:
-    'Workers drop the messages of the run that are left, for good; labels that are made stay. Images under way are finished.',
+    'Workers drop the messages of the run that are left, for good; labels that are made stay. Images under\nway are finished.',
 }
 
 /** The usage text of one of the three. */
@@ -29,7 +29,7 @@ ${
     : ''
 }${placeUsage}
 
-Exit code: 0 done, also when the run stood like that already, 1 fatal, 2 wrong usage, or a cancelled run.`
+Exit code: 0 done, also when the run stood like that already, 1 fatal, 2 wrong usage${action === 'cancel' ? '' : ', or a cancelled run'}.`
 }
 
 /** Runs one of the three; returns the exit code. Throws UserError for what the user can mend. */

@@ -135,8 +135,10 @@ async function startCloud(flags: DevFlags, onAnswer: (answered: Answered) => voi
 
 type Session = { flags: DevFlags; report: Reporter; root: DevRoot }
 
-async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<number> {
-  const { emulator, place } = cloud
+async function runIn(
+  { emulator, place, deployment }: Cloud,
+  { flags, report, root }: Session,
+): Promise<number> {
   const { folder, chosen } = await root.chooseModel(flags.model, place)
   const config = await beginRun(place, { flags, chosen, root })
   const stop = new AbortController()
@@ -171,7 +173,14 @@ async function runIn(cloud: Cloud, { flags, report, root }: Session): Promise<nu
       root.print(report.paused(reason, `${runId} --place s3://${buckets.labels} --aws-endpoint ${endpoint}`)),
   })
   const jobs = [
-    work(cloud, { folder, root, stop: stop.signal }).finally(() => worked.abort()),
+    keepWorking({
+      workerPath: root.workerPath,
+      modelFolder: folder,
+      deployment,
+      credentials,
+      root,
+      stop: stop.signal,
+    }).finally(() => worked.abort()),
     watchDropFolder({
       folder: flags.images,
       store: place.imagesOf(buckets.images),
@@ -208,14 +217,6 @@ async function beginRun(
   const { source } = standingSource(place)
   const wanted = wantedRun(asked, { source, chosen, grounding: null })
   return await openRun(place.runStoreOf(devRunId), { wanted, now: root.clock(), runId: devRunId })
-}
-
-async function work(
-  { emulator, deployment }: Cloud,
-  { folder, root, stop }: { folder: string; root: DevRoot; stop: AbortSignal },
-): Promise<void> {
-  const { credentials } = emulator
-  await keepWorking({ workerPath: root.workerPath, modelFolder: folder, deployment, credentials, root, stop })
 }
 
 function parseDevFlags(args: readonly string[]): DevFlags {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { listRuns, type Place } from '../dataset/place.ts'
 import { readLock } from '../dataset/push-weights.ts'
 import { readRun } from '../dataset/run-folder.ts'
-import { listAll, type ObjectStore } from '../dataset/stores/object-store.ts'
+import { listAll, listFolders, type ObjectStore } from '../dataset/stores/object-store.ts'
 import { piecesOf, type WeightsLock, weightsLockKey } from '../schemas/weights-lock.ts'
 import { chooseModel } from './choose-model.ts'
 import { badFinding, type Finding } from './doctor-findings.ts'
@@ -103,7 +103,8 @@ async function checkModels(place: Place): Promise<{ findings: Finding[]; digests
   const digests = new Set<string>()
   const findings: Finding[] = []
   try {
-    for await (const digest of listModels(place.weights)) {
+    for await (const digest of listFolders(place.weights)) {
+      if (!/^[0-9a-f]{64}$/.test(digest)) continue
       digests.add(digest)
       findings.push(await checkModel(place, digest))
     }
@@ -118,19 +119,6 @@ async function checkModels(place: Place): Promise<{ findings: Finding[]; digests
     findings.push(badFinding('models', error))
   }
   return { findings, digests }
-}
-
-/** The folders of the weights, one page each: their pieces are not listed. */
-async function* listModels(weights: ObjectStore): AsyncGenerator<string> {
-  let after: string | undefined
-  for (;;) {
-    const { objects } = await weights.list({ prefix: '', after, limit: 1 })
-    const digest = objects[0]?.key.split('/')[0]
-    if (digest === undefined) return
-    if (/^[0-9a-f]{64}$/.test(digest)) yield digest
-    // Behind every key of this folder: no key has U+10FFFF after the slash.
-    after = `${digest}/\u{10ffff}`
-  }
 }
 
 async function checkModel(place: Place, digest: string): Promise<Finding> {

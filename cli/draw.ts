@@ -12,6 +12,7 @@ import { needText, readNumber } from './flag-values.ts'
 import { contentOfRecord } from '../dataset/exports/core/content.ts'
 import { describePicture, hasPlaces, openRecordImage } from './pictures.ts'
 import { openRunFolder } from './open-run-folder.ts'
+import { needOne } from './verb-root.ts'
 import { counted, printable } from './words.ts'
 import { writeWhole } from './write-whole.ts'
 
@@ -68,9 +69,7 @@ function parseFlags(args: readonly string[]): Flags {
     allowPositionals: true,
     options: { out: { type: 'string' }, limit: { type: 'string' }, columns: { type: 'string' } },
   })
-  const [run, ...rest] = positionals
-  if (run === undefined || rest.length > 0)
-    throw new UserError(`draw takes one run folder, got ${positionals.length}: coglabel draw DIR --out DIR2`)
+  const run = needOne(positionals, { verb: 'draw', name: 'run folder' })
   const out = needText(values.out, `draw needs a place for the pictures: coglabel draw ${run} --out DIR2`)
   if (resolve(out) === resolve(run))
     throw new UserError(`--out ${out} is the run folder itself; give another folder for the pictures`)

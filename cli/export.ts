@@ -26,6 +26,7 @@ import { reasonOf } from './explain-error.ts'
 import { needText, readNumber } from './flag-values.ts'
 import { openRunFolder } from './open-run-folder.ts'
 import { writeFolderWhole } from './staging.ts'
+import { needOne } from './verb-root.ts'
 import { counted, shellWord } from './words.ts'
 
 export const exportUsage = `coglabel export DIR --format X --out OUT [options]
@@ -110,11 +111,7 @@ function parseFlags(args: readonly string[]): Flags {
       'check': { type: 'boolean', default: true },
     },
   })
-  const [run, ...rest] = positionals
-  if (run === undefined || rest.length > 0)
-    throw new UserError(
-      `export takes one run folder, got ${positionals.length}: coglabel export DIR --format X --out OUT`,
-    )
+  const run = needOne(positionals, { verb: 'export', name: 'run folder' })
   if (values.format === undefined)
     throw new UserError(`export needs a format: --format ${exportFormats.map(({ name }) => name).join('|')}`)
   const out = needText(
@@ -222,7 +219,7 @@ function showProgress(): { show: (progress: ExportProgress) => void; end: () => 
 }
 
 /** Prints what was done and what was not; returns the exit code. */
-function tell(report: ExportReport, { out, format }: Flags): number {
+function tell(report: ExportReport, { out, format, split }: Flags): number {
   const { images, records, statistics, moved, warnings, broken } = report
   console.log(
     `exported ${counted(records, 'record')} of ${counted(images, 'image')} as ${statistics.entries} ${statistics.entries === 1 ? 'entry' : 'entries'} of ${format.name} into ${out}; what they are: ${join(out, 'README.md')}`,
@@ -231,8 +228,9 @@ function tell(report: ExportReport, { out, format }: Flags): number {
   const isListed = Object.keys(statistics.leftOut).some(isOfImage)
   if (left !== '')
     console.log(`left out: ${left}${isListed ? `; which images: ${join(out, 'left-out.jsonl')}` : ''}`)
-  const parts = Object.entries(statistics.splits).map(([name, count]) => `${name} ${count}`)
-  if (parts.length > 0) console.log(`images of the split: ${parts.join(', ')}`)
+  // Those without an image too, for their files are not there.
+  const parts = split?.shares.map(({ name }) => `${name} ${statistics.splits[name] ?? 0}`)
+  if (parts !== undefined) console.log(`images of the split: ${parts.join(', ')}`)
   if (moved.length > 0) console.log(`${moved.length} images changed their part: ${join(out, 'moved.jsonl')}`)
   for (const warning of warnings) console.error(`coglabel: ${warning}`)
   if (statistics.rotated > 0)

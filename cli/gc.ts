@@ -19,8 +19,10 @@ const minDays = 1 / 24
 const msPerDay = 24 * 60 * 60 * 1000
 const deletedAtOnce = 1000
 
-export const gcUsage = `coglabel gc [RUN …]: lists what runs no longer need: parts that are sealed, files of sealers that lost a race,
-checkpoints that newer ones replaced. Labels are never among it. Without RUN, all runs of the place.
+export const gcUsage = `coglabel gc [RUN …] [options]
+
+Lists what runs no longer need: parts that are sealed, files of sealers that lost a race, checkpoints that newer ones
+replaced. Labels are never among it. Without RUN, all runs of the place.
 
   RUN                    a run's id, or the folder that coglabel label wrote
 ${placeUsage}

@@ -1,6 +1,5 @@
 // Why `coglabel label` ends before every image is labelled: an interrupt, labels that are no good, or a limit of images,
-// time or money. It does
-// not know how labels are made: it says when to take no new image, and when to stop at once.
+// time or money. It does not know how labels are made: it says when to take no new image, and when to stop at once.
 import type { RunEnd } from '../schemas/run-report.ts'
 import type { RunOutcome } from '../gpu-worker/pipeline/run.ts'
 
@@ -68,8 +67,7 @@ export function watchStop(limits: LabelLimits, { onInterrupt, tell }: Watch): La
       drain.abort()
     },
     endOf({ ended }) {
-      if (ended === 'all-done') return { ended, limit: null }
-      if (ended === 'stopped') return { ended, limit: null }
+      if (ended === 'all-done' || ended === 'stopped') return { ended, limit: null }
       if (isInterrupted) return { ended: 'interrupted', limit: null }
       if (tripped !== null) return { ended: 'quality', limit: tripped }
       return { ended: 'limit', limit: reached ?? `--max-images ${limits.maxImages}` }

@@ -10,7 +10,7 @@ import { type ModelFlags, modelOptions, modelUsage, readModelFlags } from './mod
 
 export const planUsage = `coglabel plan SRC [options]
 coglabel plan SRC --cloud [options]
-coglabel plan --cloud --images N --rate R [options]
+coglabel plan --cloud --images N [options]
 
 Says what labelling SRC will take, and writes no labels: a few of its images, chosen by a seed, are labelled to measure.
 Time and cost come as a middle and a range: low to high is the 95 % interval of this machine, and in the cloud what

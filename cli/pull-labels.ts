@@ -13,8 +13,8 @@ import { counted } from './words.ts'
 export const pullLabelsUsage = `coglabel pull-labels RUN --out DIR --place URI
 
 Copies what is sealed of a run into DIR, checked against the digests of its manifests, and writes DIR/labels.jsonl.
-DIR is a run folder then, for draw and evaluate. The same command goes on with what was interrupted, and later brings
-what has been sealed since.
+DIR is a run folder then, for export, review, report, draw and evaluate. The same command goes on with what was
+interrupted, and later brings what has been sealed since.
 
   --out DIR              where the copy is kept (needed)
 ${placeUsage}

@@ -9,12 +9,11 @@ import { readVerdicts } from '../dataset/verdicts.ts'
 import { type AnsweredQuestion, measureGivenAway } from '../dataset/metrics/given-away.ts'
 import { renderReport, type ReportFailure, type ReportPicture } from '../review/report.ts'
 import { openRunIndex, type RunIndex } from '../review/run-index.ts'
-import { UserError } from '../schemas/errors.ts'
 import type { LabelRecord } from '../schemas/label-record.ts'
 import { readRunReport } from './run-report.ts'
 import { openPictures } from './review-pictures.ts'
 import { openReviewCache } from './review-cache.ts'
-import type { VerbRoot } from './verb-root.ts'
+import { needOne, type VerbRoot } from './verb-root.ts'
 import { readNumber } from './flag-values.ts'
 import { counted } from './words.ts'
 import { writeWhole } from './write-whole.ts'
@@ -45,9 +44,7 @@ export async function runReport(args: readonly string[], root: VerbRoot): Promis
     allowPositionals: true,
     options: { out: { type: 'string' }, pictures: { type: 'string' }, seed: { type: 'string' } },
   })
-  const [run, ...rest] = positionals
-  if (run === undefined || rest.length > 0)
-    throw new UserError(`report takes one run folder, got ${positionals.length}: coglabel report DIR`)
+  const run = needOne(positionals, { verb: 'report', name: 'run folder' })
   const wanted = readNumber('--pictures', values.pictures, z.int().min(0).max(maxPictures)) ?? defaultPictures
   const seed = readNumber('--seed', values.seed, z.int().min(0)) ?? 0
   const out = resolve(values.out ?? join(run, 'report.html'))

@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { guardRun, tallyLines } from '../dataset/checks/run-health.ts'
 import { sealRun } from '../dataset/seal.ts'
+import { compareKeys } from '../dataset/stores/object-store.ts'
 import { openPlaceOf, placeOptions, placeUsage } from './place.ts'
 import { needOne, needRun, type VerbRoot } from './verb-root.ts'
 import { counted } from './words.ts'
@@ -36,9 +37,9 @@ export async function runSeal(args: readonly string[], root: VerbRoot): Promise<
     })
     const paused =
       generations === 0 ? null : await guardRun({ store, config, lastGeneration, now: root.clock() })
-    const rows = Object.entries(totals).map(
-      ([task, { ok, filtered, failed }]) => `${task}: ${ok} ok, ${filtered} filtered, ${failed} failed`,
-    )
+    const rows = Object.entries(totals)
+      .toSorted(([left], [right]) => compareKeys(left, right))
+      .map(([task, { ok, filtered, failed }]) => `${task}: ${ok} ok, ${filtered} filtered, ${failed} failed`)
     const pause = paused === null ? [] : [`${runId} is paused: ${paused}; coglabel resume goes on with it`]
     root.print([`sealed ${counted(generations, 'generation')} of ${runId}`, ...rows, ...pause].join('\n'))
     if (paused !== null) return 5

@@ -128,7 +128,7 @@ function renderStatus(status: RunStatus, worries: readonly string[] = []): strin
     ...controlLines(status),
     `expected   ${expected === null ? 'whatever arrives' : `${expected.images} images, ${expected.records} records${expected.isComplete ? '' : '; the plan is not complete'}`}`,
     `committed  ${committed.isEstimate ? 'about ' : ''}${committed.records}${of} records${share}  (${parts.unsealed} parts not sealed)`,
-    `sealed     ${sealed.records}${of} records in ${sealed.generations} generations: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
+    `sealed     ${sealed.records}${of} records in ${counted(sealed.generations, 'generation')}: ${sealed.ok} ok, ${sealed.filtered} filtered, ${sealed.failed} failed`,
     ...(askedAgain.records === 0
       ? []
       : [
@@ -162,6 +162,8 @@ function planLine({ planned, heading, verdict }: Comparison): string {
   const money = `${formatUsd(usd.mid)} (${formatUsd(usd.low)} to ${formatUsd(usd.high)})`
   const cost = heading === null || heading.usd === null ? '' : `, ${formatUsd(heading.usd)}`
   const now =
-    heading === null ? '' : `; heading for ${heading.workerHours.toFixed(2)}${cost}: ${verdict} the plan`
+    heading === null
+      ? ''
+      : `; heading for ${heading.workerHours.toFixed(2)} worker-hours${cost}: ${verdict} the plan`
   return `planned    ${hours(workerHours)}, ${money} on ${instance}${now}`
 }

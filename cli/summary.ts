@@ -17,7 +17,7 @@ export type Summary = {
 
 /** The summary as lines of text, without a line feed at its end. */
 export function renderSummary(summary: Summary): string {
-  const { view, report, session, src, out } = summary
+  const { view, report, session } = summary
   const lines = [
     '',
     headline(summary),
@@ -38,7 +38,7 @@ export function renderSummary(summary: Summary): string {
     const why = session.limit === null ? 'interrupted' : `stopped by ${session.limit}`
     return [...lines, `${why}: the same command goes on from here`].join('\n')
   }
-  return [...lines, 'next:', ...nextSteps({ view, src, out, config: summary.config })].join('\n')
+  return [...lines, 'next:', ...nextSteps(summary)].join('\n')
 }
 
 function headline({ session, view }: Summary): string {
@@ -105,16 +105,18 @@ function renderFailures({ failed, byErrorCode }: LabelsView): string[] {
   return ['', `failed: ${codes.join(', ')}`, ...shown, ...more]
 }
 
-function nextSteps({ view, src, out, config }: Pick<Summary, 'view' | 'src' | 'out' | 'config'>): string[] {
+function nextSteps({ view, src, out, config }: Summary): string[] {
   const tasks = new Set([...config.tasks.map((spec) => spec.task), ...(config.itemTasks ?? [])])
   const isAsked = config.tasks.some((spec) => spec.prompts.some((prompt) => prompt.kind === 'asked'))
   const asks: string[] = []
   if (!isAsked && config.itemTasks?.includes('qa') !== true) asks.push('--ask "What is in the picture?"')
   if (!tasks.has('ground') && tasks.has('grounded-caption')) asks.push('--tasks ground --ground "the dog"')
   // A folder each, for a run keeps its settings.
-  const other = (index: number) => shellPath(`${out.replace(/\/+$/, '')}-${index + 2}`)
+  const other = (ending: string | number) => shellPath(`${out.replace(/\/+$/, '')}-${ending}`)
   return [
     `  head -n 1 ${shellPath(view.path)}`,
-    ...asks.map((ask, index) => `  npx coglabel label ${shellPath(src)} --out ${other(index)} ${ask}`),
+    `  npx coglabel draw ${shellPath(out)} --out ${other('pictures')}`,
+    ...asks.map((ask, index) => `  npx coglabel label ${shellPath(src)} --out ${other(index + 2)} ${ask}`),
+    `  npx coglabel review ${shellPath(out)}`,
   ]
 }

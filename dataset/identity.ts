@@ -57,6 +57,11 @@ export type RecordIdentity = {
   ordinal: number
 }
 
+/** Of an image's bytes; null where they were not read. */
+export function sha256Of(image: ImageIdentity): string | null {
+  return 'sha256' in image ? image.sha256 : null
+}
+
 /** The record's id, 32 hex digits. A JSON array has one reading, so no two identities share a spelling. */
 export function recordIdOf(identity: RecordIdentity): string {
   const { runId, specHash: spec, image, bucket, key, task, ordinal } = identity

@@ -232,7 +232,7 @@ async function* manifestItems(
 }
 
 function parseManifestLine(line: string, { where, folder }: { where: string; folder: string }): WorkItem {
-  const parsed = ManifestLine.safeParse(parseJson(line, where))
+  const parsed = ManifestLine.safeParse(readJsonOfLine(line, where))
   if (!parsed.success)
     throw new UserError(`${where} is not {"image": "relative/path.jpg", …}: ${z.prettifyError(parsed.error)}`)
   const { image, path, file, ...others } = parsed.data
@@ -242,7 +242,7 @@ function parseManifestLine(line: string, { where, folder }: { where: string; fol
   return { key: manifestKeyOf(named, { where, folder }), ...readOwnFields(others, where) }
 }
 
-function parseJson(line: string, where: string): unknown {
+function readJsonOfLine(line: string, where: string): unknown {
   try {
     return JSON.parse(line)
   } catch (error) {

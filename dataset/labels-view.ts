@@ -24,7 +24,7 @@ export type LabelsView = {
   failed: FailedRow[]
 }
 
-const maxFailedShown = 5
+const maxShown = 5
 
 /**
  * Writes FOLDER/labels.jsonl, sorted by key, task and ordinal, and counts what it wrote. An image that was
@@ -83,11 +83,11 @@ function countRow(view: LabelsView, { task, status, source, error, checks }: Sor
     found[status === 'filtered' ? 'filtered' : 'noted'] += 1
   }
   const [first] = checks
-  if (status === 'filtered' && first !== undefined && view.filtered.length < maxFailedShown)
+  if (status === 'filtered' && first !== undefined && view.filtered.length < maxShown)
     view.filtered.push({ key: source.key, task, check: first.name, evidence: first.evidence })
   const counts = (view.byTask[task] ??= { ok: 0, filtered: 0, failed: 0 })
   counts[status] += 1
   if (error === null) return
   view.byErrorCode[error.code] = (view.byErrorCode[error.code] ?? 0) + 1
-  if (view.failed.length < maxFailedShown) view.failed.push({ key: source.key, task, ...error })
+  if (view.failed.length < maxShown) view.failed.push({ key: source.key, task, ...error })
 }

@@ -13,7 +13,7 @@ import { openFolderQueue } from './queues/folder.ts'
 import { openSqsQueue } from './queues/sqs.ts'
 import type { WorkQueue } from './queues/work-queue.ts'
 import { openFsStore } from './stores/fs.ts'
-import type { ObjectStore } from './stores/object-store.ts'
+import { listFolders, type ObjectStore } from './stores/object-store.ts'
 import { openS3Store } from './stores/s3.ts'
 
 export type Place = {
@@ -220,14 +220,5 @@ function checkName(schema: z.ZodType<string>, name: string, kind: 'bucket' | 'ru
 
 /** The runs of a place, in order of their names. */
 export async function* listRuns({ labels }: Pick<Place, 'labels'>): AsyncGenerator<string> {
-  let after: string | undefined
-  for (;;) {
-    const { objects } = await labels.list({ prefix: runsPrefix, after, limit: 1 })
-    const key = objects[0]?.key
-    if (key === undefined) return
-    const runId = key.slice(runsPrefix.length).split('/')[0] ?? ''
-    if (RunId.safeParse(runId).success) yield runId
-    // Behind every key of this run: no key has U+10FFFF after the slash.
-    after = `${runsPrefix}${runId}/\u{10ffff}`
-  }
+  for await (const name of listFolders(labels, runsPrefix)) if (RunId.safeParse(name).success) yield name
 }

@@ -109,12 +109,13 @@ function listShard(place: Images, { run, storeOf, list, n, bucket }: ListShard):
       for await (const { line, listed } of readList(store, list, 0)) {
         const isTwice = listed !== null && isNamedTwice({ bucket, ...listed }, seen)
         if (line <= from) continue
-        const reason =
-          listed === null
-            ? 'deleted or replaced'
-            : (foreignReason(listed.key, incomingPrefix) ?? (isTwice ? 'named twice' : null))
-        if (reason !== null || listed === null) {
-          tell(reason ?? 'deleted or replaced')
+        if (listed === null) {
+          tell('deleted or replaced')
+          continue
+        }
+        const reason = foreignReason(listed.key, incomingPrefix) ?? (isTwice ? 'named twice' : null)
+        if (reason !== null) {
+          tell(reason)
           continue
         }
         const image = toImage({ bucket, ...listed })

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Which seeds to put into samples.ts: draws candidates for each sample, has the shipped model label them, and lists
-// those it is most right about. Usage: node examples/choose-samples.ts [CANDIDATES_EACH] [FIRST_SEED]
+// those it is most right about. Usage: node cli/launch.js examples/choose-samples.ts [CANDIDATES_EACH] [FIRST_SEED]
 import { execFileSync } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

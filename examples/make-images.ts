@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Makes the sample images with their gold, manifest and the table in README.md: `node examples/make-images.ts`.
+// Makes the sample images with their gold, manifest and the table in README.md: `node cli/launch.js examples/make-images.ts`.
 // The seeds are chosen by eye and by the shipped model's labels. It knows no model.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Makes labelled.png, the picture of the README: four sample images with their labels. `node examples/make-picture.ts`
+// Makes labelled.png, the picture of the README: four sample images with their labels. `node cli/launch.js examples/make-picture.ts`
 // It runs the command line as anyone would, and knows nothing below it but the contact sheet.
 import { execFileSync } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'

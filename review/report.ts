@@ -91,7 +91,7 @@ function head({ config, statistics, sessions, createdAt }: ReportFacts): string 
     figure(statistics.images, 'images'),
     figure(ok + filtered + failed, 'records'),
     figure(ok, 'ok'),
-    figure(filtered, 'turned down', filtered > 0 ? 'changed' : ''),
+    figure(filtered, 'filtered', filtered > 0 ? 'changed' : ''),
     figure(failed, 'failed', failed > 0 ? 'bad' : ''),
     ...(sessions === null || sessions.actual.durationMs === 0
       ? []

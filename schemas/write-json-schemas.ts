@@ -1,4 +1,4 @@
-// Writes schemas/json/*.schema.json for people who do not use zod: `node schemas/write-json-schemas.ts`.
+// Writes schemas/json/*.schema.json for people who do not use zod: `node cli/launch.js schemas/write-json-schemas.ts`.
 import { mkdir, writeFile } from 'node:fs/promises'
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'

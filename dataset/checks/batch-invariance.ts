@@ -1,6 +1,6 @@
 // batch-invariance: whether an answer is the same when its prompt is asked alone, as among all others of its image.
 // Example: "A dog." among seven prompts and "A cat." alone: does not pass, and somebody should look at the engine.
-import type { Check } from './check.ts'
+import { type Check, toScore } from './check.ts'
 import { quote } from './said.ts'
 
 export const batchInvariance: Check = {
@@ -14,7 +14,7 @@ export const batchInvariance: Check = {
   judge({ alone }) {
     if (alone === undefined || alone.length === 0) return null
     const differing = alone.filter(({ among, by }) => among !== by)
-    const score = Math.round((1 - differing.length / alone.length) * 1000) / 1000
+    const score = toScore(1 - differing.length / alone.length)
     const [first] = differing
     if (first === undefined) return { pass: true, score, evidence: '' }
     return {

@@ -1,6 +1,6 @@
 // blind-answer: answers that the model gives without seeing the image too. They teach nothing about images.
 // Example: "What colour is the banana?" "Yellow.", and "Yellow." again with no image: given away.
-import type { Check } from './check.ts'
+import { type Check, toScore } from './check.ts'
 import { quote, wordsOf } from './said.ts'
 
 /** Share of a label's answers that must need the image. */
@@ -19,7 +19,7 @@ export const blindAnswer: Check = {
     const open = (blind ?? []).filter(({ among }) => !/^(?:yes|no)\b/i.test(among.trim()))
     if (open.length === 0) return null
     const given = open.filter(({ among, by }) => wordsOf(among).join(' ') === wordsOf(by).join(' '))
-    const score = Math.round((1 - given.length / open.length) * 1000) / 1000
+    const score = toScore(1 - given.length / open.length)
     const evidence = given.map(({ question = '', among }) => `${quote(question, 60)} ${quote(among, 40)}`)
     return {
       pass: score >= minNeeding,

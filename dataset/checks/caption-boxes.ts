@@ -1,7 +1,7 @@
 // caption-boxes: whether a caption and the boxes of the same image speak of the same things.
 // Example: caption "A dog and a cat." beside boxes of a dog and a house: one of three things is shared, does not pass.
 import type { GroundedPhrase } from '../../schemas/task-output.ts'
-import type { Check, CheckContext, Judged } from './check.ts'
+import { type Check, type CheckContext, type Judged, toScore } from './check.ts'
 import { proseOf } from './said.ts'
 
 /** Shared things out of all of both. Below, one of the two speaks of another image. */
@@ -21,7 +21,7 @@ export const captionBoxes: Check = {
     const boxed = new Set(phrases.flatMap((phrase) => context.thingsIn(phrase.text).map(({ head }) => head)))
     if (named.size === 0 || boxed.size === 0) return null
     const shared = [...named].filter((head) => boxed.has(head)).length
-    const score = Math.round((shared / (named.size + boxed.size - shared)) * 1000) / 1000
+    const score = toScore(shared / (named.size + boxed.size - shared))
     const lists = `the text names ${[...named].join(', ')}; boxes are of ${[...boxed].join(', ')}`
     return { pass: score >= minShare, score, evidence: score < 1 ? lists : '' }
   },

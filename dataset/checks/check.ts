@@ -35,6 +35,11 @@ export type CheckContext = {
 
 export type Finding = Omit<RecordCheck, 'name'>
 
+/** A share as a finding's score has it: to a thousandth. */
+export function toScore(share: number): number {
+  return Math.round(share * 1000) / 1000
+}
+
 /** A gate: one file, one line in the registry. */
 export type Check = {
   name: string

@@ -1,6 +1,6 @@
 // entity-probes: each thing that a caption names, asked about with yes or no.
 // Example: caption "A dog and a cat."; "Is there a cat?" is answered no: does not pass.
-import type { Check } from './check.ts'
+import { type Check, toScore } from './check.ts'
 import { proseOf, quote } from './said.ts'
 
 export const entityProbes: Check = {
@@ -17,7 +17,7 @@ export const entityProbes: Check = {
     const named = probed.output.probes.filter(({ expected }) => expected === 'yes')
     if (named.length === 0) return null
     const denied = named.filter(({ answer }) => answer === 'no')
-    const score = Math.round((1 - denied.length / named.length) * 1000) / 1000
+    const score = toScore(1 - denied.length / named.length)
     return {
       pass: denied.length === 0,
       score,

@@ -114,7 +114,8 @@ function driftOf(now: HealthTally, first: HealthTally | null): { value: number; 
     const factor = words / texts / (before.words / before.texts)
     return [Math.max(factor, 1 / factor)]
   })
-  return factors.length === 0 ? null : { value: Math.max(...factors), found: leastFound }
+  // A mean of lengths counts nothing that could be too few.
+  return factors.length === 0 ? null : { value: Math.max(...factors), found: Infinity }
 }
 
 /** A class, because it holds the last records. */

@@ -1,6 +1,6 @@
 // language: the answer is not in English, or not in Latin letters. It does not name the language for sure.
 // Example: "Ein Hund sitzt neben zwei Äpfeln." does not pass.
-import type { Check, Finding } from './check.ts'
+import { type Check, type Finding, toScore } from './check.ts'
 import { textsOf, wordsOf } from './said.ts'
 
 /** Common short words of each language that are no words of the others listed. */
@@ -41,7 +41,7 @@ export const language: Check = {
 function findLanguage(text: string): Finding {
   const letters = text.match(/\p{L}/gu)?.length ?? 0
   const latin = text.match(/\p{Script=Latin}/gu)?.length ?? 0
-  const score = letters === 0 ? 1 : Math.round((latin / letters) * 1000) / 1000
+  const score = letters === 0 ? 1 : toScore(latin / letters)
   if (score < minLatinShare)
     return { pass: false, score, evidence: `${Math.round((1 - score) * 100)} % of the letters are not Latin` }
   const words = wordsOf(text)

@@ -2,7 +2,7 @@
 // Example: "a dog" boxed at the left, and found at the right when asked: overlap 0, does not pass.
 import type { Box, GroundedPhrase } from '../../schemas/task-output.ts'
 import { intersectionOverUnion } from '../box-overlap.ts'
-import type { Check, CheckContext, Judged } from './check.ts'
+import { type Check, type CheckContext, type Judged, toScore } from './check.ts'
 import { quote } from './said.ts'
 
 /** Our thresholds, from the 0.5 of referring expressions; in between a person should look. */
@@ -29,7 +29,7 @@ export const regionCycle: Check = {
           : [{ text: first.text, overlap: overlapAgain(boxes, first.text, again) }]
       },
     )
-    const score = Math.round(Math.min(...found.map(({ overlap }) => overlap)) * 1000) / 1000
+    const score = toScore(Math.min(...found.map(({ overlap }) => overlap)))
     const doubtful = found.filter(({ overlap }) => overlap < acceptIoU)
     const evidence = doubtful.map(({ text, overlap }) => {
       const verdict = overlap < reviewIoU ? 'not found again' : 'review'

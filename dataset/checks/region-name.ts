@@ -1,7 +1,7 @@
 // region-name: the boxes of a caption against what the model says is there when it is shown each box. It finds twice as
 // many wrong boxes as asking for the phrase again, since it asks the other way round (LOG.md).
 // Example: "a dog" boxed, and "A cat." at that box: does not pass.
-import type { Check, CheckContext, Judged } from './check.ts'
+import { type Check, type CheckContext, type Judged, toScore } from './check.ts'
 import { intersectionOverUnion } from '../box-overlap.ts'
 import { quote } from './said.ts'
 
@@ -31,7 +31,7 @@ export const regionName: Check = {
       const there = new Set(heads(said))
       return !heads(text).some((head) => there.has(head))
     })
-    const score = Math.round((1 - others.length / seen.length) * 1000) / 1000
+    const score = toScore(1 - others.length / seen.length)
     const evidence = others.map(({ text, said }) => `${quote(text, 40)} is called ${quote(said, 40)}`)
     return { pass: others.length === 0, score, evidence: evidence.join('; ') }
   },

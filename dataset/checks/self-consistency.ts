@@ -2,7 +2,7 @@
 // Example: "a dog", "a cat", "a cow", drawn for one image: does not pass.
 import type { Box } from '../../schemas/task-output.ts'
 import { intersectionOverUnion } from '../box-overlap.ts'
-import type { Check } from './check.ts'
+import { type Check, toScore } from './check.ts'
 import { quote, wordsOf } from './said.ts'
 
 /** Mean agreement of the chosen answer with the others. */
@@ -21,7 +21,7 @@ export const selfConsistency: Check = {
     if (samples === undefined || samples.length === 0 || raw === null) return null
     const agreements = samples.map((other) => agreementOf(raw, other))
     const mean = agreements.reduce((sum, value) => sum + value, 0) / agreements.length
-    const score = Math.round(mean * 1000) / 1000
+    const score = toScore(mean)
     const odd = samples[agreements.indexOf(Math.min(...agreements))] ?? ''
     return { pass: score >= minAgreement, score, evidence: score === 1 ? '' : `also said ${quote(odd)}` }
   },

@@ -1,5 +1,6 @@
 // CIDEr-D (Vedantam et al. 2015): how much a caption shares with what people wrote, rare words counting more. It takes
 // words, not text, and does not know images.
+import { mean } from './share.ts'
 
 /** Lengths of phrases that are counted: one word to four. */
 const maxWords = 4
@@ -81,8 +82,4 @@ function countPhrases(words: readonly string[]): Map<string, number> {
     }
   }
   return counts
-}
-
-function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
 }

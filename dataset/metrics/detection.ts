@@ -3,6 +3,7 @@
 import type { Box } from '../../schemas/task-output.ts'
 import { areaOf, intersectionOverUnion } from '../box-overlap.ts'
 import { matchingIoU } from './box-accuracy.ts'
+import { mean, share } from './share.ts'
 
 export type SaidBox = {
   image: string
@@ -111,12 +112,4 @@ function shareInside(box: Box, other: Box): number {
   const width = Math.max(0, Math.min(box[2], other[2]) - Math.max(box[0], other[0]))
   const height = Math.max(0, Math.min(box[3], other[3]) - Math.max(box[1], other[1]))
   return share(width * height, areaOf(box))
-}
-
-function share(part: number, whole: number): number {
-  return whole === 0 ? 0 : part / whole
-}
-
-function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
 }

@@ -1,4 +1,5 @@
 // POPE (Li et al. 2023): is a thing there, half of the time it is. It does not know how the things were chosen.
+import { share } from './share.ts'
 
 export type PopeAnswer = { said: string; gold: 'yes' | 'no' }
 
@@ -48,8 +49,4 @@ export function readPopeAnswer(said: string): 'yes' | 'no' {
 function readStrictly(said: string): 'yes' | 'no' | null {
   const word = /^\W*(yes|no)\b/i.exec(said)?.[1]?.toLowerCase()
   return word === 'yes' || word === 'no' ? word : null
-}
-
-function share(part: number, whole: number): number {
-  return whole === 0 ? 0 : part / whole
 }

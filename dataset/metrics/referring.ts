@@ -2,6 +2,7 @@
 import type { Box } from '../../schemas/task-output.ts'
 import { intersectionOverUnion } from '../box-overlap.ts'
 import { matchingIoU } from './box-accuracy.ts'
+import { share } from './share.ts'
 
 export type Referred = { said: Box | null; gold: Box }
 
@@ -38,8 +39,4 @@ export function scoreReferring(referred: readonly Referred[]): ReferringScore {
 function holdsCentre([x0, y0, x1, y1]: Box, said: Box): boolean {
   const [x, y] = [(said[0] + said[2]) / 2, (said[1] + said[3]) / 2]
   return x0 <= x && x <= x1 && y0 <= y && y <= y1
-}
-
-function share(part: number, whole: number): number {
-  return whole === 0 ? 0 : part / whole
 }

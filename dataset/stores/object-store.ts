@@ -102,3 +102,16 @@ export async function* listAll(
     next = page.next
   }
 }
+
+/** The names of the folders under a prefix, in order, one request each: what lies in them is not listed. */
+export async function* listFolders(store: ObjectStore, prefix = ''): AsyncGenerator<string> {
+  let after: string | undefined
+  for (;;) {
+    const { objects } = await store.list({ prefix, after, limit: 1 })
+    const name = objects[0]?.key.slice(prefix.length).split('/')[0]
+    if (name === undefined) return
+    yield name
+    // Behind every key of this folder: no key has U+10FFFF after the slash.
+    after = `${prefix}${name}/\u{10ffff}`
+  }
+}

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Makes scenes with their truth: DIR/images/*, DIR/gold.jsonl, and DIR/manifest.jsonl that `coglabel label` reads.
-// Usage: node examples/scenes/make.ts --count N --seed S --out DIR [--styles trained|held-out] [--objects 1-6]
+// Usage: node cli/launch.js examples/scenes/make.ts --count N --seed S --out DIR [--styles trained|held-out] [--objects 1-6]
 //          [--pairs any|held-out] [--size 448x448] [--format png|jpeg|webp] [--world models/NAME/world.json]
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -132,16 +132,15 @@ async function askBlind(
     const { samples: _samples, ...spec } = unit.spec
     return promptsOf({ ...unit, spec })
   }
-  const prompts = answers.flatMap(promptsOnce)
+  const promptsEach = answers.map(promptsOnce)
+  const prompts = promptsEach.flat()
   if (prompts.length === 0) return [...answers]
   const session = await engine.openImage(null, signal)
   try {
-    const said = await session.generate(prompts, signal)
-    let from = 0
-    return answers.map((one) => {
-      const { length } = promptsOnce(one)
-      const blind = said.slice(from, (from += length)).map(({ text }) => text)
-      return one.answered.ok && length > 0 ? { ...one, answered: { ...one.answered, blind } } : one
+    const said = dealOut(await session.generate(prompts, signal), promptsEach)
+    return answers.map((one, index) => {
+      const blind = (said[index] ?? []).map(({ text }) => text)
+      return one.answered.ok && blind.length > 0 ? { ...one, answered: { ...one.answered, blind } } : one
     })
   } finally {
     await session.close()
@@ -216,18 +215,23 @@ async function askUnits(asking: Asking, units: readonly RecordUnit[]): Promise<A
 }
 
 async function askOnce({ session, signal }: Asking, units: readonly RecordUnit[]): Promise<AnsweredUnit[]> {
-  const prompts = units.flatMap((unit) => promptsOf(unit))
+  const promptsEach = units.map(promptsOf)
+  const prompts = promptsEach.flat()
   const answers = prompts.length === 0 ? [] : ((await session?.generate(prompts, signal)) ?? [])
-  if (answers.length !== prompts.length)
-    throw new InvariantError(`${prompts.length} prompts got ${answers.length} answers`)
-  let from = 0
-  return units.map((unit) => {
-    const until = from + promptsOf(unit).length
-    const own = answers.slice(from, until)
-    from = until
+  const answersEach = dealOut(answers, promptsEach)
+  return units.map((unit, index) => {
+    const own = answersEach[index] ?? []
     if (unit.problem !== undefined) return { unit, answered: { ok: false, failure: unit.problem } }
     return { unit, answered: { ok: true, ...settleSamples(unit, own) } }
   })
+}
+
+/** The answers of each list of prompts, in order, where all were asked together. */
+function dealOut(answers: readonly Answer[], promptsEach: readonly (readonly unknown[])[]): Answer[][] {
+  const asked = promptsEach.reduce((sum, { length }) => sum + length, 0)
+  if (answers.length !== asked) throw new InvariantError(`${asked} prompts got ${answers.length} answers`)
+  let from = 0
+  return promptsEach.map(({ length }) => answers.slice(from, (from += length)))
 }
 
 /** Each prompt as often as the task has samples, the samples of one prompt beside each other. */

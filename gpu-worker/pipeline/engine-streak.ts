@@ -64,11 +64,10 @@ export function watchEngine({ maxFailures }: { maxFailures: number }): EngineStr
       if (failure !== null) {
         waiting.push(image)
         inRow += 1
-      }
-      if (failure !== null && inRow >= maxFailures) {
-        throw new UserError(
-          `the engine or the decoder failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
-        )
+        if (inRow >= maxFailures)
+          throw new UserError(
+            `the engine or the decoder failed on ${maxFailures} images in a row, so the run was stopped; the last: ${failure.message}`,
+          )
       }
       if (records.some((record) => record.raw !== null && !isEngineFailure(record))) {
         inRow = 0

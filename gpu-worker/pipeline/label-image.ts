@@ -1,7 +1,7 @@
 // The life of one image: read it, decode it, show it to the model once, ask everything at once, make one record
 // for each task, whatever happens on the way. It does not know folders, queues or parts: see run.ts.
 import type { SecondAnswers } from '../../dataset/checks/check.ts'
-import { recordIdOf, recordSeed } from '../../dataset/identity.ts'
+import { recordIdOf, recordSeed, sha256Of } from '../../dataset/identity.ts'
 import type { ObjectStore } from '../../dataset/stores/object-store.ts'
 import { InvariantError } from '../../schemas/errors.ts'
 import type { Failure } from '../../schemas/failure.ts'
@@ -97,7 +97,7 @@ export async function labelImage(item: WorkItem, context: LabelContext): Promise
     maxBytes: limits.maxBytes,
     ...(delivery === undefined ? {} : { known: delivery }),
   })
-  const sha256 = 'sha256' in fetched.identity ? fetched.identity.sha256 : null
+  const sha256 = sha256Of(fetched.identity)
   const known = await withExisting(item, context)
   const plan = planImage(known, fetched, context)
   const pending = pendingOf(plan)
@@ -229,9 +229,9 @@ type Prepared = { decodeMs: number } & (
 
 async function prepareImage(fetched: FetchedImage, context: LabelContext): Promise<Prepared> {
   const { engine, decoder, limits, thumbnails, config, signal } = context
-  if (!fetched.ok) return { ok: false, answered: failed(fetched.failure), decodeMs: 0 }
+  if (!fetched.ok) return { ok: false, answered: unasked(fetched.failure), decodeMs: 0 }
   const startMs = performance.now()
-  const sha256 = 'sha256' in fetched.identity ? fetched.identity.sha256 : null
+  const sha256 = sha256Of(fetched.identity)
   const result = await decoder.prepare(
     fetched.bytes,
     {
@@ -243,7 +243,7 @@ async function prepareImage(fetched: FetchedImage, context: LabelContext): Promi
     signal,
   )
   const decodeMs = performance.now() - startMs
-  if (!result.ok) return { ok: false, answered: failed(result.failure), decodeMs }
+  if (!result.ok) return { ok: false, answered: unasked(result.failure), decodeMs }
   const { image, perceptualHash, turnedDown: check, shown, thumbnail: webp } = result.prepared
   const decoded = { image, perceptualHash }
   if (check !== null || shown === null) return { ok: false, answered: turnedDown(check), decoded, decodeMs }
@@ -257,7 +257,7 @@ function turnedDown(check: PreparedImage['turnedDown']): Exclude<UnitAnswers, { 
   return { ok: false, failure: null, turnedDown: { check } }
 }
 
-function failed(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
+function unasked(failure: Failure): Exclude<UnitAnswers, { ok: true }> {
   return { ok: false, failure }
 }
 

@@ -41,15 +41,12 @@ export type LeaseEvent =
   | { kind: 'queue-error'; error: unknown }
 
 export type Leases = {
-  readonly size: number
   hold(message: LeasedMessage): Delivery
   /** Deletes the message when its lease still stands; many at once share a request. Never rejects. */
   ack(delivery: Delivery): Promise<void>
   /** Gives the message back, to be received again after `delayMs`. Never rejects. */
   release(delivery: Delivery, delayMs: number): Promise<void>
-  /** Extends every lease once that may be extended. Never rejects. */
-  beat(): Promise<void>
-  /** Beats until the signal fires. */
+  /** Extends every lease that may be extended, again and again until the signal fires. Never rejects. */
   keepBeating(signal: AbortSignal): Promise<void>
 }
 
@@ -70,9 +67,6 @@ export function openLeases(options: OpenLeases): Leases {
   const state: State = { ...options, held: new Set(), acking: [] }
   const { clock, limits } = options
   return {
-    get size() {
-      return state.held.size
-    },
     hold(message) {
       const nowMs = clock.nowMs()
       const delivery = { message, heldSinceMs: nowMs, leaseUntilMs: nowMs + limits.leaseMs }
@@ -86,7 +80,6 @@ export function openLeases(options: OpenLeases): Leases {
       await promise
     },
     release: async (delivery, delayMs) => await release(state, delivery, delayMs),
-    beat: async () => await beat(state),
     async keepBeating(signal) {
       while (!signal.aborted) {
         await clock.sleep(limits.heartbeatMs, signal)

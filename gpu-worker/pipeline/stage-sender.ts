@@ -54,11 +54,11 @@ async function sendGroup(group: readonly Waiting[], queueOfRole: QueueOfRole): P
     group.map(({ image }) => image),
     first.to,
   )
-  await sendAll(queue, bodies)
+  await sendOrThrow(queue, bodies)
 }
 
 /** Sends any number of bodies. Throws RetryableError when the queue does not take one; some may be sent by then. */
-export async function sendAll(queue: WorkQueue, bodies: readonly string[], delayMs = 0): Promise<void> {
+export async function sendOrThrow(queue: WorkQueue, bodies: readonly string[], delayMs = 0): Promise<void> {
   for (let from = 0; from < bodies.length; from += maxBatchMessages) {
     const taken = await queue.send(bodies.slice(from, from + maxBatchMessages), { delayMs })
     if (!taken.every(Boolean)) throw new RetryableError('the queue did not take every message')

@@ -23,7 +23,7 @@ import {
 } from './label-request.ts'
 import { type Delivery, type LeaseEvent, openLeases } from './leases.ts'
 import { openRuns } from './open-runs.ts'
-import { openStageSender, type QueueOfRole, sendAll } from './stage-sender.ts'
+import { openStageSender, type QueueOfRole, sendOrThrow } from './stage-sender.ts'
 import { defaultWorkerLimits, type WorkerLimits } from './worker-limits.ts'
 
 export type WorkerEvent =
@@ -169,7 +169,7 @@ function startWorker(options: WorkerOptions) {
     /** One promise for each message held; none rejects. */
     underWay: new Set<Promise<void>>(),
     /** Images of the messages held. */
-    imagesHeld: { count: 0 },
+    imagesHeld: 0,
     /** Whether one message is worked on alone. */
     isAlone: false,
     /**
@@ -247,7 +247,7 @@ async function split(worker: Worker, delivery: Delivery): Promise<boolean> {
     writeWorkMessages([image], { runId, tasks: tasks && [...tasks], role, stage }),
   )
   try {
-    await sendAll(queue, bodies)
+    await sendOrThrow(queue, bodies)
   } catch (error) {
     onEvent({ kind: 'queue-error', error })
     await giveBack(worker, delivery, { reason: 'try-again', message: 'the message could not be split' })
@@ -269,17 +269,17 @@ function start(worker: Worker, delivery: Delivery): void {
 
 /** One message from here to its end. Never rejects. */
 async function handle(worker: Worker, delivery: Delivery): Promise<void> {
-  const { leases, requests, imagesHeld } = worker
+  const { leases, requests } = worker
   const { body, receiveCount } = delivery.message
   const event = readQueueBody(body)
   if (event.kind === 'test') return await leases.ack(delivery)
   if (event.kind === 'unknown')
     return await giveBack(worker, delivery, { reason: 'unknown-message', message: event.reason })
-  imagesHeld.count += event.items.length
+  worker.imagesHeld += event.items.length
   const outcomes = await Promise.all(
     event.items.map(async (item: WorkRequest) => await labelRequest(item, receiveCount, requests)),
   )
-  imagesHeld.count -= event.items.length
+  worker.imagesHeld -= event.items.length
   const problem = outcomes.find((outcome) => typeof outcome !== 'string')
   if (problem !== undefined) return await giveBack(worker, delivery, problem)
   const cancelled = event.items.filter((_, index) => outcomes[index] === 'cancelled')
@@ -316,7 +316,7 @@ async function renew({ queue, limits, leases, onEvent }: Worker, delivery: Deliv
   const { messageId, body } = delivery.message
   const delayMs = Math.min(limits.pausedDelayMs, maxDelayMs)
   try {
-    await sendAll(queue, [body], delayMs)
+    await sendOrThrow(queue, [body], delayMs)
   } catch (error) {
     onEvent({ kind: 'queue-error', error })
     return false
@@ -328,11 +328,11 @@ async function renew({ queue, limits, leases, onEvent }: Worker, delivery: Deliv
 
 /** Waits until fewer images are held than may be; writes parts early when nothing else can make room. */
 async function waitForRoom(worker: Worker): Promise<void> {
-  const { imagesHeld, limits, requests, changes, halt } = worker
-  while (imagesHeld.count >= limits.imagesHeld && !halt.aborted) {
+  const { limits, requests, changes, halt } = worker
+  while (worker.imagesHeld >= limits.imagesHeld && !halt.aborted) {
     const changed = changes.next(halt)
     if (requests.isIdle()) worker.flush()
-    if (imagesHeld.count >= limits.imagesHeld) await changed
+    if (worker.imagesHeld >= limits.imagesHeld) await changed
   }
 }
 

@@ -222,7 +222,9 @@ export type AwsBackend = {
 export function parseWorkerSettings(
   environment: Readonly<Record<string, string | undefined>>,
 ): WorkerSettings {
-  const isOurs = (name: string) => name.startsWith('COGLABEL_') || Object.hasOwn(Environment.shape, name)
+  // The verbs' own variable, which a shell that both are started from has.
+  const isOurs = (name: string) =>
+    (name.startsWith('COGLABEL_') && name !== 'COGLABEL_PLACE') || Object.hasOwn(Environment.shape, name)
   const ours = Object.entries(environment).filter(
     ([name, value]) => isOurs(name) && value !== undefined && value !== '',
   )

@@ -1,8 +1,6 @@
 // detailed-caption: everything that is to be seen, over several sentences.
 // Example: "A brown dog sits at the left. Beside it lie two red apples, one above the other. The background is blue."
-import { CaptionOutput } from '../../schemas/task-output.ts'
-import { parseCaption } from './caption.ts'
-import { existingOptions, fillExisting, joinExisting } from './existing-caption.ts'
+import { captionOf } from './caption.ts'
 import type { Task } from './task.ts'
 
 const questions = {
@@ -15,14 +13,7 @@ export const detailedCaptionTask: Task = {
   name: 'detailed-caption',
   version: 1,
   summary: 'everything that is to be seen, over several sentences',
-  givesText: true,
   isDefault: false,
   maxNewTokens: 768,
-  outputSchema: CaptionOutput,
-  plan: ({ template, existing }) => [
-    { prompts: [{ question: questions[template] }], ...existingOptions(existing) },
-  ],
-  fill: fillExisting,
-  parse: (spec, answers) =>
-    joinExisting(spec, () => parseCaption(answers[0] ?? '', spec.prompts[0]?.question ?? '')),
+  ...captionOf(questions),
 }

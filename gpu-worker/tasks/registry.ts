@@ -90,17 +90,15 @@ export function planTasks(wanted: Wanted): TaskSpec[] {
   const chosen = chooseTasks(wanted)
   for (const task of chosen) refuseUncapable(task, modelOf(task, wanted))
   const follows = followsOf(chosen, wanted)
-  for (const follow of follows) refuseFollow(follow, { chosen })
+  for (const follow of follows) refuseFollow(follow, chosen)
   for (const definition of wanted.definitions ?? []) refusePrevious(definition, chosen)
   const itemTasks = listItemTasks(wanted)
   const specs = chosen.flatMap((task) => {
-    const isShort = wanted.shortAnswers === true && task.hasShortAnswers === true
-    const template = isShort ? 'vqa' : modelOf(task, wanted).template
     // A run of one model names no roles: the first model answers everything.
     const role = wanted.grounding === undefined ? undefined : task.role
     const from = follows.filter((follow) => follow.task === task.name).map(({ after }) => after)
     const request = {
-      template,
+      template: templateOf(task, modelOf(task, wanted), wanted.shortAnswers),
       questions,
       phrases,
       from: [...new Set(from)],
@@ -154,11 +152,11 @@ export function planItemTasks(run: ItemRun, { questions = [], phrases = [] }: Br
     .filter(({ takes }) => takes !== undefined && brought[takes].length > 0)
     .flatMap((task) => {
       const isSecond = grounding !== undefined && task.role === 'grounding'
-      const isShort = hasShortAnswers === true && task.hasShortAnswers === true
+      const own = { template: isSecond ? groundingTemplate : template }
       const asked = { questions, phrases, from: [], objects: [], regions: [] }
       const planned = planTask(
         task,
-        { template: isShort ? 'vqa' : isSecond ? groundingTemplate : template, ...asked },
+        { template: templateOf(task, own, hasShortAnswers), ...asked },
         {
           isConstrained,
           role: grounding === undefined ? undefined : task.role,
@@ -203,6 +201,15 @@ function planTask(task: Task, request: TaskRequest, { role, isConstrained, prefi
   }))
 }
 
+/** The template of a task's prompts: the model's own, unless short answers are wanted of a task that has them. */
+function templateOf(
+  task: Task,
+  { template }: Pick<WantedModel, 'template'>,
+  wantsShort = false,
+): PromptTemplate {
+  return wantsShort && task.hasShortAnswers === true ? 'vqa' : template
+}
+
 /** The model that answers a task. */
 function modelOf({ role }: Task, { model, grounding = model }: Wanted): WantedModel {
   return role === 'grounding' ? grounding : model
@@ -222,7 +229,7 @@ function followsOf(chosen: readonly Task[], wanted: Wanted): Follow[] {
   return [...follows, ...byDefault]
 }
 
-function refuseFollow({ task, after, why }: Follow, { chosen }: { chosen: readonly Task[] }): void {
+function refuseFollow({ task, after, why }: Follow, chosen: readonly Task[]): void {
   // One of the user's own is known only where it is asked.
   const earlier = chosen.find(({ name }) => name === after) ?? findTask(after)
   const names = [...new Set([...tasks, ...chosen])].filter(({ givesText }) => givesText === true)

@@ -58,6 +58,14 @@ test.each([
   expect(await readFile(join(out, 'README.md'), 'utf8')).toContain(`export ${run} --format ${format}`)
 })
 
+test('a part that gets no image is named too', async () => {
+  const { folder, run } = await makeRun()
+  const print = vi.spyOn(console, 'log').mockReturnValue()
+  const split = ['--split', 'train=0.998,val=0.001,test=0.001']
+  await runExport([run, '--format', 'llava', '--out', join(folder, 'out'), ...split])
+  expect(print.mock.calls.flat()).toContain('images of the split: train 2, val 0, test 0')
+})
+
 test('a changed image is left out, listed, and the exit code says so', async () => {
   const { folder, run } = await makeRun()
   await writeFile(join(folder, 'images/two.png'), 'other bytes')

@@ -71,13 +71,21 @@ describe('coglabel label', () => {
     await writeImages(join(folder, 'some images'), 2)
     const inShell = promisify(exec)
     const shell = async (words: string) =>
-      await inShell(words.replaceAll('npx coglabel label', `"${process.execPath}" "${counting}" 0`), {
-        cwd: folder,
-      })
+      await inShell(
+        words
+          .replaceAll('npx coglabel label', `"${process.execPath}" "${counting}" 0`)
+          .replaceAll('npx coglabel', `"${process.execPath}" "${main}"`),
+        { cwd: folder },
+      )
     const { stdout } = await shell('npx coglabel label "some images" --out=-out')
     const [, steps = ''] = stdout.split('next:\n')
-    expect(steps.trim().split('\n')).toHaveLength(3)
-    expect((await shell(steps)).stdout).toMatch(/^\{"v".*labels: -out-2.*labels: -out-3/s)
+    const lines = steps.trim().split('\n')
+    expect(lines).toHaveLength(5)
+    // The last one serves a page until it is stopped.
+    expect(lines.pop()).toBe('  npx coglabel review ./-out')
+    expect((await shell(lines.join('\n'))).stdout).toMatch(
+      /^\{"v".*contact-sheet\.png.*labels: -out-2.*labels: -out-3/s,
+    )
   })
 
   test('reads no more of a file than it may, and says which limit it was', async () => {

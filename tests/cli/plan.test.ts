@@ -239,6 +239,6 @@ describe.each(testPlaces)('at %s', (_, openTestPlace) => {
     await runTestWorker(world)
     const after = await runVerb(runStatus, ['r1', '--once', '--worker-hour', '1', ...world.flags])
     // The counting engine takes no time, so it is below any plan.
-    expect(after.out).toMatch(/heading for 0\.00, \$[\d.]+: below the plan$/m)
+    expect(after.out).toMatch(/heading for 0\.00 worker-hours, \$[\d.]+: below the plan$/m)
   })
 })

@@ -1,7 +1,7 @@
 // What every ObjectStore must do. Implementations run it from tests/dataset/stores.test.ts.
 import { describe, expect, test } from 'vitest'
 import { UserError } from '../../schemas/errors.ts'
-import { compareKeys, listAll, type ObjectStore } from '../../dataset/stores/object-store.ts'
+import { compareKeys, listAll, listFolders, type ObjectStore } from '../../dataset/stores/object-store.ts'
 
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 
@@ -80,6 +80,20 @@ export function objectStoreContract(name: string, open: () => Promise<ObjectStor
       mine.fill(0)
       ;(await store.get('k'))?.fill(0)
       expect(await store.get('k')).toEqual(bytesOf('abc'))
+    })
+
+    test('lists folders by name, each once, however much lies in them', async () => {
+      const store = await open()
+      for (const key of ['r/b/1', 'r/b/2/3', 'r/a-c/1', 'r/a/\u{1F600}/z', 'r/a/1', 's/x/1'])
+        await store.putIfAbsent(key, bytesOf(key))
+      const found = async (prefix?: string) => {
+        const names: string[] = []
+        for await (const name of listFolders(store, prefix)) names.push(name)
+        return names
+      }
+      expect(await found('r/')).toEqual(['a-c', 'a', 'b'])
+      expect(await found()).toEqual(['r', 's'])
+      expect(await found('t/')).toEqual([])
     })
 
     test('lists by prefix in order of UTF-8 bytes, in pages of any size', async () => {

@@ -9,7 +9,7 @@ import { TaskDefinition } from '../../schemas/task-file.ts'
 import { jsonSchemasFolder, renderJsonSchemas } from '../../schemas/write-json-schemas.ts'
 import { someRecord, someRun as wanted } from '../helpers/records.ts'
 
-test('has JSON Schemas that are up to date; run `node schemas/write-json-schemas.ts`', async () => {
+test('has JSON Schemas that are up to date; run `node cli/launch.js schemas/write-json-schemas.ts`', async () => {
   const rendered = renderJsonSchemas()
   expect((await readdir(jsonSchemasFolder)).toSorted()).toEqual(Object.keys(rendered).toSorted())
   for (const [name, text] of Object.entries(rendered)) {

@@ -12,7 +12,12 @@ import { readRepositoryFile, repositoryFiles } from '../architecture/source-tree
 
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 const files = repositoryFiles()
-const pages = ['README.md', ...files.filter((path) => path.startsWith('docs/') && path.endsWith('.md'))]
+const pages = [
+  'README.md',
+  'examples/README.md',
+  'gpu-worker/README.md',
+  ...files.filter((path) => path.startsWith('docs/') && path.endsWith('.md')),
+]
 
 /** Commands of ours on a page, in code or in sentences. */
 const commands = pages.flatMap((page) =>
@@ -31,6 +36,10 @@ test.each([...new Set(inCode.map(({ verb }) => verb))])('%s has the flags that p
   const named = inCode.filter((one) => one.verb === verb)
   for (const { page, flags } of named)
     for (const flag of flags) expect({ page, usage }).toMatchObject({ usage: expect.stringContaining(flag) })
+})
+
+test.each(pages)('%s runs TypeScript by the launcher, since the Node at hand may not read it', (page) => {
+  expect(readRepositoryFile(page).match(/node (?!cli\/launch\.js)\S+\.ts/g)).toBeNull()
 })
 
 test('the page about the cloud goes the whole way', () => {

@@ -46,6 +46,8 @@ const drain = (folder: string) => ({
   COGLABEL_MODEL: 'model',
   COGLABEL_MODE: 'drain',
   COGLABEL_IDLE_EXIT_SECONDS: '0.3',
+  // Of the verbs that were called in the same shell; not the worker's, and no reason to refuse.
+  COGLABEL_PLACE: folder,
   COGLABEL_READY_FILE: join(folder, 'ready'),
 })
 
