@@ -12,6 +12,7 @@ import {
   type ExportSplit,
 } from '../dataset/exports/core/run-export.ts'
 import { parseShares } from '../dataset/exports/core/split.ts'
+import { UnfitImage } from '../dataset/exports/core/unfit-image.ts'
 import { parseWhere, type Predicate } from '../dataset/exports/core/where.ts'
 import { checkSummaries } from '../dataset/checks/registry.ts'
 import { parseJson } from '../dataset/parse-json.ts'
@@ -191,7 +192,7 @@ async function readLocalImage(uri: string): Promise<Uint8Array | null> {
     )
   return await readFile(fileURLToPath(uri)).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return null
-    throw error
+    throw systemCode(error) === '' ? error : new UnfitImage('that cannot be read', { cause: error })
   })
 }
 

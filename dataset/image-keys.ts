@@ -9,6 +9,7 @@ export type SkipReason =
   | 'symbolic link'
   | 'unusable name'
   | 'named twice'
+  | 'folder that may not be listed'
 
 /** Extensions of image formats, also of some we cannot decode: those become failed records, not silence. */
 const imageExtensions = new Set(

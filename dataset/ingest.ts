@@ -6,6 +6,7 @@ import { basename, dirname, extname, isAbsolute, join, posix, relative, resolve,
 import { pathToFileURL } from 'node:url'
 import { z } from 'zod'
 import { UserError } from '../schemas/errors.ts'
+import { systemCode } from '../schemas/system-error.ts'
 import type { RunSource } from '../schemas/run-config.ts'
 import type { Brings, WorkItem } from '../schemas/work-item.ts'
 import { sha256Hex } from './canonical-json.ts'
@@ -91,7 +92,7 @@ function whereElse(path: string): string {
 
 async function folderSource(folder: string, exclude: string | undefined): Promise<ImageSource> {
   const excludedPrefix = exclude === undefined ? null : await prefixWithin(folder, exclude)
-  const store = openFsStore(folder)
+  const store = openFsStore(folder, { skipsClosed: true })
   return {
     source: { kind: 'folder', uri: pathToFileURL(folder + sep).href },
     store,
@@ -126,9 +127,17 @@ async function* folderItems(
   }
 }
 
-/** Tells what the store does not list: links, and images and folders whose names Node cannot write as they are. */
+/**
+ * Tells what the store does not list: links, folders that are closed to this user, and images and folders whose names Node
+ * cannot write as they are.
+ */
 async function countUnlisted(folder: string, tell: Tell): Promise<void> {
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    if (!['EACCES', 'EPERM'].includes(systemCode(error))) throw error
+    tell('folder that may not be listed')
+    return []
+  })
+  for (const entry of entries) {
     if (entry.name.startsWith('.')) continue
     const path = join(folder, entry.name)
     const isGarbled = entry.name.includes('\u{fffd}') && (await lstat(path).catch(() => null)) === null

@@ -17,11 +17,16 @@ const tempFolder = '.tmp'
 /** A temp file this old belongs to a process that was killed. */
 const staleTempMs = 60 * 60 * 1000
 
+export type FsStoreOptions = {
+  /** Lists nothing of folders below that may not be listed, as somebody else's on the same disk; else they are an error. */
+  skipsClosed?: boolean
+}
+
 /**
  * Opens a folder as a store; the folder is made on the first put.
  * Throws UserError when the disk is full, the file would be too large or writing is not permitted.
  */
-export function openFsStore(folder: string): ObjectStore {
+export function openFsStore(folder: string, { skipsClosed = false }: FsStoreOptions = {}): ObjectStore {
   const root = resolve(folder)
   return {
     uri: pathToFileURL(root + sep).href,
@@ -54,7 +59,7 @@ export function openFsStore(folder: string): ObjectStore {
     },
     async list({ prefix, after, limit = defaultPageSize }) {
       const objects: ObjectHead[] = []
-      for await (const object of walk({ root, folder: '', prefix, after })) {
+      for await (const object of walk({ root, folder: '', prefix, after, skipsClosed })) {
         if (objects.length === limit) return { objects, next: objects.at(-1)?.key ?? null }
         objects.push(object)
       }
@@ -184,26 +189,33 @@ function refuseTemp(key: string): void {
     throw new UserError(`keys under ${tempFolder}/ are the store's own; "${key}" cannot be written`)
 }
 
-type Walk = { root: string; folder: string; prefix: string; after: string | undefined }
+type Walk = {
+  root: string
+  folder: string
+  prefix: string
+  after: string | undefined
+  skipsClosed: boolean
+}
 
 /** Files of one folder whose sizes are asked for together. */
 const sizesAtOnce = 64
 
 /** Regular files in key order. Folders sort as their name with a slash, which is where their keys belong. */
-async function* walk({ root, folder, prefix, after }: Walk): AsyncGenerator<ObjectHead> {
+async function* walk({ folder, ...walking }: Walk): AsyncGenerator<ObjectHead> {
+  const { root, prefix, after, skipsClosed } = walking
   const isWanted = ({ key, isFolder }: Entry) => {
     if (key === `${tempFolder}/`) return false
     if (!isFolder) return key.startsWith(prefix) && (after === undefined || compareKeys(key, after) > 0)
     const mayMatch = key.startsWith(prefix) || prefix.startsWith(key)
     return mayMatch && (after === undefined || after.startsWith(key) || compareKeys(key, after) > 0)
   }
-  const entries = (await readFolder(root, folder)).filter(isWanted)
+  const entries = (await readFolder(root, folder, skipsClosed && folder !== '')).filter(isWanted)
   for (let from = 0; from < entries.length; from += sizesAtOnce) {
     const some = entries.slice(from, from + sizesAtOnce)
     const heads = await Promise.all(some.map(async (entry) => await headOf(root, entry)))
     for (const [index, { key, isFolder }] of some.entries()) {
       const head = heads[index]
-      if (isFolder) yield* walk({ root, folder: key, prefix, after })
+      if (isFolder) yield* walk({ ...walking, folder: key })
       else if (head !== null && head !== undefined) yield head
     }
   }
@@ -217,11 +229,12 @@ async function headOf(root: string, { key, isFolder }: Entry): Promise<ObjectHea
   return stats === null ? null : { key, sizeBytes: stats.size }
 }
 
-async function readFolder(root: string, folder: string): Promise<Entry[]> {
+async function readFolder(root: string, folder: string, skipsClosed: boolean): Promise<Entry[]> {
   const path = join(root, folder)
   const entries = await readdir(path, { withFileTypes: true }).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return []
     if (!['EACCES', 'EPERM'].includes(systemCode(error))) throw error
+    if (skipsClosed) return []
     throw new UserError(`the folder ${path} may not be listed; permit it or move it away`, { cause: error })
   })
   return entries

@@ -67,7 +67,8 @@ const allowedLoaders = [
 /**
  * Decodes one image as Pillow's `convert('RGB')` does: alpha is dropped and not composited, grey is replicated, a
  * palette expanded, of 16 bits the upper 8 kept, CMYK converted by Pillow's formula, ICC profiles ignored, and of an
- * animation the first frame taken. Unlike the reference, EXIF orientation is applied. Never throws for what an image holds.
+ * animation the first frame taken. Unlike the reference, EXIF orientation is applied, and greys of 16 bits keep their upper
+ * 8, too, where Pillow makes all but the darkest white. Never throws for what an image holds.
  */
 export async function decodeImage(bytes: Buffer, limits: Partial<DecodeLimits> = {}): Promise<DecodeResult> {
   const { maxBytes, maxPixels, maxSide, timeoutSeconds } = { ...defaultDecodeLimits, ...limits }

@@ -12,7 +12,13 @@ const TokenId = z
   .int()
   .min(0)
   .max(maxVocabSize - 1)
-const AddedToken = z.looseObject({ id: TokenId, content: z.string().min(1).max(1000), special: z.boolean() })
+const AddedToken = z.looseObject({
+  id: TokenId,
+  content: z.string().min(1).max(1000),
+  special: z.boolean(),
+  // The library would find it inside of words, too, and say nothing.
+  single_word: z.literal(false).optional(),
+})
 
 /**
  * The patterns a file may split text with. A file is not trusted with one of its own: two dozen characters of regular

@@ -1,6 +1,6 @@
 // `coglabel export` as a person calls it: a folder on disk in, a dataset beside its card out, and clear refusals.
 import { spawnSync } from 'node:child_process'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { expect, test, vi } from 'vitest'
@@ -76,6 +76,22 @@ test('a changed image is left out, listed, and the exit code says so', async () 
     `left out: 1 image changed since it was labelled; which images: ${join(out, 'left-out.jsonl')}`,
   )
   expect(await readdir(out)).toContain('left-out.jsonl')
+})
+
+test('an image that cannot be read is left out, and the others are there', async () => {
+  const { folder, run } = await makeRun()
+  await rm(join(folder, 'images/two.png'))
+  await mkdir(join(folder, 'images/two.png'))
+  const print = vi.spyOn(console, 'log').mockReturnValue()
+  const out = join(folder, 'out')
+  expect(await runExport([run, '--format', 'llava', '--out', out])).toBe(3)
+  expect(print.mock.calls.flat().join('\n')).toMatch(
+    /exported 1 record of 1 image.*1 image that cannot be read/s,
+  )
+  expect(JSON.parse(await readFile(join(out, 'left-out.jsonl'), 'utf8'))).toMatchObject({
+    key: 'two.png',
+    detail: expect.stringContaining('EISDIR'),
+  })
 })
 
 test.each([

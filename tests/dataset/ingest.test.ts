@@ -1,5 +1,6 @@
 // Ingest: which files of a source are work, in which order, and what is refused or left out and told.
-import { mkdir, symlink, writeFile } from 'node:fs/promises'
+import { execFileSync } from 'node:child_process'
+import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openSource } from '../../dataset/ingest.ts'
@@ -54,6 +55,29 @@ test.runIf(process.platform === 'linux')('counts what has a name that is not UTF
   await writeFile(latin('\u00e9t\u00e9/d.jpg'), '')
   expect((await look(folder)).scan).toEqual({ images: 2, skipped: { 'unusable name': 2 } })
 })
+
+test.skipIf(process.platform === 'win32')(
+  'goes on without folders that are closed to it, and counts them',
+  async () => {
+    const folder = await plant({ 'a.jpg': '', 'b/c.jpg': '', 'lost+found/d.jpg': '', '.Trash-0/e.jpg': '' })
+    await chmod(folder, 0o755)
+    for (const closed of ['lost+found', '.Trash-0']) await chmod(join(folder, closed), 0)
+    const script = `
+    const { openSource } = await import(${JSON.stringify(new URL('../../dataset/ingest.ts', import.meta.url).href)})
+    const source = await openSource(${JSON.stringify(folder)})
+    const keys = (await Array.fromAsync(source.items())).map(({ key }) => key)
+    console.log(JSON.stringify({ keys, scan: await source.scan() }))`
+    // To root nothing is closed.
+    const user = process.getuid?.() === 0 ? { uid: 65_534 } : {}
+    const said = execFileSync(process.execPath, ['--input-type=module', '-e', script], { ...user, cwd: '/' })
+    // Or nobody but root could remove them.
+    for (const closed of ['lost+found', '.Trash-0']) await chmod(join(folder, closed), 0o755)
+    expect(JSON.parse(said.toString())).toEqual({
+      keys: ['a.jpg', 'b/c.jpg'],
+      scan: { images: 2, skipped: { 'folder that may not be listed': 1 } },
+    })
+  },
+)
 
 test('never takes its own run folder for a source', async () => {
   const folder = await plant({ 'a.jpg': '', 'out/thumbs/b.jpg': '', 'out-2/c.jpg': '' })

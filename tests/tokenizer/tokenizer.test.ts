@@ -129,6 +129,15 @@ describe('a tokenizer file that is not one', () => {
     ['is not JSON', 'tokenizer-json', async () => '{', /not JSON/],
     ['is JSON of another kind', 'tokenizer-json', async () => '{"a":1}', /added_tokens/],
     [
+      'has tokens that are found only as whole words, which ours are not',
+      'tokenizer-json',
+      async () => {
+        const token = { id: 319, content: 'cat', special: false, single_word: true }
+        return JSON.stringify({ ...(await json()), added_tokens: [token] })
+      },
+      /added_tokens\.0\.single_word/,
+    ],
+    [
       'is a WordPiece tokenizer',
       'tokenizer-json',
       async () => JSON.stringify({ ...(await json()), model: { type: 'WordPiece' } }),

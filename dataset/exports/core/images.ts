@@ -16,7 +16,7 @@ import { UnfitImage } from './unfit-image.ts'
 
 /** What the root lends. */
 export type ImagePorts = {
-  /** Bytes by URI, or null where there are none. */
+  /** Bytes by URI, or null where there are none. Throws UnfitImage where they cannot be read. */
   readImage(uri: string): Promise<Uint8Array | null>
   /** A JPEG of an image, upright and without metadata. Left out where nothing native may run. */
   toJpeg?: ((bytes: Uint8Array, name: string) => Promise<Uint8Array>) | undefined
@@ -29,24 +29,20 @@ export type ImageSettings = {
   ports: ImagePorts
 }
 
-/** Why an image is left out though its labels are wanted. */
-export type ImageProblem = 'missing' | 'changed since it was labelled'
-
 export type ImageAccess = Pick<ExportImage, 'bytes' | 'place' | 'mime'>
-export type OpenedImage = { ok: true; image: ImageAccess } | { ok: false; problem: ImageProblem }
 
-/** Reads and checks an image as far as the mode needs its bytes. Throws UserError for what the user must decide. */
-export async function openExportImage(record: LabelRecord, settings: ImageSettings): Promise<OpenedImage> {
+/**
+ * Reads and checks an image as far as the mode needs its bytes. Throws UnfitImage where they are not those that were
+ * labelled, and UserError for what the user must decide.
+ */
+export async function openExportImage(record: LabelRecord, settings: ImageSettings): Promise<ImageAccess> {
   const { imageMode, ports } = settings
-  if (imageMode === 'reference') return { ok: true, image: referTo(record) }
+  if (imageMode === 'reference') return referTo(record)
   const { uri, sha256 } = record.source
   const bytes = await ports.readImage(uri)
-  if (bytes === null) return { ok: false, problem: 'missing' }
-  if (sha256Hex(bytes) !== sha256) return { ok: false, problem: 'changed since it was labelled' }
-  return {
-    ok: true,
-    image: imageMode === 'link' ? linkTo(record, settings) : await hold(record, { bytes, settings }),
-  }
+  if (bytes === null) throw new UnfitImage('missing')
+  if (sha256Hex(bytes) !== sha256) throw new UnfitImage('changed since it was labelled')
+  return imageMode === 'link' ? linkTo(record, settings) : hold(record, { bytes, settings })
 }
 
 function referTo({ source }: LabelRecord): ImageAccess {
@@ -97,10 +93,10 @@ async function linkOrPoint(original: string, path: string): Promise<void> {
 }
 
 /** Holds the bytes of one image while it is written. */
-async function hold(
+function hold(
   record: LabelRecord,
   { bytes, settings }: { bytes: Uint8Array; settings: ImageSettings },
-): Promise<ImageAccess> {
+): ImageAccess {
   const { source, image } = record
   const { ports, sink, stripsMetadata } = settings
   const orientation = image?.orientation ?? 1

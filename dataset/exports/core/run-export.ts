@@ -183,8 +183,8 @@ async function readSplitImages(options: ExportOptions): Promise<SplitImage[]> {
 function contentOf({ imageMode, ports }: ExportOptions): ContentOf {
   if (imageMode === 'reference') return localContent
   return async (uri) => {
-    const bytes = await ports.readImage(uri)
-    return bytes === null ? null : sha256Hex(bytes)
+    const bytes = await unlessUnfit(ports.readImage(uri))
+    return bytes === null || bytes instanceof UnfitImage ? null : sha256Hex(bytes)
   }
 }
 
@@ -227,29 +227,26 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
   if (image === null || source.sha256 === null)
     throw new InvariantError(`${first.recordId} has a label but no image`)
   const { imageMode, stripsMetadata, ports } = options
-  const opened = await openExportImage(first, { imageMode, stripsMetadata, sink, ports })
-  const leaveOut = async (reason: string, detail?: string) => {
-    add(statistics.leftOut, `image ${reason}`)
-    await leftOut.add({ key: source.key, uri: source.uri, reason, detail, records: records.length })
-  }
-  if (!opened.ok) return await leaveOut(opened.problem)
-  const split = assignments?.get(source.uri) ?? null
   const { key, uri, sha256 } = source
-  const entries = await unlessUnfit(
-    writer.write({
-      key,
-      index: statistics.images,
-      uri,
-      sha256,
-      width: image.width,
-      height: image.height,
+  const { width, height } = image
+  const split = assignments?.get(uri) ?? null
+  const named = { key, index: statistics.images, uri, sha256, width, height }
+  const write = async () =>
+    await writer.write({
+      ...named,
       records,
       reviews,
       split: split?.split ?? null,
-      ...opened.image,
-    }),
-  )
-  if (entries instanceof UnfitImage) return await leaveOut(entries.message, detailOf(entries))
+      ...(await openExportImage(first, { imageMode, stripsMetadata, sink, ports })),
+    })
+  const entries = await unlessUnfit(write())
+  if (entries instanceof UnfitImage) {
+    const { message: reason, cause } = entries
+    const detail = cause instanceof Error ? cause.message : undefined
+    add(statistics.leftOut, `image ${reason}`)
+    await leftOut.add({ key, uri, reason, detail, records: records.length })
+    return
+  }
   const isTurned = imageMode !== 'link' && imageMode !== 'reference' && ports.toJpeg !== undefined
   if (image.orientation !== 1 && !isTurned) statistics.rotated += 1
   statistics.entries += entries
@@ -260,18 +257,14 @@ async function writeImage(group: readonly LabelRecord[], work: WriteImages): Pro
     options.onProgress({ phase: 'writing', records: statistics.records, images: statistics.images })
 }
 
-/** What was written, or why the image is left out. */
-async function unlessUnfit(written: Promise<number>): Promise<number | UnfitImage> {
+/** What comes of an image, or why it is left out. */
+async function unlessUnfit<T>(work: Promise<T>): Promise<T | UnfitImage> {
   try {
-    return await written
+    return await work
   } catch (error) {
     if (error instanceof UnfitImage) return error
     throw error
   }
-}
-
-function detailOf({ cause }: UnfitImage): string | undefined {
-  return cause instanceof Error ? cause.message : undefined
 }
 
 /** Records that are labels, with edits in place; what was rejected or filtered is left out and counted. */
