@@ -27,7 +27,7 @@ it('tells counts, checks, failures, verdicts, and shows pictures with boxes', as
   const { html, out } = await report()
   expect(out).toMatch(/^9 records of 5 images: .*report\.html$/)
   const text = html.replaceAll(/<style>[\s\S]*?<\/style>|<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')
-  expect(text).toContain('images 5 records 9 ok 7 turned down 1 failed 1')
+  expect(text).toContain('images 5 records 9 ok 7 filtered 1 failed 1')
   expect(text).toContain('region-cycle 1 of 1 100.0 % 0.910')
   expect(text).toContain('answer-empty 1 the model answered with nothing but space')
   expect(text).toContain('People looked at 1 of the records: 1 stand as they are (100.0 %)')
