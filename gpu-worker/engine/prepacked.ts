@@ -1,6 +1,6 @@
 // A cache of weights as this CPU's kernels want them, beside a compiled model and outside its digest.
 // The runtime repacks large weights at load; the cache is mapped instead, so that a second start takes seconds and its
-// memory is shared and reclaimable. It costs the weights' size again on disk.
+// memory is shared and reclaimable. It costs up to twice the weights' size again on disk.
 import { createHash } from 'node:crypto'
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { cpus } from 'node:os'
@@ -46,7 +46,7 @@ export async function openCachedSession(
   const place = join(
     folder,
     prepackedFolderName,
-    `${cpuKey()}-${manifest.digest.slice(0, 12)}-${graph.replace(/\.onnx$/, '')}`,
+    `${packingKey()}-${manifest.digest.slice(0, 12)}-${graph.replace(/\.onnx$/, '')}`,
   )
   const mapped = (): Promise<Session> => openSession({ graph: join(place, graph), ...threadOption })
   if (await exists(place)) {
@@ -84,12 +84,12 @@ async function fill({
   const aside = `${place}.partial-${process.pid}`
   try {
     await mkdir(aside, { recursive: true })
-    const packing = await openSession({
+    const session = await openSession({
       graph: path,
       ...threadOption,
       saveOptimized: { folder: aside, graph },
     })
-    await packing.close()
+    await session.close()
     // Another process may have filled it meanwhile; either copy will do.
     await rename(aside, place).catch(() => rm(aside, { recursive: true, force: true }))
     return undefined
@@ -99,10 +99,14 @@ async function fill({
   }
 }
 
-/** Packing depends on the instruction set and on the runtime's version. */
-function cpuKey(): string {
+/** Counted up when packed files are written in another way, so that those of before are made again. */
+const packing = 2
+
+/** Packing depends on the instruction set, on the runtime's version, and on what is packed how. */
+function packingKey(): string {
   const model = cpus()[0]?.model ?? 'unknown'
-  return createHash('sha256').update(`${process.arch} ${model} ${runtimeVersion}`).digest('hex').slice(0, 12)
+  const parts = `${process.arch} ${model} ${runtimeVersion} ${packing}`
+  return createHash('sha256').update(parts).digest('hex').slice(0, 12)
 }
 
 function exists(path: string): Promise<boolean> {
