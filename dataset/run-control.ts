@@ -9,6 +9,7 @@ import {
   runControlVersion,
 } from '../schemas/run-control.ts'
 import { lastGenerationOf } from './chain.ts'
+import { createEntry, entryKey, maxRaces, readEntry } from './numbered-entries.ts'
 import type { ObjectStore } from './stores/object-store.ts'
 
 export type RunState = 'running' | 'paused' | 'cancelled'
@@ -27,8 +28,6 @@ export const untouchedRun: RunStanding = { state: 'running', entries: 0, last: n
 
 /** Entries that are read at once, and that a run may have: a person's switches, not a program's. */
 const maxEntries = 10_000
-/** How often an entry is tried again whose number others took. */
-const maxRaces = 20
 
 /** How a run stands now; what is known already is not read again. */
 export async function readControl(
@@ -38,7 +37,7 @@ export async function readControl(
   let standing = known
   // Nothing comes after a cancellation, so nothing is looked for.
   while (standing.state !== 'cancelled' && standing.entries < maxEntries) {
-    const entry = await readEntry(store, standing.entries + 1)
+    const entry = await readEntry(store, controlKey(standing.entries + 1), RunControlEntry)
     if (entry === null) break
     standing = {
       state: stateAfter[entry.action],
@@ -71,7 +70,6 @@ export async function controlRun(
     ...(action === 'resume' ? { afterGeneration: await lastGenerationOf(store) } : {}),
     createdAt: now.toISOString(),
   })
-  const bytes = Buffer.from(`${JSON.stringify(entry)}\n`)
   let standing = untouchedRun
   for (let races = 0; races < maxRaces; races += 1) {
     standing = await readControl(store, standing)
@@ -85,7 +83,7 @@ export async function controlRun(
     if (before === after && said.health === undefined) return { before, after }
     if (entries >= maxEntries)
       throw new UserError(`the run ${store.uri} was switched ${entries} times; it takes no more`)
-    if ((await store.putIfAbsent(controlKey(entries + 1), bytes)) === 'created') return { before, after }
+    if (await createEntry(store, controlKey(entries + 1), entry)) return { before, after }
   }
   throw new RetryableError(`others switch the run ${store.uri} at the same time; try again`)
 }
@@ -96,21 +94,6 @@ const stateAfter: Readonly<Record<RunAction, RunState>> = {
   cancel: 'cancelled',
 }
 
-async function readEntry(store: ObjectStore, number: number): Promise<RunControlEntry | null> {
-  const key = controlKey(number)
-  const bytes = await store.get(key)
-  if (bytes === null) return null
-  try {
-    return RunControlEntry.parse(JSON.parse(Buffer.from(bytes).toString('utf8')))
-  } catch (error) {
-    throw new UserError(
-      `${store.uri}${key} is no entry this version can read; it was changed by hand or written by a newer one`,
-      { cause: error },
-    )
-  }
-}
-
-/** Eight digits keep the listing in order. */
 function controlKey(number: number): string {
-  return `${runControlPrefix}${String(number).padStart(8, '0')}.json`
+  return entryKey(runControlPrefix, number)
 }

@@ -37,6 +37,7 @@ const records = [
   'in-parallel',
   'ingest',
   'labels-view',
+  'numbered-entries',
   'own-fields',
   'parse-json',
   'part-windows',
