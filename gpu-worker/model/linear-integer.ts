@@ -7,6 +7,7 @@ import type { LinearContext, MatrixRole, StoredMatrix } from './linear-frame.ts'
 import { forEachTile } from './matrix.ts'
 import type { Matrix } from './matrix.ts'
 import { blockSize, quantizeRowsInt4, quantizeRowsInt8 } from './quantize.ts'
+import type { TurnedRows } from './quantize.ts'
 
 /** 1.5 * 2^23: a float32 of up to 22 bits that it is added to, and taken from again, is a whole number. */
 const rounder = 12_582_912
@@ -126,16 +127,7 @@ function int8Weights(scope: GraphBuilder, matrix: Matrix): StoredMatrix {
     byteCount: matrix.rows * matrix.columns,
     write: async (sink) => {
       const target = new Int8Array(matrix.rows * matrix.columns)
-      await forEachTile(matrix, (tile, firstRow) =>
-        quantizeRowsInt8({
-          tile,
-          columns: matrix.columns,
-          target,
-          targetRows: matrix.rows,
-          firstRow,
-          scales,
-        }),
-      )
+      await turnRows(matrix, target, (rows) => quantizeRowsInt8(rows, scales))
       await sink(bytesOf(target))
     },
   })
@@ -171,17 +163,7 @@ function int4Weights(scope: GraphBuilder, matrix: Matrix): StoredMatrix {
     byteCount,
     write: async (sink) => {
       const target = new Uint8Array(byteCount)
-      await forEachTile(matrix, (tile, firstRow) =>
-        quantizeRowsInt4({
-          tile,
-          columns: matrix.columns,
-          target,
-          targetRows: matrix.rows,
-          firstRow,
-          scales,
-          rowScales,
-        }),
-      )
+      await turnRows(matrix, target, (rows) => quantizeRowsInt4(rows, { scales, rowScales }))
       await sink(target)
     },
   })
@@ -190,4 +172,14 @@ function int4Weights(scope: GraphBuilder, matrix: Matrix): StoredMatrix {
     scales: vectorWeight(scope, 'scales', rowScales),
     blockScales: vectorWeight(scope, 'block_scales', scales, [blockCount, matrix.rows]),
   }
+}
+
+/** Fills `target` with the codes of all rows, tile by tile. */
+async function turnRows<Codes>(
+  matrix: Matrix,
+  target: Codes,
+  quantize: (rows: TurnedRows<Codes>) => void,
+): Promise<void> {
+  const { rows: targetRows, columns } = matrix
+  await forEachTile(matrix, (tile, firstRow) => quantize({ tile, columns, target, targetRows, firstRow }))
 }

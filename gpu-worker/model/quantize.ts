@@ -4,25 +4,23 @@ import { UserError } from '../../schemas/errors.ts'
 /** Elements per scale of the block formats. */
 export const blockSize = 32
 
+/** Some rows [.., columns] of a matrix whose codes `target` takes turned: [columns, targetRows], from `firstRow` on. */
+export type TurnedRows<Codes> = {
+  tile: Float32Array
+  columns: number
+  target: Codes
+  targetRows: number
+  firstRow: number
+}
+
 /**
  * Rounds each row to int8 with its own scale, value = scale * q with q in [-127, 127].
  * Writes column-major: `target` is [columns, rows] of the whole matrix, as MatMulInteger wants its right side.
  */
-export function quantizeRowsInt8({
-  tile,
-  columns,
-  target,
-  targetRows,
-  firstRow,
-  scales,
-}: {
-  tile: Float32Array
-  columns: number
-  target: Int8Array
-  targetRows: number
-  firstRow: number
-  scales: Float32Array
-}): void {
+export function quantizeRowsInt8(
+  { tile, columns, target, targetRows, firstRow }: TurnedRows<Int8Array>,
+  scales: Float32Array,
+): void {
   const rowCount = tile.length / columns
   for (let row = 0; row < rowCount; row++) {
     const scale = largestMagnitude(tile, row * columns, columns) / 127
@@ -71,23 +69,10 @@ export function quantizeRowsBlock({
  * two a byte, low nibble first; `scales` [blocks, rows] are in steps of the row, so that what comes out is within +-127 and
  * `rowScales` [rows] say what a step is.
  */
-export function quantizeRowsInt4({
-  tile,
-  columns,
-  target,
-  targetRows,
-  firstRow,
-  scales,
-  rowScales,
-}: {
-  tile: Float32Array
-  columns: number
-  target: Uint8Array
-  targetRows: number
-  firstRow: number
-  scales: Float32Array
-  rowScales: Float32Array
-}): void {
+export function quantizeRowsInt4(
+  { tile, columns, target, targetRows, firstRow }: TurnedRows<Uint8Array>,
+  { scales, rowScales }: { scales: Float32Array; rowScales: Float32Array },
+): void {
   const [zero, blockCount] = [8, Math.ceil(columns / blockSize)]
   const codes = new Uint8Array(blockSize)
   const ofBlocks = new Float32Array(blockCount)

@@ -80,14 +80,16 @@ describe('int8 rows', () => {
     const [target, scales] = [new Int8Array(rows * columns), new Float32Array(rows)]
     let firstRow = 0
     for (const count of pieces) {
-      quantizeRowsInt8({
-        tile: tile.slice(firstRow * columns, (firstRow + count) * columns),
-        columns,
-        target,
-        targetRows: rows,
-        firstRow,
+      quantizeRowsInt8(
+        {
+          tile: tile.slice(firstRow * columns, (firstRow + count) * columns),
+          columns,
+          target,
+          targetRows: rows,
+          firstRow,
+        },
         scales,
-      })
+      )
       firstRow += count
     }
     return { target, scales }
